@@ -1,0 +1,69 @@
+"""What a pod sandbox is asked to be: the CRI's PodSandboxConfig with Python types.
+
+A sandbox owns the network, ipc and uts namespaces, one /dev/shm, and the pod's cgroup. Values only.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from minipod.spec.container import Resources
+
+
+class NamespaceMode(enum.Enum):
+    """Whose namespace a container lives in (CRI NamespaceMode)."""
+
+    POD = "POD"
+    CONTAINER = "CONTAINER"
+    NODE = "NODE"
+    TARGET = "TARGET"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxMetadata:
+    """Who the sandbox is for; *attempt* counts re-creations for the same pod."""
+
+    name: str
+    namespace: str
+    uid: str
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsConfig:
+    """The content of /etc/resolv.conf, as three lists."""
+
+    servers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortMapping:
+    """A host port that leads to a port of the pod."""
+
+    protocol: str  # TCP, UDP, SCTP
+    container_port: int
+    host_port: int
+    host_ip: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSpec:
+    """One pod sandbox. *cgroup_parent* is the pod's cgroup below the instance's root."""
+
+    metadata: SandboxMetadata
+    hostname: str
+    log_directory: str  # absolute; the containers' log paths are relative to it
+    cgroup_parent: str  # e.g. "kubepods/burstable/pod<uid>"
+    pod_resources: Resources = field(default_factory=Resources)  # limits of the pod's own cgroup
+    network: NamespaceMode = NamespaceMode.POD
+    ipc: NamespaceMode = NamespaceMode.POD
+    pid: NamespaceMode = NamespaceMode.CONTAINER
+    dns: DnsConfig | None = None  # None: a copy of the node's resolv.conf
+    port_mappings: tuple[PortMapping, ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()
+    shm_size: int = 64 << 20  # bytes
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
