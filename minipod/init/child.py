@@ -1,0 +1,121 @@
+"""The processes of a set-up: fork, run the plan's operations, park, execve.
+
+A container takes two forks. The first runs the outer operations (cgroups, sources, namespaces) and may hang on a slow disk
+without stopping anybody else; then it forks the container's main process, tells its pid and exits, and the supervisor as
+subreaper inherits the main process. That one runs the inner operations, says ready, waits for "go" and becomes the command.
+
+**Imports are over** after the fork: `forbid_imports` empties every way to find a module. All that runs afterwards, error paths
+included, must have been loaded and used before (`warm_up`).
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from minipod.init.operation import Context, Operation, Plan
+from minipod.init.sync import StepFailed
+from minipod.linux import process
+
+STDIO = (0, 1, 2)
+# What Python ignores (SIGPIPE, SIGXFSZ) and what the supervisor handles; execve resets no ignored signal.
+HANDLED = (
+    signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP,
+)  # fmt: skip
+
+
+def forbid_imports() -> None:
+    """Make every later import fail: it could only load code from a container's image."""
+    sys.path.clear()
+    sys.meta_path.clear()
+    sys.path_importer_cache.clear()
+    sys.path_hooks.clear()
+
+
+def warm_up() -> None:
+    """Load what the children will use lazily: codecs, strerror, the json encoder, glob of errors."""
+    "x".encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    "x".encode("latin-1").decode("latin-1")
+    "x".encode("ascii").decode("ascii")
+    os.fsencode("x"), os.fsdecode(b"x"), os.strerror(1)
+    os.get_exec_path({"PATH": "/bin"})
+    gc.collect()
+    gc.freeze()
+
+
+def fork_setup(plan: Plan, context: Context, *, title: str, keep: tuple[int, ...], fail_at: str) -> int:
+    """Fork the first process of a set-up; return its pid. *keep* lists the fds it may use."""
+    pid = os.fork()
+    if pid:
+        return pid
+    _first(plan, context, title, (*keep, context.sync.fileno()), fail_at)
+
+
+def _first(
+    plan: Plan, context: Context, title: str, keep: tuple[int, ...], fail_at: str
+) -> NoReturn:
+    """Never return, whatever happens: this process must not run its caller's code."""
+    try:
+        _become_clean(keep)
+        _run(plan.outer, context, fail_at)
+        if not plan.inner:
+            _tell_ready(context)
+        elif pid := os.fork():
+            context.sync.forked(pid)
+        else:
+            _main(plan, context, title, fail_at)
+        os._exit(0)
+    except StepFailed as e:
+        context.sync.failed(e)
+    except BaseException as e:  # noqa: BLE001 the process border
+        context.sync.failed(StepFailed("set-up", 0, "", detail=f"{type(e).__name__}: {e}"))
+    finally:
+        os._exit(1)
+
+
+def _become_clean(keep: tuple[int, ...]) -> None:
+    """Keep nothing of the supervisor's: no import, no fd, no signal disposition, no umask, no keyring."""
+    forbid_imports()
+    gc.disable()
+    signal.set_wakeup_fd(-1)
+    process.close_all_but((*STDIO, *keep))
+    for number in HANDLED:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.umask(0o022)
+    process.join_session_keyring()
+
+
+def _tell_ready(context: Context) -> None:
+    """Report a sandbox: the numbers of its namespaces, and the network namespace itself."""
+    opened = {k[3:]: fd for k, fd in context.fds.items() if k.startswith("ns:")}
+    numbers = {kind: os.fstat(fd).st_ino for kind, fd in opened.items()}
+    context.sync.ready([opened["net"]] if "net" in opened else [], namespaces=numbers)
+
+
+def _main(plan: Plan, context: Context, title: str, fail_at: str) -> None:
+    """Run in the container's first process, up to execve."""
+    os.setsid()
+    process.set_name(f"minipod:[init] {title}")
+    _run(plan.inner, context, fail_at)
+    context.sync.ready()
+    if not context.sync.await_go():
+        os._exit(1)
+    _run(plan.execute, context, fail_at)
+
+
+def _run(operations: tuple[Operation, ...], context: Context, fail_at: str) -> None:
+    for operation in operations:
+        try:
+            if fail_at and type(operation).__name__ == fail_at:
+                raise OSError(5, "injected fault", fail_at)
+            operation.apply(context)
+        except OSError as e:
+            subject = os.fsdecode(e.filename) if e.filename else ""
+            raise StepFailed(
+                operation.describe(), e.errno or 0, subject, cause=operation.cause, detail=str(e.strerror)
+            ) from None
+

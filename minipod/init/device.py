@@ -1,0 +1,153 @@
+"""Operations for /dev and for what a process has at 0, 1 and 2."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import struct
+from dataclasses import dataclass
+
+from minipod.init.filesystem import target_directory, target_file
+from minipod.init.operation import Context
+from minipod.linux import mount
+from minipod.linux.flags import MountFlag
+
+TIOCSCTTY = 0x540E
+TIOCSPTLCK = 0x40045431
+TIOCGPTPEER = 0x5441
+
+NODES = {  # name: (major, minor); all character devices, mode 0666 (runtime-spec, "Default Devices")
+    "null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0),
+}  # fmt: skip
+LINKS = {
+    "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2", "core": "/proc/kcore", "ptmx": "pts/ptmx",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeDeviceNodes:
+    """Fill /dev with the nodes and links that every container has."""
+
+    cause: str = ""
+
+    def describe(self) -> str:
+        return f"mknod /dev/{{{','.join(NODES)}}}; symlink /dev/{{{','.join(LINKS)}}}"
+
+    def apply(self, context: Context) -> None:
+        dev = target_directory(context, "/dev")
+        old = os.umask(0)
+        for name, (major, minor) in NODES.items():
+            os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=dev)
+        os.umask(old)
+        for name, target in LINKS.items():
+            os.symlink(target, name, dir_fd=dev)
+        os.close(dev)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyDevice:
+    """Make a node like the host's *source* at *target*."""
+
+    source: str
+    target: str
+    cause: str = ""
+
+    def describe(self) -> str:
+        return f"mknod {self.target} like {self.source}"
+
+    def apply(self, context: Context) -> None:
+        info = os.stat(context.fds.pop(f"dev:{self.source}"))
+        parent, name = os.path.split(self.target)
+        directory = target_directory(context, parent)
+        os.mknod(name, info.st_mode, info.st_rdev, dir_fd=directory)
+        os.chown(name, info.st_uid, info.st_gid, dir_fd=directory, follow_symlinks=False)
+        os.close(directory)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenDevice:
+    """Look at a device of the host before the mount namespace changes."""
+
+    source: str
+    cause: str = ""
+
+    def describe(self) -> str:
+        return f"open {self.source}"
+
+    def apply(self, context: Context) -> None:
+        context.fds[f"dev:{self.source}"] = os.open(self.source, os.O_PATH | os.O_CLOEXEC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenFifos:
+    """Open the container's FIFOs read-write, so that it never gets SIGPIPE and a dead reader loses nothing.
+
+    They belong to its user: opening /dev/stdout is opening the FIFO again, with the usual permission check.
+    """
+
+    directory: str
+    uid: int
+    gid: int
+    stdin: bool
+    cause: str = ""
+
+    def describe(self) -> str:
+        return f"open {self.directory}/{{{'stdin,' if self.stdin else ''}stdout,stderr}} read-write"
+
+    def apply(self, context: Context) -> None:
+        opened = [-1]
+        for name in (("stdin",) if self.stdin else ()) + ("stdout", "stderr"):
+            fd = os.open(f"{self.directory}/{name}", os.O_RDWR | os.O_CLOEXEC)
+            os.fchown(fd, self.uid, self.gid)
+            opened.append(fd)
+        stdin, stdout, stderr = opened[1:] if self.stdin else opened
+        context.stdio = (stdin, stdout, stderr)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallStdio:
+    """Put the streams at 0, 1 and 2; without stdin, 0 is the container's own /dev/null."""
+
+    cause: str = ""
+
+    def describe(self) -> str:
+        return "dup2 stdio"
+
+    def apply(self, context: Context) -> None:
+        stdin, stdout, stderr = context.stdio
+        if stdin < 0:
+            stdin = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        # All sources are 3 or higher (close_range left 0-2 open as /dev/null of the supervisor).
+        for target, source in enumerate((stdin, stdout, stderr)):
+            os.dup2(source, target, inheritable=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenConsole:
+    """Make a pty inside the container, hand its master to the supervisor, be its session's leader.
+
+    *bind* shows it at /dev/console too (the main process' console, not an exec's).
+    """
+
+    uid: int
+    bind: bool
+    cause: str = ""
+
+    def describe(self) -> str:
+        return "open /dev/ptmx, send the master, TIOCSCTTY" + (", bind /dev/console" if self.bind else "")
+
+    def apply(self, context: Context) -> None:
+        master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        fcntl.ioctl(master, TIOCSPTLCK, struct.pack("i", 0))
+        slave = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        os.fchown(slave, self.uid, -1)
+        if self.bind:
+            context.fds["root"] = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            os.close(target_file(context, "/dev/console"))
+            mount.mount(f"/proc/self/fd/{slave}", "/dev/console", "", MountFlag.MS_BIND)
+        fcntl.ioctl(slave, TIOCSCTTY, 0)
+        context.sync.send({"t": "console"}, [master])
+        os.close(master)
+        context.stdio = (slave, slave, slave)

@@ -1,0 +1,303 @@
+"""Operations that build a container's view of the file system, in its own mount namespace.
+
+Sources are opened by fd before the mount namespace changes (`OpenSource`), so nothing can be exchanged under us and no
+host path is walked afterwards; targets are resolved inside the root by openat2(RESOLVE_IN_ROOT), so that a symlink in the
+image can't lead a mount outside.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+
+from minipod.init.operation import Context
+from minipod.linux import files, mount
+from minipod.linux.flags import AT, MountAttr, MountFlag, MoveMount, OpenTree, UmountFlag
+from minipod.spec.container import Propagation
+from minipod.spec.bundle import RootFs
+
+PAGE = 4096  # mount(2) cuts its data at one page
+
+NOSUID_NODEV_NOEXEC = MountFlag.MS_NOSUID | MountFlag.MS_NODEV | MountFlag.MS_NOEXEC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenSource:
+    """Open *path* as a detached clone of its mount tree, under the name *key*.
+
+    With *sub_path* the source is resolved inside *path*, and no symlink can lead out (CVE-2017-1002101).
+    """
+
+    key: str
+    path: str
+    sub_path: str = ""
+    cause: str = ""
+
+    def describe(self) -> str:
+        inside = f" in_root {self.sub_path}" if self.sub_path else ""
+        return f"open_tree {self.path}{inside}"
+
+    def apply(self, context: Context) -> None:
+        flags = OpenTree.CLONE | OpenTree.CLOEXEC | OpenTree.AT_RECURSIVE
+        if not self.sub_path:
+            context.fds[self.key] = mount.open_tree(AT.FDCWD, self.path, flags)
+            return
+        volume = os.open(self.path, os.O_PATH | os.O_CLOEXEC)
+        inner = files.open_in_root(volume, self.sub_path, os.O_PATH | os.O_CLOEXEC)
+        os.close(volume)
+        context.fds[self.key] = mount.open_tree(inner, "", flags | OpenTree.AT_EMPTY_PATH)
+        os.close(inner)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetPropagation:
+    """Receive mounts of the host, leak none (or share, where a volume asked for Bidirectional)."""
+
+    flags: MountFlag = MountFlag.MS_SLAVE
+    cause: str = ""
+
+    def describe(self) -> str:
+        return f"propagation of /: r{(self.flags.name or '').removeprefix('MS_').lower()}"
+
+    def apply(self, context: Context) -> None:
+        mount.mount("", "/", "", MountFlag.MS_REC | self.flags)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountRoot:
+    """Mount the overlay over the image's layers. `volatile`: its upper directory dies with the container,
+    so nobody waits for a sync at unmount (overlayfs.rst)."""
+
+    root: RootFs
+    cause: str = ""
+
+    def describe(self) -> str:
+        return f"mount overlay at {self.root.mountpoint}: {len(self.root.lower)} layers"
+
+    def apply(self, context: Context) -> None:
+        root = self.root
+        lower = ":".join(root.lower)
+        options = f"volatile,lowerdir={lower},upperdir={root.upper},workdir={root.work}"
+        if len(options) >= PAGE:
+            options = self._relative_options()
+        mount.mount("overlay", root.mountpoint, "overlay", MountFlag(0), options)
+        context.fds["root"] = os.open(root.mountpoint, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def _relative_options(self) -> str:
+        """Name the layers relative to their common directory: many fit into the page then."""
+        base = os.path.commonpath(self.root.lower)
+        os.chdir(base)
+        lower = ":".join(os.path.relpath(path, base) for path in self.root.lower)
+        return f"volatile,lowerdir={lower},upperdir={self.root.upper},workdir={self.root.work}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountFilesystem:
+    """Mount a new file system at *target* in the root."""
+
+    fstype: str
+    target: str
+    flags: MountFlag = NOSUID_NODEV_NOEXEC
+    options: str = ""
+    optional: bool = False  # a kernel without it costs the feature, not the container
+    cause: str = ""
+
+    def describe(self) -> str:
+        options = f" {self.options}" if self.options else ""
+        return f"mount {self.fstype} at {self.target}{options}"
+
+    def apply(self, context: Context) -> None:
+        fd = target_directory(context, self.target)
+        try:
+            mount.mount(self.fstype, f"/proc/self/fd/{fd}", self.fstype, self.flags, self.options)
+        except OSError as e:
+            if not self.optional:
+                raise OSError(e.errno, e.strerror, self.target) from e
+            context.warn(f"{self.describe()}: {e.strerror}")
+        finally:
+            os.close(fd)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountCgroups:
+    """Show the container its own cgroups at /sys/fs/cgroup, read-only: the JVM and Go read limits there."""
+
+    v1: tuple[str, ...] = ()  # controllers with a v1 hierarchy, e.g. ("memory", "cpu,cpuacct")
+    unified: str = ""  # where the v2 hierarchy goes below /sys/fs/cgroup: "." alone, "unified" in hybrid mode
+    cause: str = ""
+
+    def describe(self) -> str:
+        v2 = f" cgroup2 at {self.unified}" if self.unified else ""
+        return f"mount cgroups read-only: {' '.join(self.v1)}{v2}"
+
+    def apply(self, context: Context) -> None:
+        base = target_directory(context, "/sys/fs/cgroup")
+        if self.unified == ".":
+            attach_new(context, "cgroup2", {}, base, ".")
+            os.close(base)
+            return
+        mount.mount("tmpfs", f"/proc/self/fd/{base}", "tmpfs", NOSUID_NODEV_NOEXEC, "mode=755,size=64k")
+        os.close(base)
+        base = target_directory(context, "/sys/fs/cgroup")
+        for controllers in self.v1:
+            os.mkdir(controllers, 0o755, dir_fd=base)
+            attach_new(context, "cgroup", dict.fromkeys(controllers.split(","), ""), base, controllers)
+        if self.unified:
+            os.mkdir(self.unified, 0o755, dir_fd=base)
+            attach_new(context, "cgroup2", {}, base, self.unified)
+        mount.mount_setattr(base, "", MountAttr.RDONLY, flags=AT.EMPTY_PATH)
+        os.close(base)
+
+
+def attach_new(context: Context, fstype: str, options: dict[str, str], at: int, name: str) -> None:
+    """Mount *fstype* read-only at *name* below the directory fd *at*; the super block stays writable."""
+    fs = mount.fsopen(fstype)
+    try:
+        for key, value in options.items():
+            if value:
+                mount.fsconfig_set_string(fs, key, value)
+            else:
+                mount.fsconfig_set_flag(fs, key)
+        mount.fsconfig_create(fs)
+        attrs = MountAttr.RDONLY | MountAttr.NOSUID | MountAttr.NODEV | MountAttr.NOEXEC
+        tree = mount.fsmount(fs, attrs)
+    except OSError as e:
+        context.warn(f"mount {fstype} at {name}: {e.strerror}")
+        return
+    finally:
+        os.close(fs)
+    mount.move_mount(tree, "", at, name, MoveMount.F_EMPTY_PATH)
+    os.close(tree)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachMount:
+    """Put an opened source at *target*; attributes apply to the whole tree, unlike MS_BIND|MS_REMOUNT."""
+
+    key: str
+    target: str
+    readonly: bool = False
+    recursive_readonly: bool = False
+    propagation: Propagation = Propagation.PRIVATE
+    source: str = ""  # for describe()
+    cause: str = ""
+
+    def describe(self) -> str:
+        ro = " (recursively read-only)" if self.recursive_readonly else " (read-only)" if self.readonly else ""
+        return f"bind {self.source or self.key} at {self.target}{ro} {self.propagation.value}"
+
+    def apply(self, context: Context) -> None:
+        tree = context.fds.pop(self.key)
+        self._set_propagation(tree)
+        if self.readonly or self.recursive_readonly:
+            recursive = AT.RECURSIVE if self.recursive_readonly else AT(0)
+            mount.mount_setattr(tree, "", MountAttr.RDONLY, flags=AT.EMPTY_PATH | recursive)
+        is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+        target = (target_directory if is_directory else target_file)(context, self.target)
+        mount.move_mount(tree, "", target, "", MoveMount.F_EMPTY_PATH | MoveMount.T_EMPTY_PATH)
+        os.close(tree)
+        os.close(target)
+
+    def _set_propagation(self, tree: int) -> None:
+        kind = {
+            Propagation.PRIVATE: MountFlag.MS_PRIVATE,
+            Propagation.HOST_TO_CONTAINER: MountFlag.MS_SLAVE,
+        }.get(self.propagation)  # Bidirectional: stays in its peer group with the host
+        if kind is not None:
+            mount.mount_setattr(
+                tree, "", MountAttr(0), propagation=kind, flags=AT.EMPTY_PATH | AT.RECURSIVE
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskPaths:
+    """Hide paths: /dev/null over a file, an empty read-only tmpfs over a directory."""
+
+    paths: tuple[str, ...]
+    cause: str = ""
+
+    def describe(self) -> str:
+        return f"mask {' '.join(self.paths)}"
+
+    def apply(self, context: Context) -> None:
+        flags = MountFlag.MS_RDONLY | NOSUID_NODEV_NOEXEC
+        for path in self.paths:
+            try:
+                mount.mount("/dev/null", path, "", MountFlag.MS_BIND)
+            except FileNotFoundError:
+                continue
+            except NotADirectoryError:
+                mount.mount("tmpfs", path, "tmpfs", flags, "size=0,nr_inodes=1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOnlyPaths:
+    """Make paths read-only by binding them over themselves."""
+
+    paths: tuple[str, ...]
+    cause: str = ""
+
+    def describe(self) -> str:
+        return f"read-only {' '.join(self.paths)}"
+
+    def apply(self, context: Context) -> None:
+        for path in self.paths:
+            try:
+                tree = mount.open_tree(
+                    AT.FDCWD, path, OpenTree.CLONE | OpenTree.CLOEXEC | OpenTree.AT_RECURSIVE
+                )
+            except FileNotFoundError:
+                continue
+            mount.mount_setattr(tree, "", MountAttr.RDONLY, flags=AT.EMPTY_PATH | AT.RECURSIVE)
+            mount.move_mount(tree, "", AT.FDCWD, path, MoveMount.F_EMPTY_PATH)
+            os.close(tree)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PivotRoot:
+    """Make the new root `/` and let the old one go: both at ".", no put_old directory (pivot_root(2))."""
+
+    mountpoint: str
+    cause: str = ""
+
+    def describe(self) -> str:
+        return f"pivot_root {self.mountpoint}"
+
+    def apply(self, context: Context) -> None:
+        # The mount, not the directory below it that was opened before the overlay came.
+        os.fchdir(context.fds["root"])
+        mount.pivot_root(".", ".")
+        mount.umount2(".", UmountFlag.MNT_DETACH)
+        os.chdir("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOnlyRoot:
+    """Make the root mount read-only; mounts below it keep their own attributes."""
+
+    cause: str = ""
+
+    def describe(self) -> str:
+        return "read-only /"
+
+    def apply(self, context: Context) -> None:
+        mount.mount_setattr(AT.FDCWD, "/", MountAttr.RDONLY)
+
+
+def target_directory(context: Context, path: str) -> int:
+    """Open (making what is missing) the directory *path* inside the root; return an O_PATH fd."""
+    return files.open_or_make_directory(context.fds["root"], path, 0o755)
+
+
+def target_file(context: Context, path: str) -> int:
+    """Open (making what is missing) the file *path* inside the root; return an O_PATH fd."""
+    parent, name = os.path.split(path.rstrip("/"))
+    directory = target_directory(context, parent)
+    try:
+        return files.open_in_root(context.fds["root"], path, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_CLOEXEC, 0o644, dir_fd=directory))
+        return files.open_in_root(context.fds["root"], path, os.O_PATH | os.O_CLOEXEC)
+    finally:
+        os.close(directory)

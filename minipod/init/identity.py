@@ -1,0 +1,199 @@
+"""Operations that take from a process what it may not keep: limits, identity, capabilities, syscalls."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from dataclasses import dataclass
+
+from minipod.init.operation import Context
+from minipod.init.sync import StepFailed
+from minipod.linux import credentials, process, seccomp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetOomScoreAdj:
+    """Tell the OOM killer how dear the process is; lowering needs CAP_SYS_RESOURCE."""
+
+    value: int
+    cause: str = ""
+
+    def describe(self) -> str:
+        return f"oom_score_adj {self.value}"
+
+    def apply(self, context: Context) -> None:
+        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, str(self.value).encode())
+        except PermissionError:
+            context.warn(f"oom_score_adj {self.value}: permission denied (no CAP_SYS_RESOURCE)")
+        finally:
+            os.close(fd)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetRlimits:
+    """Set resource limits; raising a hard limit needs CAP_SYS_RESOURCE."""
+
+    limits: tuple[tuple[str, int, int], ...]
+    cause: str = ""
+
+    def describe(self) -> str:
+        return "setrlimit " + " ".join(f"{n}={soft}:{hard}" for n, soft, hard in self.limits)
+
+    def apply(self, context: Context) -> None:
+        for name, soft, hard in self.limits:
+            try:
+                resource.setrlimit(getattr(resource, name), (soft, hard))
+            except (PermissionError, ValueError):
+                context.warn(f"setrlimit {name}={soft}:{hard}: not permitted (no CAP_SYS_RESOURCE)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadSeccomp:
+    """Load the filter. Without no_new_privs it needs CAP_SYS_ADMIN, so it comes before the capabilities go."""
+
+    cause: str = ""
+
+    def describe(self) -> str:
+        return "seccomp filter"
+
+    def apply(self, context: Context) -> None:
+        if context.filter:
+            seccomp.load(context.filter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeDirectory:
+    """Enter the working directory, made when it is missing; EACCES may pass after the user changed."""
+
+    path: str
+    create: bool = False
+    final: bool = False  # the second try, as the user
+    cause: str = ""
+
+    def describe(self) -> str:
+        return f"chdir {self.path}" + (" (as the user)" if self.final else "")
+
+    def apply(self, context: Context) -> None:
+        if self.final and "cwd" in context.fds:
+            return
+        try:
+            os.chdir(self.path)
+        except FileNotFoundError:
+            if not self.create:
+                raise
+            os.makedirs(self.path, 0o755, exist_ok=True)
+            os.chdir(self.path)
+        except PermissionError:
+            if self.final:
+                raise
+            return
+        context.fds["cwd"] = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetIdentity:
+    """Bounding set, groups, user, capability sets; in the order in which each may still be done.
+
+    A process that is not root keeps no capability (Kubernetes passes no ambient ones).
+    """
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    capabilities: tuple[str, ...]
+    no_new_privs: bool
+    cause: str = ""
+
+    def describe(self) -> str:
+        nnp = ", no_new_privs" if self.no_new_privs else ""
+        return (
+            f"uid={self.uid} gid={self.gid} groups={list(self.groups)} "
+            f"caps={','.join(self.capabilities) or 'none'}{nnp}"
+        )
+
+    def apply(self, context: Context) -> None:
+        numbers = frozenset(credentials.number(name) for name in self.capabilities)
+        credentials.limit_bounding_set(numbers)
+        os.setgroups(self.groups)
+        os.setresgid(self.gid, self.gid, self.gid)
+        credentials.set_keepcaps(True)
+        os.setresuid(self.uid, self.uid, self.uid)
+        credentials.set_keepcaps(False)
+        kept = numbers if self.uid == 0 else frozenset()
+        credentials.clear_ambient()
+        credentials.set_capabilities(effective=kept, permitted=kept, inheritable=frozenset())
+        if self.no_new_privs:
+            credentials.set_no_new_privs()
+        # execve resets it; until then nobody may ptrace us or open our /proc/PID (CVE-2016-9962).
+        process.set_dumpable(False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyDirectory:
+    """The working directory must be inside the root: getcwd(2) says "(unreachable)" otherwise (CVE-2024-21626)."""
+
+    cause: str = ""
+
+    def describe(self) -> str:
+        return "getcwd is inside the root"
+
+    def apply(self, context: Context) -> None:
+        where = os.getcwd()
+        if not where.startswith("/"):
+            raise PermissionError(errno.EPERM, "working directory is outside the root", where)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindExecutable:
+    """Look argv[0] up as the container's user sees it: its PATH, its root. Told at start, not here."""
+
+    name: str
+    path: str  # the PATH of the container's environment
+    cause: str = ""
+
+    def describe(self) -> str:
+        return f"find {self.name} in PATH {self.path}"
+
+    def apply(self, context: Context) -> None:
+        if "/" in self.name:
+            context.executable = self.name
+            return
+        error = errno.ENOENT
+        for directory in self.path.split(":"):
+            candidate = f"{directory or '.'}/{self.name}"
+            if os.access(candidate, os.X_OK, effective_ids=False) and not os.path.isdir(candidate):
+                context.executable = candidate
+                return
+            if os.path.exists(candidate):
+                error = errno.EACCES
+        context.executable_errno = error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execve:
+    """Become the container's process. Returning is failure."""
+
+    argv: tuple[str, ...]
+    env: tuple[str, ...]
+    cause: str = ""
+
+    def describe(self) -> str:
+        return f"execve {' '.join(self.argv)}"
+
+    def apply(self, context: Context) -> None:
+        name = self.argv[0]
+        if context.executable_errno == errno.ENOENT:
+            raise StepFailed("exec", errno.ENOENT, name, detail="executable file not found in $PATH")
+        if context.executable_errno:
+            raise StepFailed("exec", context.executable_errno, name, detail="permission denied")
+        environment = dict(pair.partition("=")[::2] for pair in self.env)
+        try:
+            os.execve(context.executable, self.argv, environment)
+        except OSError as e:
+            why = {errno.ENOENT: "no such file or directory", errno.ENOEXEC: "exec format error"}
+            raise StepFailed(
+                "exec", e.errno or 0, name, detail=why.get(e.errno or 0, (e.strerror or "").lower())
+            ) from None

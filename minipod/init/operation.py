@@ -1,0 +1,70 @@
+"""What an operation is, and the state that operations of one set-up share.
+
+An operation is a frozen value: `describe()` says in the kernel's words what it does, `apply()` does it, `cause` is the
+manifest path that asked for it. An OSError out of `apply` names its subject in `filename`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from minipod.cgroups.hierarchy import Hierarchy
+from minipod.init.sync import SyncPipe
+
+
+class Operation(Protocol):
+    """One step of a set-up."""
+
+    @property
+    def cause(self) -> str:
+        """Return the manifest path that asked for it, or ""."""
+
+    def describe(self) -> str:
+        """Return one line: what the kernel is asked for."""
+
+    def apply(self, context: Context) -> None:
+        """Do it. Raises OSError."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """What a set-up has in its hands while it runs; made anew for each, after the fork."""
+
+    sync: SyncPipe
+    hierarchy: Hierarchy
+    vault_fd: int = -1  # the mount namespace that holds the pins
+    filter: bytes = b""  # the compiled seccomp program, b"" for none
+    target_pidfd: int = -1  # for exec, and for a joined pid namespace
+    fds: dict[str, int] = field(default_factory=dict)  # opened before the mount namespace changes
+    stdio: tuple[int, int, int] = (-1, -1, -1)
+    executable: str = ""  # where argv[0] was found, set by FindExecutable
+    executable_errno: int = 0
+
+    def warn(self, text: str) -> None:
+        """Tell the supervisor that something is degraded."""
+        self.sync.warning(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The operations of one set-up: *outer* in the first fork, *inner* in the container's first process.
+
+    *execute* runs after "go", as close to execve as can be.
+    """
+
+    outer: tuple[Operation, ...]
+    inner: tuple[Operation, ...]
+    execute: tuple[Operation, ...]
+
+    def describe(self) -> list[str]:
+        """Return the whole plan as lines, for golden tests and `minipod steps`."""
+        lines = []
+        for title, operations in (
+            ("outer", self.outer), ("inner", self.inner), ("execute", self.execute),
+        ):  # fmt: skip
+            lines.append(f"[{title}]")
+            lines += [
+                o.describe() + (f"    # {o.cause}" if o.cause else "") for o in operations
+            ]
+        return lines

@@ -1,0 +1,252 @@
+"""The plans: pure functions from a bundle to the operations that build it, in the order of container set-up.
+
+Why this order (each line is one constraint, see ARCHITECTURE.md for the table): the cgroup first, so that nothing
+allocates outside of it; sources opened before the mount namespace changes, so that they can't be exchanged; namespaces of the
+sandbox joined before own ones are made; cgroup namespace after the attach, or its root is wrong; devices and mounts before
+pivot_root; masks after it and before the capabilities go; the console before the user changes; seccomp before the capabilities
+go, unless no_new_privs allows it last.
+"""
+
+from __future__ import annotations
+
+from minipod.init.device import (
+    CopyDevice,
+    InstallStdio,
+    MakeDeviceNodes,
+    OpenConsole,
+    OpenDevice,
+    OpenFifos,
+)
+from minipod.init.filesystem import (
+    AttachMount,
+    MaskPaths,
+    MountCgroups,
+    MountFilesystem,
+    MountRoot,
+    OpenSource,
+    PivotRoot,
+    ReadOnlyPaths,
+    ReadOnlyRoot,
+    SetPropagation,
+)
+from minipod.init.identity import (
+    ChangeDirectory,
+    Execve,
+    FindExecutable,
+    LoadSeccomp,
+    SetIdentity,
+    SetOomScoreAdj,
+    SetRlimits,
+    VerifyDirectory,
+)
+from minipod.init.isolation import (
+    CreateCgroup,
+    DropPins,
+    EnterCgroup,
+    JoinContainer,
+    JoinNamespaces,
+    OpenPins,
+    PinNamespaces,
+    SetHostname,
+    Unshare,
+    WriteSysctl,
+)
+from minipod.init.operation import Operation, Plan
+from minipod.linux.flags import CloneFlag, MountFlag
+from minipod.spec.bundle import Bundle, ExecBundle, Process, SandboxBundle
+from minipod.spec.container import Propagation
+from minipod.spec.sandbox import NamespaceMode
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+NOSUID = MountFlag.MS_NOSUID
+SYS_FLAGS = (
+    MountFlag.MS_NOSUID | MountFlag.MS_NODEV | MountFlag.MS_NOEXEC | MountFlag.MS_RDONLY
+)
+
+
+def container_plan(bundle: Bundle, cgroups: MountCgroups) -> Plan:
+    """Return the set-up of *bundle*; *cgroups* is how this machine's hierarchies are shown."""
+    return Plan(
+        outer=tuple(_outer(bundle)),
+        inner=(
+            *_filesystem(bundle, cgroups),
+            *_process(bundle.process, console=True, readonly_root=bundle.rootfs.readonly),
+        ),
+        execute=_execute(bundle.process),
+    )
+
+
+def shared_kinds(network: NamespaceMode, ipc: NamespaceMode) -> tuple[str, ...]:
+    """Return which namespaces the sandbox owns; host network means the host's uts too."""
+    kinds = ("net", "uts") if network is NamespaceMode.POD else ()
+    return (*kinds, "ipc") if ipc is NamespaceMode.POD else kinds
+
+
+def _outer(bundle: Bundle) -> list[Operation]:
+    kinds = shared_kinds(bundle.network, bundle.ipc)
+    flags = CloneFlag.CLONE_NEWNS | CloneFlag.CLONE_NEWCGROUP
+    if bundle.pid is NamespaceMode.CONTAINER:
+        flags |= CloneFlag.CLONE_NEWPID
+    process = bundle.process
+    operations: list[Operation] = [
+        CreateCgroup(
+            path=bundle.cgroup,
+            resources=bundle.resources,
+            privileged=bundle.privileged,
+            cause=f"{bundle.cause}.resources" if bundle.cause else "",
+        ),
+        EnterCgroup(path=bundle.cgroup),
+        SetOomScoreAdj(value=process.oom_score_adj),
+    ]
+    if process.rlimits:
+        operations.append(SetRlimits(limits=process.rlimits))
+    if not process.tty:
+        operations.append(
+            OpenFifos(
+                directory=bundle.directory,
+                uid=process.uid,
+                gid=process.gid,
+                stdin=process.stdin,
+            )
+        )
+    operations += [
+        OpenSource(key=f"mount:{i}", path=m.host_path, sub_path=m.sub_path, cause=m.cause)
+        for i, m in enumerate(bundle.mounts)
+    ]
+    operations += [
+        OpenDevice(source=d.host_path, cause=f"{bundle.cause}.devices") for d in bundle.devices
+    ]
+    operations += [
+        OpenPins(
+            sandbox_id=bundle.sandbox_id, kinds=kinds, shm=bundle.ipc is NamespaceMode.POD
+        ),
+        JoinNamespaces(kinds=kinds, target_pid=bundle.pid is NamespaceMode.TARGET),
+        Unshare(flags=flags),
+    ]
+    return operations
+
+
+def _filesystem(bundle: Bundle, cgroups: MountCgroups) -> list[Operation]:
+    shared = any(m.propagation is Propagation.BIDIRECTIONAL for m in bundle.mounts)
+    sys_flags = SYS_FLAGS & ~MountFlag.MS_RDONLY if bundle.privileged else SYS_FLAGS
+    operations: list[Operation] = [
+        SetPropagation(flags=MountFlag.MS_SHARED if shared else MountFlag.MS_SLAVE),
+        MountRoot(root=bundle.rootfs),
+        MountFilesystem(fstype="proc", target="/proc"),
+        MountFilesystem(fstype="sysfs", target="/sys", flags=sys_flags),
+        cgroups,
+        MountFilesystem(fstype="tmpfs", target="/dev", flags=NOSUID, options="mode=755,size=64k"),
+        MakeDeviceNodes(),
+        *(CopyDevice(source=d.host_path, target=d.container_path) for d in bundle.devices),
+        MountFilesystem(
+            fstype="devpts",
+            target="/dev/pts",
+            flags=MountFlag.MS_NOSUID | MountFlag.MS_NOEXEC,
+            options="newinstance,ptmxmode=0666,mode=0620,gid=5",
+        ),
+        MountFilesystem(fstype="mqueue", target="/dev/mqueue", optional=True),
+    ]
+    if bundle.ipc is NamespaceMode.POD:
+        operations.append(AttachMount(key="shm", target="/dev/shm"))  # noqa: S108 the mount itself
+    operations += [
+        AttachMount(
+            key=f"mount:{i}",
+            target=m.container_path,
+            source=m.host_path,
+            readonly=m.readonly,
+            recursive_readonly=m.recursive_readonly,
+            propagation=m.propagation,
+            cause=m.cause,
+        )
+        for i, m in enumerate(bundle.mounts)
+    ]
+    operations.append(PivotRoot(mountpoint=bundle.rootfs.mountpoint))
+    if bundle.masked_paths:
+        operations.append(MaskPaths(paths=bundle.masked_paths))
+    if bundle.readonly_paths:
+        operations.append(ReadOnlyPaths(paths=bundle.readonly_paths))
+    return operations
+
+
+def _process(
+    process: Process, *, console: bool, readonly_root: bool = False
+) -> list[Operation]:
+    """Return what every process of ours goes through on its way, an exec like a container."""
+    operations: list[Operation] = []
+    if process.tty:
+        operations.append(OpenConsole(uid=process.uid, bind=console))
+    operations.append(InstallStdio())
+    operations.append(ChangeDirectory(path=process.cwd, create=console))
+    if readonly_root:
+        operations.append(ReadOnlyRoot())
+    if not process.no_new_privs:
+        operations.append(LoadSeccomp())
+    path = next((e[5:] for e in process.env if e.startswith("PATH=")), DEFAULT_PATH)
+    operations += [
+        SetIdentity(
+            uid=process.uid,
+            gid=process.gid,
+            groups=process.groups,
+            capabilities=process.capabilities,
+            no_new_privs=process.no_new_privs,
+        ),
+        ChangeDirectory(path=process.cwd, final=True),
+        VerifyDirectory(),
+        FindExecutable(name=process.argv[0], path=path),
+    ]
+    return operations
+
+
+def _execute(process: Process) -> tuple[Operation, ...]:
+    execve = Execve(argv=process.argv, env=process.env)
+    return (LoadSeccomp(), execve) if process.no_new_privs else (execve,)
+
+
+def sandbox_plan(bundle: SandboxBundle) -> Plan:
+    """Return the set-up of a sandbox: one fork that makes the namespaces, pins them and exits."""
+    kinds = shared_kinds(bundle.network, bundle.ipc)
+    flags = CloneFlag(0)
+    for kind in kinds:
+        flags |= CloneFlag[f"CLONE_NEW{kind.upper()}"]
+    outer: list[Operation] = [
+        CreateCgroup(path=bundle.cgroup, resources=bundle.resources),
+    ]
+    if flags:
+        outer.append(Unshare(flags=flags))
+    if "uts" in kinds:
+        outer.append(SetHostname(name=bundle.hostname))
+    outer += [
+        WriteSysctl(name=name, value=value, cause="spec.securityContext.sysctls")
+        for name, value in bundle.sysctls
+    ]
+    outer.append(
+        PinNamespaces(
+            sandbox_id=bundle.id,
+            kinds=kinds,
+            shm_size=bundle.shm_size if bundle.ipc is NamespaceMode.POD else 0,
+        )
+    )
+    return Plan(outer=tuple(outer), inner=(), execute=())
+
+
+def drop_plan(sandbox_id: str) -> Plan:
+    """Return the removal of a sandbox's pins."""
+    return Plan(outer=(DropPins(sandbox_id=sandbox_id),), inner=(), execute=())
+
+
+def exec_plan(bundle: ExecBundle, cgroup: str) -> Plan:
+    """Return one more process in a container: its cgroups first, then all its namespaces at once."""
+    process = bundle.process
+    outer: list[Operation] = [
+        EnterCgroup(path=cgroup),
+        SetOomScoreAdj(value=process.oom_score_adj),
+    ]
+    if process.rlimits:
+        outer.append(SetRlimits(limits=process.rlimits))
+    outer.append(JoinContainer())
+    return Plan(
+        outer=tuple(outer),
+        inner=tuple(_process(process, console=False)),
+        execute=_execute(process),
+    )

@@ -1,0 +1,203 @@
+"""The life of a container: create (parked before execve), start, stop, remove.
+
+Stop sends the stop signal and waits on the end, not on a clock: the event wakes it, and a second stop with less time
+shortens it. Remove gives back everything that create made, in any state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import time
+import uuid
+from collections.abc import Callable
+
+from minipod import errors
+from minipod.cgroups.hierarchy import Hierarchy
+from minipod.runtime import bundle as bundles
+from minipod.runtime.bundle import ImageFacts, Places
+from minipod.runtime.images import Images
+from minipod.runtime.service import ContainerState, EventType
+from minipod.runtime.state import Container, ContainerRecord, SandboxRecord, State
+from minipod.runtime.supervisor_client import SupervisorClient
+from minipod.spec.container import ContainerSpec, Mount, Resources
+from minipod.spec.ids import ContainerId, SandboxId
+from minipod.spec.instance import Instance
+from minipod.supervisor.records import ExitRecord
+
+Tell = Callable[[EventType, Container], None]
+
+
+class Containers:
+    """The verbs that concern containers. *tell* announces what happened."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        state: State,
+        supervisor: SupervisorClient,
+        hierarchy: Hierarchy,
+        images: Images,
+        tell: Tell,
+    ) -> None:
+        self._storage = f"{instance.state_dir}/containers"
+        self._cgroup_root = instance.cgroup_root
+        self._state = state
+        self._supervisor = supervisor
+        self._hierarchy = hierarchy
+        self._images = images
+        self._tell = tell
+
+    async def create(
+        self, sandbox: SandboxRecord, spec: ContainerSpec, resolv: str, *, fail_at: str = ""
+    ) -> ContainerId:
+        """Build it, up to the parked process; undo everything when a step fails."""
+        image = await asyncio.to_thread(self._images.facts, spec.image)
+        made = self._record(sandbox, spec, image)
+        container = self._state.put_container(made)
+        try:
+            await self._build(container, sandbox, image, resolv, fail_at)
+        except BaseException:
+            await asyncio.shield(self.remove(made.id))
+            raise
+        self._tell(EventType.CONTAINER_CREATED, container)
+        return made.id
+
+    def _record(self, sandbox: SandboxRecord, spec: ContainerSpec, image: ImageFacts) -> ContainerRecord:
+        container = ContainerId(uuid.uuid4().hex)
+        cgroup = f"{self._cgroup_root}/{sandbox.spec.cgroup_parent}/{container}"
+        return ContainerRecord(
+            id=container,
+            sandbox_id=sandbox.id,
+            spec=spec,
+            image_ref=image.ref,
+            image_id=image.id,
+            stop_signal=signal_number(spec.stop_signal or image.config.stop_signal),
+            cgroup=cgroup,
+            log_path=f"{sandbox.spec.log_directory}/{spec.log_path}" if spec.log_path else "/dev/null",
+            asked_at=time.time(),
+        )
+
+    async def _build(
+        self, container: Container, sandbox: SandboxRecord, image: ImageFacts, resolv: str, fail_at: str
+    ) -> None:
+        record = container.record
+        places = Places(
+            directory=self._state.container_directory(record.id), storage=f"{self._storage}/{record.id}"
+        )
+        for name in ("", "/upper", "/work"):
+            os.makedirs(places.storage + name, 0o755 if name == "/upper" else 0o700, exist_ok=True)
+        own = (Mount(host_path=resolv, container_path="/etc/resolv.conf"),) if resolv else ()
+        target = 0
+        if record.spec.pid_target:
+            target = self._state.container(ContainerId(record.spec.pid_target)).pid
+        bundle = bundles.build(record, sandbox, image, places, own, target_pid=target, fail_at=fail_at)
+        bundles.write(bundle)
+        answer, _ = await self._supervisor.request("create", id=record.id, bundle=bundle)
+        container.pid = answer["pid"]
+        container.created_at = time.time()
+
+    async def start(self, container: Container) -> None:
+        """Let it execve. On SetupFailed the container is EXITED with 128."""
+        if container.state is not ContainerState.CREATED:
+            raise errors.FailedPrecondition(
+                f"container {container.record.id} is {container.state.value.lower()}, not created"
+            )
+        try:
+            answer, _ = await self._supervisor.request("start", id=container.record.id)
+        except errors.SetupFailed:
+            await container.ended.wait()
+            raise
+        container.started_at = answer["started_at"]
+        self._tell(EventType.CONTAINER_STARTED, container)
+
+    async def stop(self, container: Container, timeout: float) -> None:
+        """Stop signal, up to *timeout* seconds, SIGKILL; return when it has ended. Idempotent."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        if container.stop_at:  # another stop runs: shorten it, and wait with it
+            container.stop_at = min(container.stop_at, deadline)
+            container.stop_changed.set()
+            await container.ended.wait()
+            return
+        container.stop_at = deadline
+        try:
+            if timeout > 0 and container.state is ContainerState.RUNNING:
+                await self._signal(container, container.record.stop_signal)
+            while not container.ended.is_set() and loop.time() < container.stop_at:
+                container.stop_changed.clear()
+                await self._end_or_change(container, container.stop_at - loop.time())
+            await self.kill(container)
+        finally:
+            container.stop_at = 0.0
+
+    async def _end_or_change(self, container: Container, timeout: float) -> None:
+        waits = [
+            asyncio.ensure_future(container.ended.wait()),
+            asyncio.ensure_future(container.stop_changed.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def kill(self, container: Container) -> None:
+        """Kill whatever is in its cgroup, and wait for its end."""
+        if container.ended.is_set():
+            return
+        if container.pid == 0:
+            container.finish(ExitRecord(code=137, finished_at=time.time(), reason="ContainerStatusUnknown"))
+            return
+        await self._signal(container, signal.SIGKILL)
+        await asyncio.to_thread(self._hierarchy.kill, container.record.cgroup)
+        await container.ended.wait()
+
+    async def _signal(self, container: Container, number: int) -> None:
+        with contextlib.suppress(errors.NotFound):
+            await self._supervisor.request("signal", id=container.record.id, signal=number)
+
+    async def remove(self, container: ContainerId) -> None:
+        """Kill, forget, and remove cgroup and directories. Idempotent."""
+        known = self._state.containers.get(container)
+        if known is None:
+            return
+        if known.pid:
+            await self.kill(known)
+        await self._supervisor.request("forget", id=container)
+        await asyncio.to_thread(self.remove_traces, container, known.record.cgroup)
+        self._state.containers.pop(container, None)
+        known.drained.set()
+        self._tell(EventType.CONTAINER_REMOVED, known)
+
+    def remove_traces(self, container: str, cgroup: str) -> None:
+        """Remove what a container has on disk and in the cgroup trees. Runs in a thread; idempotent."""
+        if cgroup:
+            self._hierarchy.kill(cgroup)
+            self._hierarchy.remove(cgroup)
+        shutil.rmtree(f"{self._storage}/{container}", ignore_errors=True)
+        shutil.rmtree(self._state.container_directory(ContainerId(container)), ignore_errors=True)
+
+    async def update_resources(self, container: Container, to: Resources) -> None:
+        """Write new limits."""
+        await asyncio.to_thread(self._hierarchy.update, container.record.cgroup, to)
+
+    async def stop_all(self, sandbox: SandboxId) -> None:
+        """Kill every container of a sandbox."""
+        await asyncio.gather(*(self.stop(c, 0) for c in self._state.containers_of(sandbox)))
+
+
+def signal_number(name: str) -> int:
+    """Return the number for "SIGTERM", "TERM" or "15"; SIGTERM for ""."""
+    if not name:
+        return signal.SIGTERM
+    if name.isdigit():
+        return int(name)
+    upper = name.upper()
+    try:
+        return signal.Signals[upper if upper.startswith("SIG") else f"SIG{upper}"]
+    except KeyError:
+        raise errors.InvalidSpec(f"unknown signal {name!r}") from None

@@ -1,0 +1,99 @@
+"""The ImageService over the store, and what a container's set-up needs of an image (cached: one stat-free look-up)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from minipod.errors import ImageError, NotFound
+from minipod.image.store import Image, ImageStore
+from minipod.linux import files
+from minipod.runtime.bundle import ImageFacts
+from minipod.runtime.service import ImageStatus
+
+ACCOUNT_FILE_MAX = 1 << 20  # bytes of passwd or group that we read
+
+
+class Images:
+    """Looks images up. The store itself is synchronous; its slow verbs run in threads."""
+
+    def __init__(self, store: ImageStore, in_use: Callable[[], set[str]]) -> None:
+        self._store = store
+        self._in_use = in_use
+        self._facts: dict[str, ImageFacts] = {}  # by image id
+
+    def facts(self, image: str) -> ImageFacts:
+        """Return what a bundle needs. Raises ImageError when the image is not here. Runs in a thread."""
+        found = self._store.resolve(image)
+        if found is None:
+            raise ImageError(f"image {image} is not in the store", reason="ErrImageNeverPull")
+        known = self._facts.get(found.id)
+        if known is None:
+            layers = self._store.layers(found)
+            known = ImageFacts(
+                id=found.id,
+                ref=image,
+                config=self._store.config(found),
+                layers=layers,
+                passwd=read_in_layers(layers, "etc/passwd"),
+                group=read_in_layers(layers, "etc/group"),
+            )
+            self._facts[found.id] = known
+        return known
+
+    async def image_status(self, image: str) -> ImageStatus | None:
+        found = await asyncio.to_thread(self._store.resolve, image)
+        return None if found is None else self._status(found)
+
+    async def list_images(self) -> list[ImageStatus]:
+        return [self._status(i) for i in await asyncio.to_thread(self._store.list)]
+
+    async def pull_image(
+        self, image: str, progress: Callable[[str], None] | None = None
+    ) -> ImageStatus:
+        """Only what is here can be had: pulling from registries is not built yet."""
+        del progress
+        status = await self.image_status(image)
+        if status is None:
+            raise ImageError(
+                f"failed to pull {image}: minipod does not pull from registries yet",
+                reason="ErrImagePull",
+                hint="build it from a recipe: minipod image build",
+            )
+        return status
+
+    async def remove_image(self, image: str) -> None:
+        found = await asyncio.to_thread(self._store.resolve, image)
+        if found is None:
+            raise NotFound(f"no image {image}")
+        await asyncio.to_thread(self._store.remove, image, in_use=lambda i: i in self._in_use())
+        self._facts.pop(found.id, None)
+
+    def _status(self, image: Image) -> ImageStatus:
+        config = self._store.config(image)
+        return ImageStatus(
+            id=image.id,
+            repo_tags=image.tags,
+            repo_digests=image.digests,
+            size=image.size,
+            user=config.user,
+        )
+
+
+def read_in_layers(layers: tuple[str, ...], path: str) -> bytes:
+    """Return the content of *path* as the overlay would show it, or b"".
+
+    Resolved inside each layer: a symlink in an image must not make us read a file of the host.
+    """
+    for layer in layers:
+        root = os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fd = files.open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            continue
+        finally:
+            os.close(root)
+        with os.fdopen(fd, "rb") as f:
+            return f.read(ACCOUNT_FILE_MAX)
+    return b""

@@ -1,0 +1,119 @@
+"""Finding everything again: after a start of the daemon, and after the loss of its supervisor.
+
+    load the records -> ask the supervisor -> re-attach -> only then remove what no record owns
+
+Each item on its own: one that cannot be read or removed is logged and stops no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import Any
+
+from minipod.errors import MinipodError
+from minipod.linux import fds as linux_fds
+from minipod.network.network import Network
+from minipod.runtime.container import Containers
+from minipod.runtime.sandbox import Sandboxes
+from minipod.runtime.state import Container, State
+from minipod.runtime.supervisor_client import SupervisorClient
+from minipod.spec.codec import loads
+from minipod.spec.ids import ContainerId
+from minipod.spec.instance import Instance
+from minipod.supervisor import records
+from minipod.supervisor.adopt import unknown
+
+logger = logging.getLogger(__name__)
+
+
+class Recovery:
+    """Runs once for each connection to a supervisor."""
+
+    def __init__(  # noqa: PLR0913 it touches every part, once
+        self,
+        instance: Instance,
+        state: State,
+        supervisor: SupervisorClient,
+        sandboxes: Sandboxes,
+        containers: Containers,
+        network: Network,
+    ) -> None:
+        self._storage = f"{instance.state_dir}/containers"
+        self._state = state
+        self._supervisor = supervisor
+        self._sandboxes = sandboxes
+        self._containers = containers
+        self._network = network
+
+    async def run(self) -> None:
+        self._load()
+        listed = await self._ask()
+        for container in self._state.containers.values():
+            self._reattach(container, listed.get(container.record.id))
+        await self._remove_unfinished()
+        await self._remove_unowned()
+        await self._network.recover({s.id for s in self._state.sandboxes.values() if s.ready})
+
+    def _load(self) -> None:
+        """Read every record that is not in memory yet."""
+        run_dir = self._state.run_dir
+        for name in sorted(os.listdir(f"{run_dir}/sandboxes")):
+            if name.endswith(".json") and name.removesuffix(".json") not in self._state.sandboxes:
+                self._attempt(self._state.load_sandbox, name)
+        for name in sorted(os.listdir(f"{run_dir}/containers")):
+            if name not in self._state.containers and os.path.exists(
+                f"{run_dir}/containers/{name}/container.json"
+            ):
+                self._attempt(self._state.load_container, name)
+
+    def _attempt(self, load: Any, name: str) -> None:
+        try:
+            load(name)
+        except (OSError, ValueError, MinipodError):
+            logger.exception("record %s can't be read", name)
+
+    async def _ask(self) -> dict[str, dict[str, Any]]:
+        """Return what the supervisor knows, by container id."""
+        _, received = await self._supervisor.request("list")
+        try:
+            listed = loads(tuple[dict[str, Any], ...], linux_fds.read_sealed(received[0]))  # type: ignore[arg-type]
+        finally:
+            os.close(received[0])
+        return {entry["id"]: entry for entry in listed}
+
+    def _reattach(self, container: Container, known: dict[str, Any] | None) -> None:
+        directory = self._state.container_directory(container.record.id)
+        end = records.read_exit(directory)
+        if end is not None:
+            container.finish(end)
+        elif known is None and container.pid:
+            container.finish(unknown())
+        if known is not None:
+            container.started_at = known["started_at"] or container.started_at
+        if known is None or known["drained"]:
+            container.drained.set()
+
+    async def _remove_unfinished(self) -> None:
+        """A create or a sandbox that was cut off half-way: undo it, the kubelet makes another."""
+        for container in list(self._state.containers.values()):
+            if not container.pid or (not container.started_at and container.exit is not None):
+                await self._undo(self._containers.remove(container.record.id), container.record.id)
+        for sandbox in list(self._state.sandboxes.values()):
+            if not sandbox.ready and not self._state.containers_of(sandbox.id):
+                await self._undo(self._sandboxes.remove(sandbox.id), sandbox.id)
+
+    async def _undo(self, removal: Any, what: str) -> None:
+        try:
+            async with asyncio.timeout(10):
+                await removal
+        except (OSError, MinipodError, TimeoutError):
+            logger.exception("%s can't be removed", what)
+
+    async def _remove_unowned(self) -> None:
+        """Directories that no record owns (a crash between two steps, or a reboot)."""
+        for base in (f"{self._state.run_dir}/containers", self._storage):
+            for name in os.listdir(base) if os.path.isdir(base) else ():
+                if ContainerId(name) not in self._state.containers:
+                    await asyncio.to_thread(self._containers.remove_traces, name, "")

@@ -1,0 +1,246 @@
+"""The runtime as one object: `RuntimeService` and `ImageService` over the parts, and the events between them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from minipod import errors
+from minipod.cgroups.hierarchy import Hierarchy
+from minipod.image.store import ImageStore
+from minipod.network.network import Network
+from minipod.runtime.attach import Attachments
+from minipod.runtime.container import Containers
+from minipod.runtime.exec import Execs
+from minipod.runtime.images import Images
+from minipod.runtime.recover import Recovery
+from minipod.runtime.sandbox import Sandboxes
+from minipod.runtime.service import (
+    ContainerStatus,
+    EventType,
+    ExecResult,
+    ExecSession,
+    ImageStatus,
+    RuntimeEvent,
+    SandboxStatus,
+)
+from minipod.runtime.state import Container, State, sandbox_status
+from minipod.runtime.supervisor_client import SupervisorClient
+from minipod.spec.container import ContainerSpec, Resources
+from minipod.spec.ids import ContainerId, SandboxId
+from minipod.spec.instance import Instance
+from minipod.spec.sandbox import SandboxSpec
+from minipod.supervisor.records import ExitRecord
+
+logger = logging.getLogger(__name__)
+
+
+class Runtime:
+    """See `minipod.runtime.service` for what each verb promises."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        hierarchy: Hierarchy,
+        network: Network,
+        store: ImageStore,
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._on_lost = on_lost
+        self._subscribers: list[Callable[[RuntimeEvent], None]] = []
+        self.state = State(instance.run_dir)
+        self.supervisor = SupervisorClient(
+            instance.supervisor_socket, on_event=self._event, on_lost=self._lost
+        )
+        self.images = Images(store, self._images_in_use)
+        self._sandboxes = Sandboxes(instance, self.state, self.supervisor, network, hierarchy)
+        self._containers = Containers(
+            instance, self.state, self.supervisor, hierarchy, self.images, self._tell
+        )
+        self._execs = Execs(self.supervisor, instance.run_dir)
+        self._attachments = Attachments(self.supervisor)
+        self._recovery = Recovery(
+            instance, self.state, self.supervisor, self._sandboxes, self._containers, network
+        )
+
+    async def connect(self) -> None:
+        """Connect to the supervisor and find everything again; at start, and when it was lost."""
+        self.supervisor.connect()
+        await self.supervisor.request("subscribe")
+        await self._recovery.run()
+        for container in self.state.containers.values():
+            self._tell(EventType.SANDBOX_CHANGED, container)
+
+    def close(self) -> None:
+        self.supervisor.close()
+
+    def subscribe(self, callback: Callable[[RuntimeEvent], None]) -> Callable[[], None]:
+        self._subscribers.append(callback)
+        return lambda: self._subscribers.remove(callback)
+
+    # -- sandboxes
+
+    async def run_pod_sandbox(self, spec: SandboxSpec) -> SandboxId:
+        return await self._sandboxes.run(spec)
+
+    async def stop_pod_sandbox(self, sandbox: SandboxId) -> None:
+        if sandbox in self.state.sandboxes:
+            await self._containers.stop_all(sandbox)
+            await self._sandboxes.stop(sandbox)
+
+    async def remove_pod_sandbox(self, sandbox: SandboxId) -> None:
+        await asyncio.gather(
+            *(self._containers.remove(c.record.id) for c in self.state.containers_of(sandbox))
+        )
+        await self._sandboxes.remove(sandbox)
+
+    async def pod_sandbox_status(self, sandbox: SandboxId) -> SandboxStatus:
+        return sandbox_status(self.state.sandbox(sandbox))
+
+    async def list_pod_sandboxes(self, pod_uid: str | None = None) -> list[SandboxStatus]:
+        found = [
+            sandbox_status(r)
+            for r in self.state.sandboxes.values()
+            if pod_uid is None or r.spec.metadata.uid == pod_uid
+        ]
+        return sorted(found, key=lambda s: (s.spec.metadata.attempt, s.created_at), reverse=True)
+
+    # -- containers
+
+    async def create_container(self, sandbox: SandboxId, spec: ContainerSpec) -> ContainerId:
+        record = self.state.sandbox(sandbox)
+        if not record.ready:
+            raise errors.FailedPrecondition(f"sandbox {sandbox} is not ready")
+        resolv = self._sandboxes.resolv_path(sandbox)
+        return await self._containers.create(
+            record, spec, resolv if record.spec.dns is not None else "/etc/resolv.conf"
+        )
+
+    async def start_container(self, container: ContainerId) -> None:
+        await self._containers.start(self.state.container(container))
+
+    async def stop_container(self, container: ContainerId, timeout: float) -> None:
+        known = self.state.containers.get(container)
+        if known is not None and not known.ended.is_set():
+            await self._containers.stop(known, timeout)
+
+    async def remove_container(self, container: ContainerId) -> None:
+        await self._containers.remove(container)
+
+    async def container_status(self, container: ContainerId) -> ContainerStatus:
+        return self.state.container(container).status()
+
+    async def list_containers(self, pod_uid: str | None = None) -> list[ContainerStatus]:
+        found = [
+            c.status()
+            for c in self.state.containers.values()
+            if pod_uid is None or self._pod_uid(c) == pod_uid
+        ]
+        return sorted(found, key=lambda s: s.created_at, reverse=True)
+
+    async def update_container_resources(self, container: ContainerId, to: Resources) -> None:
+        await self._containers.update_resources(self.state.container(container), to)
+
+    async def reopen_container_log(self, container: ContainerId) -> None:
+        await self.supervisor.request("reopen", id=container)
+
+    def log_finished(self, container: ContainerId) -> bool:
+        """Whether nothing more can come into its log: ended and drained, or gone."""
+        known = self.state.containers.get(container)
+        return known is None or (known.ended.is_set() and known.drained.is_set())
+
+    async def log_drained(self, container: ContainerId) -> None:
+        """Wait until nothing more can come into its log."""
+        if (known := self.state.containers.get(container)) is not None:
+            await known.ended.wait()
+            await known.drained.wait()
+
+    # -- exec, attach
+
+    async def exec_sync(
+        self, container: ContainerId, command: tuple[str, ...], timeout: float, limit: int = 16 << 20
+    ) -> ExecResult:
+        return await self._execs.sync(self.state.container(container), command, timeout, limit)
+
+    async def exec(
+        self, container: ContainerId, command: tuple[str, ...], *, tty: bool, stdin: bool
+    ) -> ExecSession:
+        return await self._execs.start(
+            self.state.container(container), command, tty=tty, stdin=stdin
+        )
+
+    async def exec_wait(self, session: str) -> int:
+        return await self._execs.wait(session)
+
+    async def exec_resize(self, session: str, rows: int, columns: int) -> None:
+        await self._execs.resize(session, rows, columns)
+
+    async def exec_kill(self, session: str, signal: int) -> None:
+        await self._execs.kill(session, signal)
+
+    async def attach(self, container: ContainerId, *, stdin: bool) -> ExecSession:
+        return await self._attachments.attach(self.state.container(container), stdin=stdin)
+
+    # -- images
+
+    async def image_status(self, image: str) -> ImageStatus | None:
+        return await self.images.image_status(image)
+
+    async def list_images(self) -> list[ImageStatus]:
+        return await self.images.list_images()
+
+    async def pull_image(
+        self, image: str, progress: Callable[[str], None] | None = None
+    ) -> ImageStatus:
+        return await self.images.pull_image(image, progress)
+
+    async def remove_image(self, image: str) -> None:
+        await self.images.remove_image(image)
+
+    def _images_in_use(self) -> set[str]:
+        return {c.record.image_id for c in self.state.containers.values()}
+
+    # -- events
+
+    def _event(self, event: dict[str, Any]) -> None:
+        """The supervisor says that something happened."""
+        kind = event["event"]
+        if kind == "exec_exited":
+            self._execs.ended(event["id"], event["code"])
+            return
+        container = self.state.containers.get(ContainerId(event["id"]))
+        if container is None:
+            return
+        if kind == "exited":
+            container.finish(
+                ExitRecord(**{k: v for k, v in event.items() if k not in ("event", "id")})
+            )
+            self._tell(EventType.CONTAINER_EXITED, container)
+        elif kind == "drained":
+            container.drained.set()
+
+    def _lost(self) -> None:
+        self._execs.lost()
+        self._on_lost()
+
+    def _tell(self, kind: EventType, container: Container) -> None:
+        event = RuntimeEvent(
+            type=kind,
+            sandbox_id=container.record.sandbox_id,
+            container_id=container.record.id,
+            pod_uid=self._pod_uid(container),
+        )
+        for callback in list(self._subscribers):
+            callback(event)
+
+    def _pod_uid(self, container: Container) -> str:
+        sandbox = self.state.sandboxes.get(container.record.sandbox_id)
+        return "" if sandbox is None else sandbox.spec.metadata.uid
+
+
+def running_directory(instance: Instance) -> bool:
+    """Whether the node's run directory is there (a supervisor has started since the boot)."""
+    return os.path.exists(f"{instance.run_dir}/.mounted")

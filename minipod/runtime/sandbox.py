@@ -1,0 +1,116 @@
+"""The life of a sandbox: record, namespaces and cgroup by the supervisor, network, and all of it backwards."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import uuid
+from dataclasses import replace
+
+from minipod.cgroups.hierarchy import Hierarchy
+from minipod.network.network import Network
+from minipod.network.resolv import render
+from minipod.runtime.state import SandboxRecord, State
+from minipod.runtime.supervisor_client import SupervisorClient
+from minipod.spec.bundle import SandboxBundle
+from minipod.spec.ids import SandboxId
+from minipod.spec.instance import Instance
+from minipod.spec.sandbox import NamespaceMode, SandboxSpec
+from minipod.supervisor import records
+
+
+class Sandboxes:
+    """The verbs that make and unmake sandboxes. Containers in them are the caller's to stop first."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        state: State,
+        supervisor: SupervisorClient,
+        network: Network,
+        hierarchy: Hierarchy,
+    ) -> None:
+        self._instance = instance
+        self._state = state
+        self._supervisor = supervisor
+        self._network = network
+        self._hierarchy = hierarchy
+
+    def cgroup(self, spec: SandboxSpec) -> str:
+        return f"{self._instance.cgroup_root}/{spec.cgroup_parent}"
+
+    def resolv_path(self, sandbox: SandboxId) -> str:
+        return f"{self._state.run_dir}/sandboxes/{sandbox}.resolv.conf"
+
+    async def run(self, spec: SandboxSpec, *, fail_at: str = "") -> SandboxId:
+        """Make it; what was made is undone when a step fails."""
+        sandbox = SandboxId(uuid.uuid4().hex)
+        record = SandboxRecord(id=sandbox, spec=spec, created_at=time.time())
+        self._state.put_sandbox(record)
+        try:
+            self._write_resolv(record)
+            record = await self._build(record, fail_at)
+        except BaseException:
+            await asyncio.shield(self.remove(sandbox))
+            raise
+        self._state.put_sandbox(replace(record, ready=True))
+        return sandbox
+
+    async def _build(self, record: SandboxRecord, fail_at: str) -> SandboxRecord:
+        spec = record.spec
+        bundle = SandboxBundle(
+            id=record.id,
+            title=f"{spec.metadata.namespace}/{spec.metadata.name}",
+            hostname=spec.hostname,
+            cgroup=self.cgroup(spec),
+            resources=spec.pod_resources,
+            network=spec.network,
+            ipc=spec.ipc,
+            sysctls=spec.sysctls,
+            shm_size=spec.shm_size,
+            fail_at=fail_at,
+        )
+        answer, fds = await self._supervisor.request("sandbox", bundle=bundle)
+        record = replace(record, namespaces=answer["namespaces"])
+        if spec.network is not NamespaceMode.POD:
+            return record
+        try:
+            ips = await self._network.attach(record.id, fds[0])
+        finally:
+            os.close(fds[0])
+        return replace(record, ips=tuple(ips))
+
+    def _write_resolv(self, record: SandboxRecord) -> None:
+        dns = record.spec.dns
+        if dns is not None:
+            text = render(dns)
+            records.write(self.resolv_path(record.id), text.encode())
+            os.chmod(self.resolv_path(record.id), 0o644)
+
+    async def stop(self, sandbox: SandboxId) -> None:
+        """Give the address back and drop the namespaces; the record stays. Idempotent."""
+        record = self._state.sandboxes.get(sandbox)
+        if record is None:
+            return
+        if record.ready:
+            self._state.put_sandbox(replace(record, ready=False))
+        await self._supervisor.request("drop_sandbox", id=sandbox)
+        if record.spec.network is NamespaceMode.POD:
+            await self._network.detach(sandbox)
+
+    async def remove(self, sandbox: SandboxId) -> None:
+        """Remove what is left of it. Idempotent."""
+        record = self._state.sandboxes.get(sandbox)
+        if record is None:
+            return
+        await self.stop(sandbox)
+        cgroup = self.cgroup(record.spec)
+        others = [r for r in self._state.sandboxes.values() if r.id != sandbox]
+        if not any(self.cgroup(r.spec) == cgroup for r in others):
+            await asyncio.to_thread(self._hierarchy.remove, cgroup)
+        try:
+            os.unlink(self.resolv_path(sandbox))
+        except FileNotFoundError:
+            pass
+        self._state.drop_sandbox(sandbox)

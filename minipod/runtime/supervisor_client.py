@@ -1,0 +1,139 @@
+"""The asyncio side of the supervisor's socket: requests by number, replies in any order, events to one callback.
+
+When the connection breaks, every waiting request fails with Unavailable and `lost` is called once; `connect` may then be
+called again. Used by the daemon and by the prober (exec probes).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from minipod.errors import Unavailable
+from minipod.linux import fds as linux_fds
+from minipod.spec.codec import dumps
+from minipod.supervisor import protocol
+
+Answer = tuple[dict[str, Any], list[int]]
+
+
+class SupervisorClient:
+    """One connection. Received fds belong to the caller."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        on_event: Callable[[dict[str, Any]], None] = lambda _event: None,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._path = path
+        self._on_event = on_event
+        self._on_lost = on_lost
+        self._sock: socket.socket | None = None
+        self._n = 0
+        self._waiting: dict[int, asyncio.Future[Answer]] = {}
+
+    @property
+    def connected(self) -> bool:
+        return self._sock is not None
+
+    def connect(self) -> None:
+        """Connect. Raises Unavailable when no supervisor listens."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        try:
+            sock.connect(self._path)
+        except OSError as e:
+            sock.close()
+            raise Unavailable(
+                f"no supervisor at {self._path}: {(e.strerror or '').lower()}", hint="minipod up"
+            ) from e
+        self._sock = sock
+        asyncio.get_running_loop().add_reader(sock, self._readable)
+
+    def close(self) -> None:
+        """Drop the connection; what waits fails with Unavailable. Idempotent."""
+        if self._sock is None:
+            return
+        asyncio.get_running_loop().remove_reader(self._sock)
+        self._sock.close()
+        self._sock = None
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(Unavailable("the supervisor went away"))
+
+    async def request(
+        self, op: str, *, bundle: object = None, fds: tuple[int, ...] = (), **fields: Any
+    ) -> Answer:
+        """Ask, and wait for the answer. *bundle* travels in a sealed memfd before *fds*."""
+        if self._sock is None:
+            raise Unavailable("not connected to the supervisor")
+        self._n += 1
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[self._n] = future
+        memfd = -1 if bundle is None else linux_fds.sealed_memfd(op, dumps(bundle))
+        passed = list(fds) if bundle is None else [memfd, *fds]
+        try:
+            await self._send({"n": self._n, "op": op, **fields}, passed)
+        finally:
+            if memfd >= 0:
+                os.close(memfd)
+        return await future
+
+    async def _send(self, message: protocol.Message, passed: list[int]) -> None:
+        while True:
+            if self._sock is None:
+                raise Unavailable("the supervisor went away")
+            try:
+                protocol.send(self._sock, message, passed)
+            except BlockingIOError:
+                await self._writable()
+            except ConnectionError as e:
+                raise Unavailable("the supervisor went away") from e
+            else:
+                return
+
+    async def _writable(self) -> None:
+        assert self._sock is not None
+        loop = asyncio.get_running_loop()
+        ready = loop.create_future()
+        fd = self._sock.fileno()
+        loop.add_writer(fd, lambda: ready.done() or ready.set_result(None))
+        try:
+            await ready
+        finally:
+            loop.remove_writer(fd)
+
+    def _readable(self) -> None:
+        """Take what is there, at most a handful before others get their turn."""
+        for _ in range(16):
+            if self._sock is None:
+                return
+            try:
+                message, received = protocol.receive(self._sock)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                message, received = None, []
+            if message is None:
+                self.close()
+                self._on_lost()
+                return
+            self._deliver(message, received)
+
+    def _deliver(self, message: protocol.Message, received: list[int]) -> None:
+        if "event" in message:
+            self._on_event(message)
+            return
+        future = self._waiting.pop(message["n"], None)
+        if future is None or future.done():  # its caller was cancelled
+            for fd in received:
+                os.close(fd)
+        elif "error" in message:
+            future.set_exception(protocol.error_from_message(message["error"]))
+        else:
+            future.set_result((message["ok"], received))

@@ -1,0 +1,216 @@
+"""Taking over what another supervisor left: containers, daemon and prober live on when it dies.
+
+Containers are found by their records and known by pid + start time. They are not our children, so their ends are seen on pidfds
+and their exit codes come from the proc connector, subscribed to before anyone is looked at. An end while no supervisor lived is
+ContainerStatusUnknown (137), as a kubelet reports it. The old pump is asked to stop only after the idle read ends are open,
+so no byte is lost between two pumps; the masters of its ptys are taken out of it first.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import time
+
+from minipod.errors import MinipodError
+from minipod.linux import process, procconn
+from minipod.spec.bundle import Bundle
+from minipod.spec.codec import loads
+from minipod.supervisor import records
+from minipod.supervisor.children import Container, Phase
+from minipod.supervisor.records import ExitRecord, StateRecord
+from minipod.supervisor.requests import Requests
+from minipod.supervisor.server import Supervisor
+from minipod.supervisor.services import Service
+from minipod.supervisor.streams import Streams
+
+logger = logging.getLogger(__name__)
+
+PUMP_DEADLINE = 5.0  # seconds for the old pump to write what it has
+
+
+class Adoption:
+    """Watches processes that are not our children, as long as there are any."""
+
+    def __init__(self, supervisor: Supervisor, requests: Requests) -> None:
+        self._s = supervisor
+        self._requests = requests
+        self._codes: dict[int, int] = {}  # pid -> wait status, from the proc connector
+        self._watched = 0
+        self._connector: procconn.ProcConnector | None = None
+
+    def adopt_all(self) -> None:
+        """Adopt every container that has a record; a broken record stops no other."""
+        directory = f"{self._s.instance.run_dir}/containers"
+        try:
+            found = sorted(os.listdir(directory))
+        except FileNotFoundError:
+            return
+        if found:
+            self._listen()
+        masters = self._masters()
+        for name in found:
+            try:
+                self._adopt(f"{directory}/{name}", masters)
+            except (OSError, ValueError, MinipodError):
+                logger.exception("container %s could not be adopted", name)
+        self._stop_old_pump()
+        self._close_unused(masters)
+        self._silence_if_idle()
+
+    def adopt_service(self, service: Service) -> bool:
+        """Take a daemon or prober over that still runs; False when there is none."""
+        record = records.read_service(self._s.instance.run_dir, service.name)
+        if record is None or not alive(record.pid, record.start_time):
+            return False
+        pidfd = process.pidfd_open(record.pid)
+        service.pid = record.pid
+        service.started_at = time.monotonic()
+
+        def ended() -> None:
+            self._s.unwatch(pidfd)
+            os.close(pidfd)
+            if service.ended(ExitRecord(code=0, finished_at=time.time())):
+                service.start()
+
+        self._s.watch(pidfd, ended)
+        return True
+
+    def _adopt(self, directory: str, masters: dict[int, int]) -> None:
+        with open(f"{directory}/bundle.json", "rb") as f:
+            bundle = loads(Bundle, f.read())
+        streams = Streams(
+            directory=directory,
+            log_path=bundle.log_path,
+            tty=bundle.process.tty,
+            stdin=bundle.process.stdin,
+        )
+        container = Container(id=bundle.id, bundle=bundle, streams=streams)
+        state = records.read_state(directory)
+        if state is None:
+            return  # it never had a process; the runtime removes what is left
+        if not streams.tty:
+            streams.open()
+        elif state.console in masters:
+            streams.set_console(masters.pop(state.console))
+        self._s.tables.containers[bundle.id] = container
+        container.pid, container.start_time = state.pid, state.start_time
+        container.created_at, container.started_at = state.created_at, state.started_at
+        container.exit = records.read_exit(directory)
+        if container.exit is not None:
+            container.phase = Phase.EXITED
+        else:
+            self._watch(container, state)
+
+    def _watch(self, container: Container, state: StateRecord) -> None:
+        container.phase = Phase.RUNNING
+        if not alive(state.pid, state.start_time):
+            self._requests.container_ended(container, unknown())
+            return
+        container.pidfd = process.pidfd_open(state.pid)
+        self._watched += 1
+        # One parked before execve ends by itself: its sync socket is at its end.
+        self._s.watch(container.pidfd, lambda: self._ended(container))
+
+    def _ended(self, container: Container) -> None:
+        self._s.unwatch(container.pidfd)
+        self._watched -= 1
+        self._read_connector()
+        status = self._codes.pop(container.pid, None)
+        record = unknown() if status is None else from_status(status)
+        self._requests.container_ended(container, record)
+        self._silence_if_idle()
+
+    # -- the proc connector
+
+    def _listen(self) -> None:
+        try:
+            self._connector = procconn.ProcConnector()
+            self._connector.listen()
+        except OSError as e:
+            logger.warning("no exit codes of adopted containers: proc connector: %s", e)
+            self._connector = None
+            return
+        self._s.watch(self._connector.fileno(), self._read_connector)
+
+    def _read_connector(self) -> None:
+        if self._connector is None:
+            return
+        mine = {c.pid for c in self._s.tables.containers.values() if c.exit is None}
+        for event in self._connector.read():
+            if event.pid in mine:
+                self._codes[event.pid] = event.exit_code
+
+    def _silence_if_idle(self) -> None:
+        """Every fork and exit of the machine is told to a listener: stop when there is no need."""
+        if self._connector is not None and not self._watched:
+            self._s.unwatch(self._connector.fileno())
+            self._connector.close()
+            self._connector = None
+
+    # -- the old pump
+
+    def _masters(self) -> dict[int, int]:
+        """Copy the pty masters out of the old pump, by the device number of their devpts."""
+        pidfd = self._old_pump()
+        if pidfd < 0:
+            return {}
+        found: dict[int, int] = {}
+        record = records.read_service(self._s.instance.run_dir, "pump")
+        assert record is not None
+        for name in os.listdir(f"/proc/{record.pid}/fd"):
+            if os.readlink(f"/proc/{record.pid}/fd/{name}").endswith("ptmx"):
+                fd = process.pidfd_getfd(pidfd, int(name))
+                found[os.fstat(fd).st_dev] = fd
+        os.close(pidfd)
+        return found
+
+    def _stop_old_pump(self) -> None:
+        pidfd = self._old_pump()
+        if pidfd < 0:
+            return
+        process.pidfd_send_signal(pidfd, signal.SIGTERM)
+        if not select.select([pidfd], [], [], PUMP_DEADLINE)[0]:
+            process.pidfd_send_signal(pidfd, signal.SIGKILL)
+            select.select([pidfd], [], [], PUMP_DEADLINE)
+        os.close(pidfd)
+
+    def _old_pump(self) -> int:
+        record = records.read_service(self._s.instance.run_dir, "pump")
+        if record is None or not alive(record.pid, record.start_time):
+            return -1
+        return process.pidfd_open(record.pid)
+
+    def _close_unused(self, masters: dict[int, int]) -> None:
+        for fd in masters.values():
+            os.close(fd)
+
+
+def alive(pid: int, start_time: int) -> bool:
+    """Whether *pid* is still the process that was recorded, and no zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            state = f.read().rpartition(b")")[2].split()[0]
+        return process.start_time(pid) == start_time and state not in (b"Z", b"X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def unknown() -> ExitRecord:
+    """An end that none of our processes saw (kubelet: ContainerStatusUnknown, 137)."""
+    return ExitRecord(
+        code=137,
+        finished_at=time.time(),
+        reason="ContainerStatusUnknown",
+        message="The container could not be located when the node's processes came back",
+    )
+
+
+def from_status(status: int) -> ExitRecord:
+    """Turn a wait status (wait(2)) into how Kubernetes counts."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return ExitRecord(code=128 + number, signal=number, finished_at=time.time())
+    return ExitRecord(code=os.WEXITSTATUS(status), finished_at=time.time())

@@ -1,0 +1,122 @@
+"""The processes that the supervisor watches: set-ups under way, containers, execs; and their reaping.
+
+A process is known by the pid that its set-up told. One that ends before that was read is remembered in `early`
+until the set-up's messages say whose it was.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from minipod.linux import process
+from minipod.spec.bundle import Bundle, ExecBundle
+from minipod.supervisor.records import ExitRecord
+from minipod.supervisor.streams import Streams
+
+
+class Phase(enum.Enum):
+    """Where a process is on its way; moves only down this list."""
+
+    SETTING_UP = "setting up"
+    CREATED = "created"  # parked before execve
+    STARTING = "starting"  # told to go, execve not seen yet
+    RUNNING = "running"
+    EXITED = "exited"
+
+
+@dataclass(slots=True, kw_only=True)
+class Process:
+    """A container's main process, or an exec's."""
+
+    id: str
+    phase: Phase = Phase.SETTING_UP
+    sync: socket.socket | None = None
+    pid: int = 0
+    start_time: int = 0
+    pidfd: int = -1
+    created_at: float = 0.0
+    started_at: float = 0.0
+    exit: ExitRecord | None = None
+    warnings: list[str] = field(default_factory=list)
+    error: dict[str, object] | None = None  # what the set-up said before it died
+
+    def found(self, pid: int) -> None:
+        """The process exists: hold it by pidfd and start time, so that no other is taken for it."""
+        self.pid = pid
+        self.start_time = process.start_time(pid)
+        self.pidfd = process.pidfd_open(pid)
+
+    def send_signal(self, number: int) -> bool:
+        """Signal exactly this process; False when it is gone."""
+        if self.pidfd < 0 or self.phase is Phase.EXITED:
+            return False
+        try:
+            process.pidfd_send_signal(self.pidfd, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close what is held. Idempotent."""
+        if self.sync is not None:
+            self.sync.close()
+            self.sync = None
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+
+@dataclass(slots=True, kw_only=True)
+class Container(Process):
+    bundle: Bundle
+    streams: Streams
+    drained: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Exec(Process):
+    bundle: ExecBundle
+    cgroup: str
+    console: int = -1
+
+
+@dataclass(slots=True, kw_only=True)
+class SandboxSetup(Process):
+    """The making or dropping of a sandbox: no process remains of it."""
+
+
+def exit_record(info: os.waitid_result) -> ExitRecord:
+    """Turn waitid's answer into how Kubernetes counts: 128 + signal for a killed process."""
+    now = time.time()
+    if info.si_code == os.CLD_EXITED:
+        return ExitRecord(code=info.si_status, finished_at=now)
+    return ExitRecord(code=128 + info.si_status, signal=info.si_status, finished_at=now)
+
+
+def reap(record: Callable[[int, ExitRecord], None]) -> None:
+    """Take every ended child: read its status, have it recorded, only then let it go."""
+    while True:
+        try:
+            info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if info is None:
+            return
+        record(info.si_pid, exit_record(info))
+        os.waitid(os.P_PID, info.si_pid, os.WEXITED | os.WNOHANG)
+
+
+def kill_session(leader: int, pids: list[int]) -> None:
+    """Kill every process of *pids* whose session is *leader*'s (an exec that timed out)."""
+    for pid in pids:
+        try:
+            if os.getsid(pid) == leader:
+                os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue

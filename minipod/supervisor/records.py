@@ -1,0 +1,99 @@
+"""The durable part of what the supervisor knows, below <run_dir>/containers/<id>/ (a tmpfs: no fsync).
+
+    bundle.json   what to build, written by the runtime before it asks: a record precedes every resource
+    state.json    {"pid", "start_time", "created_at", "started_at"}    once the process exists
+    exit.json     {"code", "signal", "finished_at", "oom_killed", "reason", "message"}
+
+Each is written to a temporary file and renamed: a reader sees a whole record or none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import TypeVar
+
+from minipod.spec.codec import dumps, loads, to_plain
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateRecord:
+    """A process that was made. *started_at* 0.0: parked before execve."""
+
+    pid: int
+    start_time: int  # clock ticks since boot, proc(5) stat field 22
+    created_at: float
+    started_at: float = 0.0
+    console: int = 0  # st_dev of the pty's master: tells which of the pump's fds it is, at adoption
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRecord:
+    """A process of the node, for the next supervisor to find."""
+
+    pid: int
+    start_time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExitRecord:
+    """How a container ended. *code* is 128 + signal for a killed process."""
+
+    code: int
+    signal: int = 0
+    finished_at: float
+    oom_killed: bool = False
+    reason: str = ""  # set where the code alone does not tell: StartError, ContainerStatusUnknown
+    message: str = ""
+
+
+def write(path: str, content: bytes) -> None:
+    """Replace the file at *path* atomically."""
+    temporary = f"{path}.{os.getpid()}"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, content)
+    finally:
+        os.close(fd)
+    os.rename(temporary, path)
+
+
+def write_state(directory: str, record: StateRecord) -> None:
+    write(f"{directory}/state.json", dumps(record))
+
+
+def write_exit(directory: str, record: ExitRecord) -> None:
+    write(f"{directory}/exit.json", dumps(record))
+
+
+def read_state(directory: str) -> StateRecord | None:
+    return _read(StateRecord, f"{directory}/state.json")
+
+
+def read_exit(directory: str) -> ExitRecord | None:
+    return _read(ExitRecord, f"{directory}/exit.json")
+
+
+def write_service(run_dir: str, name: str, record: ServiceRecord) -> None:
+    write(f"{run_dir}/{name}.json", dumps(record))
+
+
+def read_service(run_dir: str, name: str) -> ServiceRecord | None:
+    return _read(ServiceRecord, f"{run_dir}/{name}.json")
+
+
+def _read(cls: type[R], path: str) -> R | None:
+    try:
+        with open(path, "rb") as f:
+            return loads(cls, f.read())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def plain(record: ExitRecord) -> dict[str, object]:
+    """Return *record* as JSON data, for an event."""
+    plain_record: dict[str, object] = to_plain(record)
+    return plain_record

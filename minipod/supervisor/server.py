@@ -1,0 +1,245 @@
+"""The supervisor's loop: one selector, one thread, every step non-blocking.
+
+    listener   -> clients (daemon, prober, CRI server)   requests and replies, see `protocol`
+    sync pairs -> set-ups under way                       see `minipod.init.sync`
+    wakeup fd  -> SIGCHLD: reap; SIGTERM: shut down
+    pump       -> "drained"
+
+What a request does is in `requests`; this file moves messages and keeps the tables.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from minipod.cgroups.hierarchy import Hierarchy
+from minipod.spec.instance import Instance
+from minipod.supervisor import children, protocol
+from minipod.supervisor.children import Container, Exec, Process
+from minipod.supervisor.records import ExitRecord
+from minipod.supervisor.services import QUICK, Service, fork_pump
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """A connection; *subscribed* ones get every event."""
+
+    sock: socket.socket
+    subscribed: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Tables:
+    """Everything that the supervisor knows, in memory."""
+
+    containers: dict[str, Container] = field(default_factory=dict)
+    execs: dict[str, Exec] = field(default_factory=dict)
+    by_pid: dict[int, Process] = field(default_factory=dict)
+    early: dict[int, ExitRecord] = field(default_factory=dict)  # ended before their set-up told the pid
+    setups: int = 0  # under way; `early` is emptied when there are none
+
+
+class Supervisor:
+    """The loop and its tables. `run` returns after a shutdown."""
+
+    def __init__(self, instance: Instance, hierarchy: Hierarchy, vault_fd: int) -> None:
+        self.instance = instance
+        self.hierarchy = hierarchy
+        self.vault_fd = vault_fd
+        self.tables = Tables()
+        self.services: dict[str, Service] = {}
+        self.exited: Callable[[Process, ExitRecord], None] = lambda _p, _r: None
+        self.dispatch: Callable[[Client, protocol.Message, list[int]], None]
+        self._selector = selectors.EpollSelector()
+        self._clients: set[Client] = set()
+        self._pump: socket.socket | None = None
+        self._running = True
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+
+    # -- the loop
+
+    def listen(self) -> None:
+        """Take the socket's name over; a request can only come from root (0600 in a 0700 directory)."""
+        path = self.instance.supervisor_socket
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        old = os.umask(0o177)
+        self._listener.bind(path)
+        os.umask(old)
+        self._listener.listen(64)
+        self.watch(self._listener, self._accept)
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        self.watch(reader, lambda: self._signalled(os.read(reader, 4096)))
+
+    def run(self) -> None:
+        """Serve until `stop`."""
+        while self._running:
+            for key, _ in self._selector.select(self._timeout()):
+                if key.fd in self._selector.get_map():  # an earlier callback may have dropped it
+                    key.data()
+            self._restart_due()
+
+    def stop(self) -> None:
+        """End the loop after this turn."""
+        self._running = False
+
+    def watch(self, source: socket.socket | int, callback: Callable[[], None]) -> None:
+        self._selector.register(source, selectors.EVENT_READ, callback)
+
+    def unwatch(self, source: socket.socket | int) -> None:
+        try:
+            self._selector.unregister(source)
+        except (KeyError, ValueError):
+            pass  # never watched, or closed already
+
+    def _timeout(self) -> float | None:
+        due = [s.restart_at for s in self.services.values() if s.restart_at]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _restart_due(self) -> None:
+        for service in self.services.values():
+            if service.restart_at and service.restart_at <= time.monotonic():
+                service.start()
+
+    def _signalled(self, numbers: bytes) -> None:
+        children.reap(self._ended)
+        if signal.SIGTERM in numbers or signal.SIGINT in numbers:
+            self.shut_down()
+
+    def shut_down(self) -> None:
+        """End our services and leave; containers live on and can be adopted."""
+        for service in self.services.values():
+            service.stop()
+        self.stop()
+
+    # -- processes
+
+    def _ended(self, pid: int, record: ExitRecord) -> None:
+        process = self.tables.by_pid.pop(pid, None)
+        if process is not None:
+            self.exited(process, record)
+            return
+        for service in self.services.values():
+            if service.pid == pid:
+                logger.warning("%s (pid %d) ended with code %d", service.name, pid, record.code)
+                if service.ended(record):
+                    service.start()
+                return
+        if self.tables.setups:
+            self.tables.early[pid] = record
+
+    def setup_done(self) -> None:
+        """One set-up less under way."""
+        self.tables.setups -= 1
+        if not self.tables.setups:
+            self.tables.early.clear()
+
+    # -- clients
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        sock.setblocking(False)
+        client = Client(sock)
+        self._clients.add(client)
+        self.watch(sock, lambda: self._receive(client))
+
+    def _receive(self, client: Client) -> None:
+        try:
+            message, fds = protocol.receive(client.sock)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            message, fds = None, []
+        if message is None:
+            self._drop(client)
+            return
+        self.dispatch(client, message, fds)
+
+    def _drop(self, client: Client) -> None:
+        self._clients.discard(client)
+        self.unwatch(client.sock)
+        client.sock.close()
+
+    def reply(self, client: Client, message: protocol.Message, fds: list[int] | None = None) -> None:
+        """Send; a client that does not read, or is gone, is dropped: nobody may stop the loop."""
+        if client not in self._clients:
+            return
+        try:
+            protocol.send(client.sock, message, fds)
+        except (BlockingIOError, ConnectionError):
+            logger.warning("a client does not read: dropped")
+            self._drop(client)
+
+    def broadcast(self, event: protocol.Message) -> None:
+        """Tell every subscriber."""
+        for client in [c for c in self._clients if c.subscribed]:
+            self.reply(client, event)
+
+    # -- the pump
+
+    def start_pump(self, entry: str) -> int:
+        """Fork a pump and hand every stream to it that is not drained."""
+        if self._pump is not None:
+            self.unwatch(self._pump)
+            self._pump.close()
+        pid, self._pump = fork_pump(entry)
+        sock = self._pump
+        self.watch(sock, lambda: self._from_pump(sock))
+        for container in self.tables.containers.values():
+            if container.streams.readers:
+                self.pump_add(container)
+                if container.exit is not None:
+                    self.tell_pump({"op": "finish", "id": container.id})
+        return pid
+
+    def pump_add(self, container: Container) -> None:
+        streams = container.streams
+        self.tell_pump({"op": "add", "id": container.id, "log": streams.log_path}, streams.readers)
+
+    def tell_pump(self, message: protocol.Message, fds: list[int] | None = None) -> None:
+        """Pass a message on; a dead pump hears it again when it is started anew."""
+        if self._pump is None:
+            return
+        try:
+            protocol.send(self._pump, message, fds)
+        except ConnectionError:
+            pass
+        except BlockingIOError:
+            logger.error("the log pump does not read its control socket")
+
+    def _from_pump(self, sock: socket.socket) -> None:
+        try:
+            message, _ = protocol.receive(sock)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            message = None
+        if message is None:
+            self.unwatch(sock)
+            return
+        if message.get("op") == "drained":
+            container = self.tables.containers.get(message["id"])
+            if container is not None:
+                container.drained = True
+                container.streams.close()
+            self.broadcast({"event": "drained", "id": message["id"]})
+
+
+__all__ = ["QUICK", "Client", "Supervisor", "Tables"]

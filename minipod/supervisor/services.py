@@ -1,0 +1,116 @@
+"""The node's other processes: log pump and prober (forked from here, to share memory) and the daemon (executed).
+
+Each that dies is started again: at once, and after a second when it lived less than that. Entry points are handed over by name
+by the composition root, since a lower layer imports no higher one; what they import, they import after the fork.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from minipod.linux import process
+from minipod.supervisor.records import ExitRecord, ServiceRecord, write_service
+
+QUICK = 1.0  # seconds; a service that lived shorter waits that long before the next try
+
+
+@dataclass(slots=True, kw_only=True)
+class Service:
+    """One process of the node. *spawn* forks it and returns its pid (and sets what it needs)."""
+
+    name: str
+    spawn: Callable[[], int]
+    run_dir: str
+    pid: int = 0
+    started_at: float = 0.0  # monotonic
+    restart_at: float = 0.0  # monotonic; 0.0 = not waiting
+    wanted: bool = True
+
+    def start(self) -> None:
+        self.restart_at = 0.0
+        self.started_at = time.monotonic()
+        self.pid = self.spawn()
+        record = ServiceRecord(pid=self.pid, start_time=process.start_time(self.pid))
+        write_service(self.run_dir, self.name, record)
+
+    def ended(self, record: ExitRecord) -> bool:
+        """Note the end; return whether to start again right now."""
+        self.pid = 0
+        if not self.wanted:
+            return False
+        if time.monotonic() - self.started_at < QUICK:
+            self.restart_at = time.monotonic() + QUICK
+            return False
+        return True
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        self.wanted = False
+        if self.pid:
+            os.kill(self.pid, number)
+
+
+def fork_pump(entry: str) -> tuple[int, socket.socket]:
+    """Fork the log pump; return its pid and our end of its control socket."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    pid = os.fork()
+    if pid == 0:
+        _become("minipod:[pump]", (theirs.fileno(),), entry, theirs.fileno())
+    theirs.close()
+    return pid, ours
+
+
+def fork_service(title: str, entry: str, argument: object) -> int:
+    """Fork a service that needs nothing but its argument."""
+    pid = os.fork()
+    if pid == 0:
+        _become(title, (), entry, argument)
+    return pid
+
+
+def execute(title: str, argv: list[str], keep: tuple[int, ...]) -> int:
+    """Fork and execute a program (the daemon: asyncio and threads never share our memory)."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        _clean(keep)
+        for fd in keep:
+            os.set_inheritable(fd, True)
+        process.set_name(title)
+        os.execv(argv[0], argv)
+    finally:
+        os._exit(127)
+
+
+def _become(title: str, keep: tuple[int, ...], entry: str, argument: object) -> NoReturn:
+    code = 1
+    try:
+        _clean(keep)
+        process.set_name(title)
+        module, _, function = entry.partition(":")
+        getattr(importlib.import_module(module), function)(argument)
+        code = 0
+    except SystemExit as e:
+        code = e.code if isinstance(e.code, int) else 1
+    except BaseException:  # noqa: BLE001 the process border
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _clean(keep: tuple[int, ...]) -> None:
+    signal.set_wakeup_fd(-1)
+    process.close_all_but((0, 1, 2, *keep))
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.setsid()
