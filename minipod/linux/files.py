@@ -1,0 +1,49 @@
+"""openat2(2): paths resolved inside a root, so that no symlink and no `..` can lead out."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from minipod.linux.flags import Resolve
+from minipod.linux.libc import syscall
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = [(n, ctypes.c_uint64) for n in ("flags", "mode", "resolve")]
+
+
+def openat2(dirfd: int, path: str, flags: int, mode: int, resolve: Resolve) -> int:
+    """openat2(2)."""
+    how = _OpenHow(flags, mode, resolve)
+    return syscall(
+        "openat2", dirfd, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how), subject=path
+    )
+
+
+def open_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
+    """Open *path* as if *root_fd* were the root directory."""
+    while True:
+        try:
+            return openat2(
+                root_fd, path, flags | os.O_CLOEXEC, mode, Resolve.IN_ROOT | Resolve.NO_MAGICLINKS
+            )
+        except BlockingIOError:
+            continue  # EAGAIN: a rename raced with a ".." (openat2(2))
+
+
+def open_or_make_directory(root_fd: int, path: str, mode: int) -> int:
+    """Open the directory *path* inside the root as O_PATH, making what is missing of it."""
+    flags = os.O_PATH | os.O_DIRECTORY
+    try:
+        return open_in_root(root_fd, path, flags)
+    except FileNotFoundError:
+        parent, name = os.path.split(path.rstrip("/"))
+        above = open_or_make_directory(root_fd, parent or "/", mode)
+        try:
+            os.mkdir(name, mode, dir_fd=above)
+        except FileExistsError:
+            pass  # another one made it, or it is a dangling symlink: the next open tells
+        finally:
+            os.close(above)
+        return open_in_root(root_fd, path, flags)

@@ -1,0 +1,90 @@
+"""Process syscalls: pidfds, close_range, prctl's per-process settings, session keyrings; and a process' start time."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterable
+
+from minipod.linux.libc import check, libc, syscall
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_NAME = 15
+PR_SET_CHILD_SUBREAPER = 36
+KEYCTL_JOIN_SESSION_KEYRING = 1
+UINT_MAX = 2**32 - 1
+
+
+def prctl(option: int, argument: int | bytes) -> None:
+    """prctl(2) with one argument."""
+    value = argument if isinstance(argument, bytes) else ctypes.c_ulong(argument)
+    check(libc.prctl(option, value, ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)))
+
+
+def pidfd_open(pid: int, flags: int = 0) -> int:
+    """pidfd_open(2); close-on-exec."""
+    return syscall("pidfd_open", pid, flags, subject=str(pid))
+
+
+def pidfd_send_signal(pidfd: int, number: int) -> None:
+    """pidfd_send_signal(2)."""
+    syscall("pidfd_send_signal", pidfd, int(number), None, 0)
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """pidfd_getfd(2): a copy of another process' descriptor; close-on-exec."""
+    return syscall("pidfd_getfd", pidfd, fd, 0)
+
+
+def close_range(first: int, last: int) -> None:
+    """close_range(2), both ends included."""
+    syscall("close_range", first, last, 0)
+
+
+def close_all_but(fds: Iterable[int]) -> None:
+    """Close every descriptor that is not listed."""
+    first = 0
+    for fd in sorted(set(fds)):
+        if fd > first:
+            close_range(first, fd - 1)
+        first = fd + 1
+    close_range(first, UINT_MAX)
+
+
+def start_time(pid: int) -> int:
+    """Return when *pid* started, in clock ticks since boot (proc(5), stat, field 22). Raises ProcessLookupError."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            fields = f.read().rpartition(b")")[2].split()
+    except FileNotFoundError:
+        raise ProcessLookupError(3, os.strerror(3), str(pid)) from None
+    return int(fields[19])
+
+
+def set_child_subreaper(on: bool) -> None:  # noqa: FBT001 a setter
+    """PR_SET_CHILD_SUBREAPER: orphans below us become our children."""
+    prctl(PR_SET_CHILD_SUBREAPER, int(on))
+
+
+def set_pdeathsig(number: int) -> None:
+    """PR_SET_PDEATHSIG: die with the parent thread."""
+    prctl(PR_SET_PDEATHSIG, int(number))
+
+
+def set_dumpable(on: bool) -> None:  # noqa: FBT001 a setter
+    """PR_SET_DUMPABLE."""
+    prctl(PR_SET_DUMPABLE, int(on))
+
+
+def set_name(name: str) -> None:
+    """PR_SET_NAME: the thread's name, cut at 15 bytes by the kernel."""
+    prctl(PR_SET_NAME, os.fsencode(name) + b"\0")
+
+
+def join_session_keyring() -> None:
+    """Start with a new, empty session keyring (keyctl(2)); a kernel without keys has none to leak."""
+    try:
+        syscall("keyctl", KEYCTL_JOIN_SESSION_KEYRING, None, 0, 0, 0)
+    except OSError:
+        return
