@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from minipod.init.operation import Context
 from minipod.linux import files, mount
-from minipod.linux.flags import AT, MountAttr, MountFlag, MoveMount, OpenTree, UmountFlag
+from minipod.linux.flags import AT, AT_FDCWD, MountAttr, MountFlag, MoveMount, OpenTree, UmountFlag
 from minipod.spec.container import Propagation
 from minipod.spec.bundle import RootFs
 
@@ -41,7 +41,7 @@ class OpenSource:
     def apply(self, context: Context) -> None:
         flags = OpenTree.CLONE | OpenTree.CLOEXEC | OpenTree.AT_RECURSIVE
         if not self.sub_path:
-            context.fds[self.key] = mount.open_tree(AT.FDCWD, self.path, flags)
+            context.fds[self.key] = mount.open_tree(AT_FDCWD, self.path, flags)
             return
         volume = os.open(self.path, os.O_PATH | os.O_CLOEXEC)
         inner = files.open_in_root(volume, self.sub_path, os.O_PATH | os.O_CLOEXEC)
@@ -245,12 +245,12 @@ class ReadOnlyPaths:
         for path in self.paths:
             try:
                 tree = mount.open_tree(
-                    AT.FDCWD, path, OpenTree.CLONE | OpenTree.CLOEXEC | OpenTree.AT_RECURSIVE
+                    AT_FDCWD, path, OpenTree.CLONE | OpenTree.CLOEXEC | OpenTree.AT_RECURSIVE
                 )
             except FileNotFoundError:
                 continue
             mount.mount_setattr(tree, "", MountAttr.RDONLY, flags=AT.EMPTY_PATH | AT.RECURSIVE)
-            mount.move_mount(tree, "", AT.FDCWD, path, MoveMount.F_EMPTY_PATH)
+            mount.move_mount(tree, "", AT_FDCWD, path, MoveMount.F_EMPTY_PATH)
             os.close(tree)
 
 
@@ -282,7 +282,7 @@ class ReadOnlyRoot:
         return "read-only /"
 
     def apply(self, context: Context) -> None:
-        mount.mount_setattr(AT.FDCWD, "/", MountAttr.RDONLY)
+        mount.mount_setattr(AT_FDCWD, "/", MountAttr.RDONLY)
 
 
 def target_directory(context: Context, path: str) -> int:

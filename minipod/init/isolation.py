@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from minipod.cgroups.devices import DevicePolicy
 from minipod.init.operation import Context
 from minipod.linux import mount, namespaces, process
-from minipod.linux.flags import AT, CloneFlag, MountFlag, MoveMount, OpenTree
+from minipod.linux.flags import AT_FDCWD, CloneFlag, MountFlag, MoveMount, OpenTree, UmountFlag
 from minipod.spec.container import Resources
 
 SHARED = {"net": CloneFlag.CLONE_NEWNET, "ipc": CloneFlag.CLONE_NEWIPC, "uts": CloneFlag.CLONE_NEWUTS}
@@ -84,7 +84,7 @@ class OpenPins:
                 )
             if self.shm:
                 context.fds["shm"] = mount.open_tree(
-                    AT.FDCWD, f"/{self.sandbox_id}/shm", OpenTree.CLONE | OpenTree.CLOEXEC
+                    AT_FDCWD, f"/{self.sandbox_id}/shm", OpenTree.CLONE | OpenTree.CLOEXEC
                 )
         finally:
             namespaces.setns(home, CloneFlag.CLONE_NEWNS)
@@ -203,7 +203,7 @@ class PinNamespaces:
         for kind, tree in trees.items():
             target = f"/{self.sandbox_id}/{kind}"
             os.close(os.open(target, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC, 0o600))
-            mount.move_mount(tree, "", AT.FDCWD, target, MoveMount.F_EMPTY_PATH)
+            mount.move_mount(tree, "", AT_FDCWD, target, MoveMount.F_EMPTY_PATH)
             os.close(tree)
         if self.shm_size:
             target = f"/{self.sandbox_id}/shm"
@@ -232,7 +232,7 @@ class DropPins:
         for name in entries:
             path = f"{directory}/{name}"
             try:
-                mount.umount2(path, mount.UmountFlag.MNT_DETACH)
+                mount.umount2(path, UmountFlag.MNT_DETACH)
             except OSError:
                 pass  # EINVAL: the pin was never mounted
             os.rmdir(path) if name == "shm" else os.unlink(path)
@@ -270,7 +270,7 @@ def _vault_child(writer: int, stage: str) -> None:
         mount.mount("vault", stage, "tmpfs", MountFlag.MS_NOSUID, "mode=0700")
         os.chdir(stage)
         mount.pivot_root(".", ".")
-        mount.umount2(".", mount.UmountFlag.MNT_DETACH)
+        mount.umount2(".", UmountFlag.MNT_DETACH)
         os.write(writer, b"1")
         signal.pause()
     finally:

@@ -98,7 +98,7 @@ class Recovery:
     async def _remove_unfinished(self) -> None:
         """A create or a sandbox that was cut off half-way: undo it, the kubelet makes another."""
         for container in list(self._state.containers.values()):
-            if not container.pid or (not container.started_at and container.exit is not None):
+            if not container.pid:
                 await self._undo(self._containers.remove(container.record.id), container.record.id)
         for sandbox in list(self._state.sandboxes.values()):
             if not sandbox.ready and not self._state.containers_of(sandbox.id):

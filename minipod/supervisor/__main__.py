@@ -20,7 +20,7 @@ from typing import Any
 from minipod.cgroups.hierarchy import detect
 from minipod.init import child, isolation
 from minipod.linux import mount, process
-from minipod.linux.flags import AT, MountAttr, MountFlag, OpenTree
+from minipod.linux.flags import AT, AT_FDCWD, MountAttr, MountFlag, OpenTree
 from minipod.spec.container import Resources
 from minipod.spec.instance import Instance
 from minipod.supervisor import services
@@ -43,7 +43,7 @@ def seal_interpreter() -> None:
         del os.environ[SEALED]
         return
     interpreter = os.path.realpath(sys.executable)
-    fd = mount.open_tree(AT.FDCWD, interpreter, OpenTree.CLONE | OpenTree.CLOEXEC)
+    fd = mount.open_tree(AT_FDCWD, interpreter, OpenTree.CLONE | OpenTree.CLOEXEC)
     mount.mount_setattr(fd, "", MountAttr.RDONLY | MountAttr.NOSUID, flags=AT.EMPTY_PATH)
     argv = [sys.executable, "-m", "minipod.supervisor", *sys.argv[1:]]
     os.execve(f"/proc/self/fd/{fd}", argv, {**os.environ, SEALED: "1"})

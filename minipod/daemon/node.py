@@ -1,0 +1,237 @@
+"""Starting, stopping and resetting a node, from the command line's side. Synchronous, light imports."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+from minipod.errors import DeadlineExceeded, FailedPrecondition, Internal, NotFound, Unavailable
+from minipod.linux import process
+from minipod.spec.instance import Instance
+
+START_DEADLINE = 60.0  # seconds until a node must be ready
+STOP_DEADLINE = 60.0  # seconds for processes to end after their pods did
+
+PUMP = "minipod.supervisor.pump:main"
+PROBER = "minipod.daemon.serve:prober"
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over the node's unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("minipod")
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(self._path)
+
+
+def supervisor_argv(instance: Instance, ready_fd: int) -> list[str]:
+    """Return how a supervisor of *instance* is started; it starts pump, prober and daemon."""
+    plain = dataclasses.asdict(instance)
+    config = {
+        "instance": plain,
+        "pump": PUMP,
+        "prober": PROBER,
+        "daemon": [sys.executable, "-m", "minipod.daemon", json.dumps(plain), str(ready_fd)],
+        "ready_fd": ready_fd,
+    }
+    return [sys.executable, "-m", "minipod.supervisor", json.dumps(config)]
+
+
+def require_root() -> None:
+    """Raises FailedPrecondition."""
+    if os.geteuid() != 0:
+        raise FailedPrecondition("minipod must run as root", hint="try it with sudo")
+
+
+def start_node(instance: Instance, foreground: bool = False) -> bool:  # noqa: FBT001, FBT002 the CLI's flag
+    """Start the node and wait until its API answers; False when it ran already.
+
+    In the foreground, stay until the supervisor ends (for systemd). Raises Unavailable with the log's end.
+    """
+    require_root()
+    if _answers(instance):
+        if foreground:
+            raise FailedPrecondition(f"node {instance.name} is running already", hint="minipod down")
+        return False
+    os.makedirs(instance.state_dir, 0o700, exist_ok=True)
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    pid = _spawn_supervisor(instance, writer)
+    os.close(writer)
+    try:
+        _await_ready(instance, reader)
+    finally:
+        os.close(reader)
+    if foreground:
+        _stay(instance, pid)
+    return True
+
+
+def log_path(instance: Instance) -> str:
+    """Where supervisor and daemon write what an operator would read."""
+    return f"{instance.state_dir}/minipod.log"
+
+
+def _spawn_supervisor(instance: Instance, ready_fd: int) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, log_path(instance), flags, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    os.set_inheritable(ready_fd, True)
+    environment = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "HOME", "PYTHONPATH")}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+    argv = supervisor_argv(instance, ready_fd)
+    pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsid=True)
+    os.set_inheritable(ready_fd, False)
+    return pid
+
+
+def _await_ready(instance: Instance, reader: int) -> None:
+    ready, _, _ = select.select([reader], [], [], START_DEADLINE)
+    if ready and os.read(reader, 16).startswith(b"ready"):
+        return
+    with open(log_path(instance), encoding="utf-8", errors="replace") as f:
+        tail = "".join(f.readlines()[-15:])
+    what = "ended while starting" if ready else f"was not ready after {START_DEADLINE:g} s"
+    raise Unavailable(f"the node {what}:\n{tail}", hint=f"see {log_path(instance)}; minipod doctor")
+
+
+def _stay(instance: Instance, pid: int) -> None:
+    """Be the supervisor's stand-in for systemd: pass SIGTERM on, leave when it leaves."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    pidfd = process.pidfd_open(pid)
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writer)
+    while True:
+        ready, _, _ = select.select([pidfd, reader], [], [])
+        if pidfd in ready:
+            os.waitpid(pid, 0)
+            return
+        os.read(reader, 64)
+        stop_node(instance, keep_pods=True)
+
+
+def _request(instance: Instance, method: str, path: str, timeout: float | None = 10.0) -> dict[str, Any]:
+    connection = UnixConnection(instance.api_socket)
+    connection.timeout = timeout
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        body = answer.read()
+    except OSError as e:
+        raise Unavailable(f"node {instance.name} is not running", hint="start it: minipod up") from e
+    finally:
+        connection.close()
+    if answer.status >= 400:
+        raise Internal(f"{method} {path}: {answer.status} {body[:200].decode(errors='replace')}")
+    parsed: dict[str, Any] = json.loads(body)
+    return parsed
+
+
+def _answers(instance: Instance) -> bool:
+    try:
+        _request(instance, "GET", "/version", timeout=2.0)
+    except (Unavailable, Internal):
+        return False
+    return True
+
+
+def node_status(instance: Instance) -> dict[str, Any]:
+    """Return what the daemon says of itself; {"running": False} when there is none."""
+    try:
+        return {"running": True, **_request(instance, "GET", "/minipod/status")}
+    except Unavailable:
+        return {"running": False, "instance": instance.name}
+
+
+def stop_node(instance: Instance, *, keep_pods: bool) -> None:
+    """Stop the pods (gracefully, unless they are to be kept), then daemon, prober, pump and supervisor."""
+    require_root()
+    pids = _node_pids(instance)
+    if not pids:
+        raise NotFound(f"node {instance.name} is not running")
+    if not keep_pods:
+        _request(instance, "POST", "/minipod/stop-pods", timeout=None)
+    pidfds = []
+    for pid in pids:
+        try:
+            pidfds.append(process.pidfd_open(pid))
+        except ProcessLookupError:
+            continue
+    os.kill(pids[0], signal.SIGTERM)  # the supervisor ends the others
+    deadline = time.monotonic() + STOP_DEADLINE
+    for pidfd in pidfds:
+        if not select.select([pidfd], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            raise DeadlineExceeded(f"a process of node {instance.name} did not end")
+        os.close(pidfd)
+
+
+def _node_pids(instance: Instance) -> list[int]:
+    """Return the living processes of the node, the supervisor first."""
+    from minipod.supervisor import adopt, records  # only here: keeps the CLI's start short
+
+    found = []
+    for name in ("supervisor", "daemon", "prober", "pump"):
+        record = records.read_service(instance.run_dir, name)
+        if record is not None and adopt.alive(record.pid, record.start_time):
+            found.append(record.pid)
+        elif name == "supervisor":
+            return []
+    return found
+
+
+def reset_node(instance: Instance) -> None:
+    """Stop the node and its pods and remove all state of the instance: run and state directory, network, cgroups."""
+    require_root()
+    if _node_pids(instance):
+        try:
+            stop_node(instance, keep_pods=False)
+        except Unavailable:
+            stop_node(instance, keep_pods=True)
+    _kill_and_remove_cgroups(instance)
+    _remove_network(instance)
+    _unmount(instance)
+    for directory in (instance.run_dir, instance.state_dir):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _kill_and_remove_cgroups(instance: Instance) -> None:
+    from minipod.cgroups.hierarchy import detect
+
+    hierarchy = detect()
+    hierarchy.kill(instance.cgroup_root)
+    hierarchy.remove(instance.cgroup_root)
+
+
+def _remove_network(instance: Instance) -> None:
+    from minipod.network.network import Network
+
+    Network(instance).remove()
+
+
+def _unmount(instance: Instance) -> None:
+    """Unmount everything of ours, the run directory's tmpfs last; the vault goes with its pin."""
+    from minipod.linux import mount
+    from minipod.linux.flags import UmountFlag
+
+    roots = (f"{instance.run_dir}", f"{instance.state_dir}")
+    with open("/proc/self/mountinfo", encoding="utf-8") as f:
+        points = [line.split()[4] for line in f]
+    for point in reversed(points):
+        if any(point == root or point.startswith(f"{root}/") for root in roots):
+            mount.umount2(point, UmountFlag.MNT_DETACH)

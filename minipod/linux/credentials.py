@@ -1,0 +1,122 @@
+"""Capabilities and identity: names, sets, the bounding set, ambient capabilities, no_new_privs (capabilities(7), prctl(2)).
+
+python-prctl does the bounding and the process sets where it loads; ambient capabilities, and capabilities newer than its build,
+are our own calls. All of it concerns the calling thread only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Final
+
+from minipod.linux.libc import check, libc, syscall
+
+try:
+    import prctl as python_prctl
+except (ImportError, NameError):  # NameError: built against headers with a capability it can't name
+    python_prctl = None
+
+NAMES: Final = (
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK",
+    "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN",
+    "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE",
+    "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND",
+    "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+)  # fmt: skip
+
+DEFAULT: Final = (
+    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP",
+    "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
+)  # fmt: skip  # what containerd gives (kubelet-rules, capabilities)
+
+PR_SET_KEEPCAPS = 8
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+_VERSION_3 = 0x20080522
+
+
+def _last_cap() -> int:
+    with open("/proc/sys/kernel/cap_last_cap", "rb") as f:
+        return int(f.read())
+
+
+LAST_CAP: Final = _last_cap()
+
+
+class _Header(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
+
+
+class _Data(ctypes.Structure):
+    _fields_ = [(n, ctypes.c_uint32) for n in ("effective", "permitted", "inheritable")]
+
+
+def number(name: str) -> int:
+    """Return a capability's number. Raises ValueError."""
+    return NAMES.index(name)
+
+
+def _prctl(option: int, *arguments: int) -> int:
+    padded = [ctypes.c_ulong(a) for a in (*arguments, 0, 0, 0, 0)[:4]]
+    return check(libc.prctl(option, *padded))
+
+
+def get_capabilities() -> dict[str, frozenset[str]]:
+    """Return the calling thread's effective, permitted and inheritable sets, as names."""
+    header, data = _Header(_VERSION_3, 0), (_Data * 2)()
+    syscall("capget", ctypes.byref(header), ctypes.byref(data))
+    return {
+        kind: frozenset(
+            name
+            for n, name in enumerate(NAMES)
+            if getattr(data[n // 32], kind) & (1 << (n % 32))
+        )
+        for kind in ("effective", "permitted", "inheritable")
+    }
+
+
+def set_capabilities(
+    *, effective: frozenset[int], permitted: frozenset[int], inheritable: frozenset[int]
+) -> None:
+    """capset(2); what the process does not have any more is left out, silently."""
+    have = {number(name) for name in get_capabilities()["permitted"]}
+    header, data = _Header(_VERSION_3, 0), (_Data * 2)()
+    for kind, wanted in (
+        ("effective", effective & have), ("permitted", permitted & have), ("inheritable", inheritable & have),
+    ):  # fmt: skip
+        for n in wanted:
+            word = data[n // 32]
+            setattr(word, kind, getattr(word, kind) | (1 << (n % 32)))
+    syscall("capset", ctypes.byref(header), ctypes.byref(data))
+
+
+def limit_bounding_set(keep: frozenset[int]) -> None:
+    """Drop every capability that is not in *keep* from the bounding set, those of a newer kernel included."""
+    for n in range(LAST_CAP + 1):
+        if n not in keep and _prctl(PR_CAPBSET_READ, n):
+            _prctl(PR_CAPBSET_DROP, n)
+
+
+def clear_ambient() -> None:
+    """PR_CAP_AMBIENT_CLEAR_ALL (python-prctl knows no ambient capabilities)."""
+    _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+
+
+def set_keepcaps(on: bool) -> None:  # noqa: FBT001 a setter
+    """PR_SET_KEEPCAPS: permitted capabilities survive the change of user."""
+    if python_prctl is not None:
+        python_prctl.set_keepcaps(on)
+    else:
+        _prctl(PR_SET_KEEPCAPS, int(on))
+
+
+def set_no_new_privs() -> None:
+    """PR_SET_NO_NEW_PRIVS: execve can't gain privileges any more."""
+    if python_prctl is not None:
+        python_prctl.set_no_new_privs(1)
+    else:
+        _prctl(PR_SET_NO_NEW_PRIVS, 1)

@@ -1,0 +1,38 @@
+"""What every test may ask for: `requires(...)`, and, for tests against the real kernel, that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+FEATURES = {
+    "root": lambda: os.geteuid() == 0,
+    "cgroup2": lambda: os.path.exists("/sys/fs/cgroup/cgroup.controllers"),
+    "cgroup1": lambda: os.path.isdir("/sys/fs/cgroup/memory"),
+    "unified": lambda: any(
+        os.path.exists(f"/sys/fs/cgroup/{d}cgroup.procs") for d in ("", "unified/")
+    ),
+    "overlay": lambda: b"overlay" in _read("/proc/filesystems"),
+}
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def has(feature: str) -> bool:
+    """Whether this machine has *feature*: a name of FEATURES, or kernel>=X.Y."""
+    if feature.startswith("kernel>="):
+        wanted = tuple(int(n) for n in feature.removeprefix("kernel>=").split("."))
+        running = tuple(int(n) for n in os.uname().release.split("-")[0].split(".")[:2])
+        return running >= wanted
+    return bool(FEATURES[feature]())
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("requires"):
+        for feature in marker.args:
+            if not has(feature):
+                pytest.skip(f"this machine has no {feature}")
