@@ -1,0 +1,123 @@
+"""Pod conditions (K8S pkg/kubelet/status/generate.go), with PodReadyToStartContainers of 1.29."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from minipod.kubelet.rules.pods import Pod
+from minipod.kubelet.rules.status import ContainerStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    type: str
+    status: bool
+    reason: str = ""
+    message: str = ""
+
+
+def conditions(
+    pod: Pod,
+    phase: str,
+    init: Sequence[ContainerStatus],
+    apps: Sequence[ContainerStatus],
+    *,
+    sandbox_ready: bool,
+) -> tuple[Condition, ...]:
+    """All conditions that the kubelet owns, in the order that kubectl shows."""
+    containers_ready = _containers_ready(pod, phase, apps)
+    return (
+        Condition(type="PodReadyToStartContainers", status=sandbox_ready),
+        _initialized(pod, phase, init),
+        _ready(pod, containers_ready),
+        containers_ready,
+        Condition(type="PodScheduled", status=True),
+    )
+
+
+def merge(
+    old: Iterable[Mapping[str, Any]], new: Iterable[Condition], now: str
+) -> list[dict[str, Any]]:
+    """Raw conditions; lastTransitionTime changes only when the status flips. Foreign types are kept."""
+    previous = {c["type"]: c for c in old}
+    merged = []
+    for condition in new:
+        word = "True" if condition.status else "False"
+        before = previous.pop(condition.type, None)
+        flipped = before is None or before.get("status") != word
+        since = now if flipped or before is None else before.get("lastTransitionTime", now)
+        raw: dict[str, Any] = {"type": condition.type, "status": word, "lastProbeTime": None}
+        raw["lastTransitionTime"] = since
+        if condition.reason:
+            raw["reason"] = condition.reason
+        if condition.message:
+            raw["message"] = condition.message
+        merged.append(raw)
+    return merged + [dict(c) for c in previous.values()]
+
+
+def _initialized(pod: Pod, phase: str, init: Sequence[ContainerStatus]) -> Condition:
+    if phase == "Succeeded":
+        return Condition(type="Initialized", status=True, reason="PodCompleted")
+    done = {status.name for status in init if status.ready}
+    incomplete = [c.name for c in pod.init_containers if c.name not in done]
+    if not incomplete:
+        return Condition(type="Initialized", status=True)
+    return Condition(
+        type="Initialized",
+        status=False,
+        reason="ContainersNotInitialized",
+        message=f"containers with incomplete status: {_go_list(incomplete)}",
+    )
+
+
+def _containers_ready(pod: Pod, phase: str, apps: Sequence[ContainerStatus]) -> Condition:
+    if phase == "Succeeded":
+        return Condition(type="ContainersReady", status=False, reason="PodCompleted")
+    if phase == "Failed":
+        return Condition(type="ContainersReady", status=False, reason="PodFailed")
+    ready = {status.name for status in apps if status.ready}
+    unready = [c.name for c in pod.containers if c.name not in ready]
+    if not unready:
+        return Condition(type="ContainersReady", status=True)
+    return Condition(
+        type="ContainersReady",
+        status=False,
+        reason="ContainersNotReady",
+        message=f"containers with unready status: {_go_list(unready)}",
+    )
+
+
+def _ready(pod: Pod, containers_ready: Condition) -> Condition:
+    if not containers_ready.status:
+        return Condition(
+            type="Ready",
+            status=False,
+            reason=containers_ready.reason,
+            message=containers_ready.message,
+        )
+    found = {c["type"]: c["status"] for c in pod.status.get("conditions") or ()}
+    problems = []
+    for gate in pod.readiness_gates:
+        if gate not in found:
+            problems.append(
+                f'corresponding condition of pod readiness gate "{gate}" does not exist.'
+            )
+        elif found[gate] != "True":
+            problems.append(
+                f'the status of pod readiness gate "{gate}" is not "True", but {found[gate]}'
+            )
+    if problems:
+        return Condition(
+            type="Ready",
+            status=False,
+            reason="ReadinessGatesNotReady",
+            message=", ".join(problems),
+        )
+    return Condition(type="Ready", status=True)
+
+
+def _go_list(names: Sequence[str]) -> str:
+    return f"[{' '.join(names)}]"

@@ -1,0 +1,212 @@
+"""A pod as the kubelet's loop reads it: frozen dataclasses compiled from the raw object.
+
+Kubernetes names in snake_case, only the fields that the rules and translation use; the raw object is kept
+whole beside them. Assumes a validated, defaulted object (the store holds no other), yet reads every optional
+field with its default, so that a rule can be tested with three lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+Raw = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """A probe; *handler* is the raw exec, httpGet or tcpSocket part."""
+
+    handler: Raw
+    initial_delay_seconds: int = 0
+    timeout_seconds: int = 1
+    period_seconds: int = 10
+    success_threshold: int = 1
+    failure_threshold: int = 3
+    termination_grace_period_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """A container or init container; *cause* is its manifest path."""
+
+    name: str
+    image: str = ""
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    working_dir: str = ""
+    ports: tuple[Raw, ...] = ()
+    env: tuple[Raw, ...] = ()
+    requests: Raw = field(default_factory=dict)  # quantities as text; a missing request is the limit
+    limits: Raw = field(default_factory=dict)
+    volume_mounts: tuple[Raw, ...] = ()
+    liveness_probe: Probe | None = None
+    readiness_probe: Probe | None = None
+    startup_probe: Probe | None = None
+    post_start: Raw | None = None
+    pre_stop: Raw | None = None
+    termination_message_path: str = "/dev/termination-log"
+    termination_message_policy: str = "File"
+    image_pull_policy: str = ""
+    security_context: Raw = field(default_factory=dict)
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
+    cause: str = ""
+    raw: Raw = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """One pod."""
+
+    name: str
+    namespace: str = "default"
+    uid: str = ""
+    labels: Raw = field(default_factory=dict)
+    annotations: Raw = field(default_factory=dict)
+    deletion_timestamp: float | None = None
+    deletion_grace_period_seconds: int | None = None
+    node_name: str = ""
+    restart_policy: str = "Always"
+    containers: tuple[Container, ...] = ()
+    init_containers: tuple[Container, ...] = ()
+    volumes: tuple[Raw, ...] = ()
+    host_network: bool = False
+    host_pid: bool = False
+    host_ipc: bool = False
+    share_process_namespace: bool = False
+    hostname: str = ""
+    subdomain: str = ""
+    dns_policy: str = "ClusterFirst"
+    dns_config: Raw = field(default_factory=dict)
+    host_aliases: tuple[Raw, ...] = ()
+    active_deadline_seconds: int | None = None
+    termination_grace_period_seconds: int = 30
+    readiness_gates: tuple[str, ...] = ()
+    priority_class_name: str = ""
+    service_account_name: str = ""
+    security_context: Raw = field(default_factory=dict)
+    status: Raw = field(default_factory=dict)
+    raw: Raw = field(default_factory=dict)
+
+    @property
+    def deleting(self) -> bool:
+        return self.deletion_timestamp is not None
+
+    @property
+    def all_containers(self) -> tuple[Container, ...]:
+        """Init containers, then app containers."""
+        return self.init_containers + self.containers
+
+    @property
+    def full_name(self) -> str:
+        """`name_namespace(uid)`, as the kubelet prints a pod."""
+        return f"{self.name}_{self.namespace}({self.uid})"
+
+
+def compile_pod(raw: Raw) -> Pod:
+    """Compile the raw object."""
+    meta, spec = raw.get("metadata", {}), raw.get("spec", {})
+    return Pod(
+        name=meta.get("name", ""),
+        namespace=meta.get("namespace", "default"),
+        uid=meta.get("uid", ""),
+        labels=meta.get("labels") or {},
+        annotations=meta.get("annotations") or {},
+        deletion_timestamp=parse_time(meta.get("deletionTimestamp")),
+        deletion_grace_period_seconds=meta.get("deletionGracePeriodSeconds"),
+        node_name=spec.get("nodeName", ""),
+        restart_policy=spec.get("restartPolicy", "Always"),
+        containers=_containers(spec, "containers"),
+        init_containers=_containers(spec, "initContainers"),
+        volumes=tuple(spec.get("volumes") or ()),
+        host_network=bool(spec.get("hostNetwork")),
+        host_pid=bool(spec.get("hostPID")),
+        host_ipc=bool(spec.get("hostIPC")),
+        share_process_namespace=bool(spec.get("shareProcessNamespace")),
+        hostname=spec.get("hostname", ""),
+        subdomain=spec.get("subdomain", ""),
+        dns_policy=spec.get("dnsPolicy", "ClusterFirst"),
+        dns_config=spec.get("dnsConfig") or {},
+        host_aliases=tuple(spec.get("hostAliases") or ()),
+        active_deadline_seconds=spec.get("activeDeadlineSeconds"),
+        termination_grace_period_seconds=_default(spec, "terminationGracePeriodSeconds", 30),
+        readiness_gates=tuple(g["conditionType"] for g in spec.get("readinessGates") or ()),
+        priority_class_name=spec.get("priorityClassName", ""),
+        service_account_name=spec.get("serviceAccountName", ""),
+        security_context=spec.get("securityContext") or {},
+        status=raw.get("status") or {},
+        raw=raw,
+    )
+
+
+def compile_container(raw: Raw, cause: str) -> Container:
+    """Compile one container of the raw object."""
+    resources, lifecycle = raw.get("resources") or {}, raw.get("lifecycle") or {}
+    limits = resources.get("limits") or {}
+    return Container(
+        name=raw.get("name", ""),
+        image=raw.get("image", ""),
+        command=tuple(raw.get("command") or ()),
+        args=tuple(raw.get("args") or ()),
+        working_dir=raw.get("workingDir", ""),
+        ports=tuple(raw.get("ports") or ()),
+        env=tuple(raw.get("env") or ()),
+        requests={**limits, **(resources.get("requests") or {})},
+        limits=limits,
+        volume_mounts=tuple(raw.get("volumeMounts") or ()),
+        liveness_probe=_probe(raw.get("livenessProbe")),
+        readiness_probe=_probe(raw.get("readinessProbe")),
+        startup_probe=_probe(raw.get("startupProbe")),
+        post_start=lifecycle.get("postStart"),
+        pre_stop=lifecycle.get("preStop"),
+        termination_message_path=raw.get("terminationMessagePath") or "/dev/termination-log",
+        termination_message_policy=raw.get("terminationMessagePolicy") or "File",
+        image_pull_policy=raw.get("imagePullPolicy") or default_pull_policy(raw.get("image", "")),
+        security_context=raw.get("securityContext") or {},
+        stdin=bool(raw.get("stdin")),
+        stdin_once=bool(raw.get("stdinOnce")),
+        tty=bool(raw.get("tty")),
+        cause=cause,
+        raw=raw,
+    )
+
+
+def default_pull_policy(image: str) -> str:
+    """Always for `:latest` or no tag, else IfNotPresent (a digest is never stale)."""
+    if "@" in image:
+        return "IfNotPresent"
+    tag = image.rpartition("/")[2].partition(":")[2]
+    return "Always" if tag in ("", "latest") else "IfNotPresent"
+
+
+def parse_time(text: str | None) -> float | None:
+    """RFC 3339 to seconds since the epoch."""
+    return None if not text else datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+def _containers(spec: Raw, key: str) -> tuple[Container, ...]:
+    raws = spec.get(key) or ()
+    return tuple(compile_container(raw, f"spec.{key}[{i}]") for i, raw in enumerate(raws))
+
+
+def _probe(raw: Raw | None) -> Probe | None:
+    if not raw:
+        return None
+    return Probe(
+        handler={k: raw[k] for k in ("exec", "httpGet", "tcpSocket", "grpc") if raw.get(k)},
+        initial_delay_seconds=_default(raw, "initialDelaySeconds", 0),
+        timeout_seconds=_default(raw, "timeoutSeconds", 1),
+        period_seconds=_default(raw, "periodSeconds", 10),
+        success_threshold=_default(raw, "successThreshold", 1),
+        failure_threshold=_default(raw, "failureThreshold", 3),
+        termination_grace_period_seconds=raw.get("terminationGracePeriodSeconds"),
+    )
+
+
+def _default(raw: Raw, key: str, default: int) -> int:
+    value = raw.get(key)
+    return default if value is None else int(value)

@@ -1,0 +1,175 @@
+"""Container statuses: convertToAPIContainerStatuses (K8S pkg/kubelet/kubelet_pods.go).
+
+The newest instance is `state`, the one before `lastState`; a container that waits for its next start shows
+why (the reasons of the last sync), and its end moves to `lastState`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from minipod.kubelet.rules import restart
+from minipod.kubelet.rules.observed import Instance, Observed, ProbeResults, State
+from minipod.kubelet.rules.pods import Container, Pod
+from minipod.kubelet.rules.probe import ProbeResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminated:
+    exit_code: int
+    reason: str = ""
+    message: str = ""
+    signal: int = 0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    container_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerStatus:
+    """One entry of status.containerStatuses."""
+
+    name: str
+    state: Waiting | Running | Terminated
+    last: Terminated | None = None
+    ready: bool = False
+    started: bool = False
+    restart_count: int = 0
+    image: str = ""
+    image_id: str = ""
+    container_id: str = ""
+
+
+Reasons = Mapping[str, Waiting]  # container name -> why it does not run, from the last sync
+Old = Mapping[str, ContainerStatus]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Everything a status is made from, beside the pod."""
+
+    observed: Observed
+    probes: ProbeResults = field(default_factory=ProbeResults)
+    reasons: Reasons = field(default_factory=dict)
+    old: Old = field(default_factory=dict)
+
+
+def init_statuses(pod: Pod, known: Known) -> tuple[ContainerStatus, ...]:
+    """status.initContainerStatuses: ready means that it ended well."""
+    statuses = (_status(pod, c, known, init=True) for c in pod.init_containers)
+    return tuple(
+        replace(s, ready=isinstance(s.state, Terminated) and s.state.exit_code == 0)
+        for s in statuses
+    )
+
+
+def app_statuses(pod: Pod, known: Known) -> tuple[ContainerStatus, ...]:
+    """status.containerStatuses with readiness from the probes."""
+    statuses = ((c, _status(pod, c, known, init=False)) for c in pod.containers)
+    return tuple(_with_probes(c, s, known.probes) for c, s in statuses)
+
+
+def end_of(instance: Instance) -> Terminated:
+    """How an instance that does not run ended."""
+    if instance.state is State.UNKNOWN:
+        return Terminated(
+            exit_code=137,
+            reason="ContainerStatusUnknown",
+            message="The container could not be located when the pod was terminated",
+            started_at=instance.started_at,
+            finished_at=instance.finished_at,
+            container_id=instance.id,
+        )
+    return Terminated(
+        exit_code=instance.exit_code,
+        signal=instance.signal,
+        reason=instance.reason or ("Error" if instance.exit_code else "Completed"),
+        message=instance.message,
+        started_at=instance.started_at,
+        finished_at=instance.finished_at,
+        container_id=instance.id,
+    )
+
+
+def _status(pod: Pod, container: Container, known: Known, *, init: bool) -> ContainerStatus:
+    status = _default(pod, container, known, init=init)
+    seen = known.observed.instances(container.name)
+    if seen:
+        status = _from_instance(container, seen[0], status)
+        ended = next((i for i in seen[1:] if i.state in (State.EXITED, State.UNKNOWN)), None)
+        status = replace(status, last=end_of(ended) if ended is not None else status.last)
+    newest = seen[0] if seen else None
+    if init and newest is not None and newest.succeeded:
+        return status
+    reason = known.reasons.get(container.name)
+    again = restart.should_restart(pod.restart_policy, newest, deleting=pod.deleting, init=init)
+    if again and reason is not None:
+        last = status.state if isinstance(status.state, Terminated) else status.last
+        status = replace(status, state=reason, last=last)
+    return status
+
+
+def _default(pod: Pod, container: Container, known: Known, *, init: bool) -> ContainerStatus:
+    old = known.old.get(container.name)
+    if old is not None and isinstance(old.state, Terminated):
+        return old
+    # The init containers of a pod with init containers show PodInitializing too, as in 1.20.
+    word = "PodInitializing" if pod.init_containers else "ContainerCreating"
+    return ContainerStatus(
+        name=container.name,
+        image=container.image,
+        state=Waiting(reason=word),
+        last=old.last if old is not None else None,
+        restart_count=old.restart_count if old is not None else 0,
+    )
+
+
+def _from_instance(
+    container: Container, instance: Instance, default: ContainerStatus
+) -> ContainerStatus:
+    state: Waiting | Running | Terminated
+    if instance.state is State.RUNNING:
+        state = Running(started_at=instance.started_at)
+    elif instance.state is State.CREATED:
+        # Between create and start (or its postStart hook): not running yet for the outside.
+        word = default.state.reason if isinstance(default.state, Waiting) else "ContainerCreating"
+        state = Waiting(reason=word)
+    else:
+        state = end_of(instance)
+    return ContainerStatus(
+        name=container.name,
+        state=state,
+        last=default.last,
+        restart_count=instance.restart_count,
+        image=instance.image or container.image,
+        image_id=instance.image_id,
+        container_id=instance.id,
+    )
+
+
+def _with_probes(
+    container: Container, status: ContainerStatus, probes: ProbeResults
+) -> ContainerStatus:
+    if not isinstance(status.state, Running):
+        return status
+    started = _passed(container.startup_probe is not None, probes.startup, status.container_id)
+    ready = started and _passed(
+        container.readiness_probe is not None, probes.readiness, status.container_id
+    )
+    return replace(status, started=started, ready=ready)
+
+
+def _passed(exists: bool, results: Mapping[str, ProbeResult], container_id: str) -> bool:  # noqa: FBT001
+    return not exists or results.get(container_id) is ProbeResult.SUCCESS

@@ -1,0 +1,49 @@
+"""Logging: one line per record with the pod and container it is about.
+
+The subject travels in a contextvar (`pod=default/web container=app`), so that code below the kubelet
+need not know whom it works for. Decisions go to `minipod.journal`, not here.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_subject: contextvars.ContextVar[str] = contextvars.ContextVar("minipod_subject", default="")
+
+
+@contextmanager
+def subject(**names: str) -> Iterator[None]:
+    """Add `key=value` words to every record logged inside."""
+    words = " ".join(f"{key}={value}" for key, value in names.items())
+    token = _subject.set(f"{_subject.get()} {words}".strip())
+    try:
+        yield
+    finally:
+        _subject.reset(token)
+
+
+class _Subject(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        words = _subject.get()
+        record.subject = f" [{words}]" if words else ""
+        return True
+
+
+def setup(*, verbose: bool = False, process: str = "daemon") -> None:
+    """Log to stderr; DEBUG shows one line per operation."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Subject())
+    handler.setFormatter(
+        logging.Formatter(
+            f"%(asctime)s.%(msecs)03d %(levelname).1s {process} %(name)s:%(subject)s %(message)s",
+            datefmt="%Y-%m-%dT%H:%M:%S",
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
