@@ -9,6 +9,7 @@ go, unless no_new_privs allows it last.
 
 from __future__ import annotations
 
+from minipod.cgroups.hierarchy import Hierarchy, Mode
 from minipod.init.device import (
     CopyDevice,
     InstallStdio,
@@ -75,6 +76,13 @@ def container_plan(bundle: Bundle, cgroups: MountCgroups) -> Plan:
         ),
         execute=_execute(bundle.process),
     )
+
+
+def cgroup_mounts(hierarchy: Hierarchy) -> MountCgroups:
+    """Return how the trees of this machine are shown in a container."""
+    v1 = sorted(",".join(sorted(t.controllers)) for t in hierarchy.trees if not t.unified)
+    unified = {Mode.V1: "", Mode.HYBRID: "unified", Mode.V2: "."}[hierarchy.mode]
+    return MountCgroups(v1=tuple(n for n in v1 if "name=" not in n), unified=unified)
 
 
 def shared_kinds(network: NamespaceMode, ipc: NamespaceMode) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ class Requests:
         self._s = supervisor
         self._tables = supervisor.tables
         self._waiting: dict[str, tuple[Client, int]] = {}  # id -> who waits for its set-up or start
-        self._cgroups = supervisor.hierarchy.mounts()
+        self._cgroups = plan.cgroup_mounts(supervisor.hierarchy)
         supervisor.dispatch = self._dispatch
         supervisor.exited = self._exited
 

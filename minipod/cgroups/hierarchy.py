@@ -1,0 +1,318 @@
+"""The machine's cgroup trees as one thing: create, limit, enter, kill and remove a cgroup in all of them at once.
+
+    V1      every controller has a tree of its own
+    HYBRID  v1 trees for the controllers, and a unified tree besides: kill, populated events and BPF work there
+    V2      one unified tree, with the controllers
+
+Under systemd on v2 the root belongs to systemd: the node lives below the cgroup that was delegated to it (`base`).
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import os
+import select
+import signal
+import time
+from dataclasses import dataclass
+
+from minipod.cgroups.devices import DevicePolicy
+from minipod.cgroups.resources import Setting, v1_settings, v2_settings
+from minipod.linux import bpf
+from minipod.spec.container import Resources
+
+REMOVE_DEADLINE = 5.0  # seconds for killed processes to leave a cgroup
+CONTROLLERS = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb")  # what we hand down on v2
+
+
+class Mode(enum.Enum):
+    V1 = "v1"
+    HYBRID = "hybrid"
+    V2 = "v2"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """One mounted hierarchy. *base* is the path below which the node lives, "" for its root."""
+
+    mountpoint: str
+    controllers: frozenset[str]
+    unified: bool = False
+    base: str = ""
+
+    def path(self, cgroup: str) -> str:
+        return f"{self.mountpoint}{self.base}/{cgroup}"
+
+
+class Hierarchy:
+    """All trees. Every method is synchronous; OSError carries the path."""
+
+    def __init__(self, mode: Mode, trees: tuple[Tree, ...]) -> None:
+        self.mode = mode
+        self.trees = trees
+        self.unified = next((t for t in trees if t.unified), None)
+
+    @property
+    def controllers(self) -> frozenset[str]:
+        return frozenset().union(*(t.controllers for t in self.trees))
+
+    def mountpoints(self) -> list[str]:
+        """Return where the trees begin, for a look at what is there."""
+        return [t.mountpoint + t.base for t in self.trees]
+
+    # -- create, limit, enter
+
+    def create(self, path: str, resources: Resources, *, devices: DevicePolicy | None = None) -> None:
+        """Make the cgroup (and what is missing above it) in every tree, and write its limits."""
+        for tree in self.trees:
+            self._make(tree, path)
+        self.update(path, resources)
+        if devices is not None and not devices.allow_all:
+            self._limit_devices(path, devices)
+
+    def _make(self, tree: Tree, path: str) -> None:
+        directory = tree.path(path)
+        try:
+            os.mkdir(directory, 0o755)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            self._make(tree, os.path.dirname(path))
+            os.mkdir(directory, 0o755)
+        if "cpuset" in tree.controllers and not tree.unified:
+            inherit_cpuset(directory)
+        if tree.unified and tree.controllers:
+            # A child has only the controllers that its parent hands down (cgroup-v2.rst, "Top-down Constraint").
+            delegate(os.path.dirname(directory), tree.controllers)
+
+    def update(self, path: str, resources: Resources) -> None:
+        """Write limits; a controller that this machine lacks is skipped, a value it refuses is an OSError."""
+        v1, v2 = v1_settings(resources), v2_settings(resources)
+        for tree in self.trees:
+            for setting in v2 if tree.unified else v1:
+                if setting.controller in tree.controllers:
+                    apply(tree.path(path), setting)
+
+    def _limit_devices(self, path: str, devices: DevicePolicy) -> None:
+        for tree in self.trees:
+            if "devices" in tree.controllers:
+                directory = tree.path(path)
+                write(f"{directory}/devices.deny", "a")
+                for rule in devices.rules:
+                    write(f"{directory}/devices.allow", rule.v1())
+                return
+        if self.unified is not None:
+            rules = tuple((r.kind, r.major, r.minor, r.access) for r in devices.rules)
+            bpf.limit_devices(self.unified.path(path), bpf.device_program(rules))
+
+    def attach(self, path: str, pid: int) -> None:
+        """Put *pid* (0: the calling process) into the cgroup, in every tree."""
+        for tree in self.trees:
+            write(f"{tree.path(path)}/cgroup.procs", str(pid))
+
+    # -- look
+
+    def procs(self, path: str) -> list[int]:
+        """Return the pids in the cgroup itself, not below it."""
+        tree = self.unified or self.trees[0]
+        try:
+            return [int(p) for p in read(f"{tree.path(path)}/cgroup.procs").split()]
+        except FileNotFoundError:
+            return []
+
+    def oom_kills(self, path: str) -> int:
+        """Return how many processes the kernel's OOM killer ended in it."""
+        for tree in self.trees:
+            if "memory" in tree.controllers:
+                name = "memory.events" if tree.unified else "memory.oom_control"
+                for line in read(f"{tree.path(path)}/{name}").splitlines():
+                    if line.startswith(b"oom_kill "):
+                        return int(line.split()[1])
+        return 0
+
+    def stats(self, path: str) -> dict[str, int]:
+        """Return `memory` (bytes), `pids` and `cpu_ns` in use; what this machine can't tell is left out."""
+        found: dict[str, int] = {}
+        for tree in self.trees:
+            directory = tree.path(path)
+            names = (
+                {"memory": "memory.current", "pids": "pids.current"}
+                if tree.unified
+                else {"memory": "memory.usage_in_bytes", "pids": "pids.current", "cpuacct": "cpuacct.usage"}
+            )
+            for controller, name in names.items():
+                if controller in tree.controllers:
+                    key = "cpu_ns" if controller == "cpuacct" else controller
+                    found[key] = int(read(f"{directory}/{name}"))
+            if tree.unified and "cpu" in tree.controllers:
+                first = read(f"{directory}/cpu.stat").split()
+                found["cpu_ns"] = int(first[1]) * 1000
+        return found
+
+    # -- freeze, kill, remove
+
+    def freeze(self, path: str, *, frozen: bool) -> None:
+        """Stop every process in it, or let them go on."""
+        for tree in self.trees:
+            if "freezer" in tree.controllers:
+                write(f"{tree.path(path)}/freezer.state", "FROZEN" if frozen else "THAWED")
+                return
+        if self.unified is not None:
+            write(f"{self.unified.path(path)}/cgroup.freeze", "1" if frozen else "0")
+
+    def kill(self, path: str) -> None:
+        """SIGKILL everything in it and below. Idempotent; returns before the processes are gone."""
+        if self.unified is not None:
+            try:
+                write(f"{self.unified.path(path)}/cgroup.kill", "1")
+            except FileNotFoundError:
+                pass  # no such cgroup, or a kernel before 5.14
+            else:
+                return
+        tree = self.unified or self.trees[0]
+        for directory, _, _ in os.walk(tree.path(path)):
+            kill_listed(f"{directory}/cgroup.procs")
+
+    def remove(self, path: str) -> None:
+        """Remove it and everything below, waiting for processes that were killed. Idempotent."""
+        deadline = time.monotonic() + REMOVE_DEADLINE
+        for tree in self.trees:
+            for directory, _, _ in os.walk(tree.path(path), topdown=False):
+                self._rmdir(directory, path, deadline)
+
+    def _rmdir(self, directory: str, path: str, deadline: float) -> None:
+        while True:
+            try:
+                os.rmdir(directory)
+            except FileNotFoundError:
+                return
+            except OSError as e:
+                if e.errno != errno.EBUSY or time.monotonic() > deadline:
+                    raise
+                self._await_empty(path, deadline)
+            else:
+                return
+
+    def _await_empty(self, path: str, deadline: float) -> None:
+        """Wait for the unified tree's "populated 0"; without one, for a moment (v1 has no such event)."""
+        if self.unified is None:
+            time.sleep(0.001)
+            return
+        try:
+            fd = os.open(f"{self.unified.path(path)}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            time.sleep(0.001)  # gone there, not yet in a v1 tree
+            return
+        try:
+            poll = select.poll()
+            poll.register(fd, select.POLLPRI)
+            while b"populated 1" in os.pread(fd, 256, 0) and time.monotonic() < deadline:
+                poll.poll(100)
+        except OSError as e:
+            if e.errno != errno.ENODEV:
+                raise
+        finally:
+            os.close(fd)
+        time.sleep(0.0005)  # a zombie leaves its v1 cgroups a moment after the event
+
+
+def inherit_cpuset(directory: str) -> None:
+    """Copy cpus and mems from the parent: a new v1 cpuset is empty, and nobody can enter it."""
+    parent = os.path.dirname(directory)
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        write(f"{directory}/{name}", read(f"{parent}/{name}").decode().strip())
+
+
+def delegate(directory: str, controllers: frozenset[str]) -> None:
+    """Hand our controllers down to the children of *directory*."""
+    try:
+        available = set(read(f"{directory}/cgroup.controllers").decode().split())
+        enabled = set(read(f"{directory}/cgroup.subtree_control").decode().split())
+    except FileNotFoundError:
+        return
+    for name in (available & controllers) - enabled:
+        try:
+            write(f"{directory}/cgroup.subtree_control", f"+{name}")
+        except OSError as e:
+            if e.errno not in (errno.EBUSY, errno.ENOENT, errno.EINVAL):
+                raise  # EBUSY: processes live in this inner node; the limit is then missing, and told so
+
+
+def kill_listed(path: str) -> None:
+    """Kill the pids that a cgroup.procs file lists, until it lists none that can be killed."""
+    for _ in range(100):
+        try:
+            pids = [int(p) for p in read(path).split()]
+        except FileNotFoundError:
+            return
+        if not pids:
+            return
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+def apply(directory: str, setting: Setting) -> None:
+    """Write one setting."""
+    try:
+        write(f"{directory}/{setting.file}", setting.value)
+    except FileNotFoundError:
+        if not setting.optional:
+            raise
+
+
+def write(path: str, value: str) -> None:
+    """Write one value with one write(2); OSError names the file and the value."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode())
+    except OSError as e:
+        raise OSError(e.errno, f"{e.strerror} (writing {value!r})", path) from None
+    finally:
+        os.close(fd)
+
+
+def read(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 1 << 16)
+    finally:
+        os.close(fd)
+
+
+def detect(base: str | None = None) -> Hierarchy:
+    """Find the mounted trees. *base*: the node's place in the unified tree; None asks /proc/self/cgroup under systemd."""
+    trees, unified = [], None
+    with open("/proc/self/mountinfo", encoding="utf-8") as f:
+        for line in f:
+            fields = line.split()
+            dash = fields.index("-")
+            kind, point, options = fields[dash + 1], fields[4], fields[dash + 3]
+            if kind == "cgroup":
+                names = frozenset(options.split(",")) - {"rw", "ro", "xattr", "none"}
+                trees.append(Tree(mountpoint=point, controllers=names))
+            elif kind == "cgroup2" and unified is None:
+                unified = point
+    if unified is None:
+        return Hierarchy(Mode.V1, tuple(trees))
+    available = frozenset(read(f"{unified}/cgroup.controllers").decode().split())
+    taken = frozenset().union(*(t.controllers for t in trees))
+    place = base if base is not None else ("" if trees else delegated_base())
+    tree = Tree(
+        mountpoint=unified,
+        controllers=(available & frozenset(CONTROLLERS)) - taken,
+        unified=True,
+        base=place,
+    )
+    return Hierarchy(Mode.HYBRID if trees else Mode.V2, (*trees, tree))
+
+
+def delegated_base() -> str:
+    """Return the service's cgroup when systemd started us with Delegate=yes, else ""."""
+    own = read("/proc/self/cgroup").decode().rpartition("::")[2].strip()
+    if not own.endswith(".service") and ".service/" not in own:
+        return ""
+    return own[: own.index(".service") + len(".service")]

@@ -1,0 +1,135 @@
+"""Seccomp filters: a classic-BPF assembler, the compiler of the default profile, and seccomp(2).
+
+The program checks the architecture, then finds the call number by binary search over ranges (some eight comparisons instead of
+three hundred), then looks at arguments where the profile wants it. `compile_profile` runs before the fork and is cached; `load`
+is one system call. See seccomp(2), Documentation/userspace-api/seccomp_filter.rst; struct seccomp_data: int nr; u32 arch; u64 ip; u64 args[6].
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import struct
+from functools import cache
+
+from minipod.linux.libc import MACHINE, syscall
+from minipod.linux.seccomp_profile import (
+    ALWAYS,
+    NAMESPACE_FLAGS,
+    PERSONALITIES,
+    REFUSED_FAMILIES,
+    WITH,
+)
+from minipod.linux.syscalls import table
+
+SECCOMP_SET_MODE_FILTER = 1
+RET_ALLOW = 0x7FFF0000
+RET_KILL_PROCESS = 0x80000000
+RET_ERRNO = 0x00050000
+AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+X32_BIT = 0x40000000
+
+_LD_ABS, _JEQ, _JGE, _JSET, _JA, _RET = 0x20, 0x15, 0x35, 0x45, 0x05, 0x06
+_NR, _ARCH, _ARG0, _ARG1 = 0, 4, 16, 24
+
+Instruction = tuple[int, int, int, int]  # code, jt, jf, k
+
+DENY = RET_ERRNO | errno.EPERM
+Body = tuple[Instruction, ...]
+
+
+def _ret(value: int) -> Instruction:
+    return (_RET, 0, 0, value)
+
+
+ALLOWED: Body = (_ret(RET_ALLOW),)
+DENIED: Body = (_ret(DENY),)
+UNKNOWN: Body = (_ret(RET_ERRNO | errno.ENOSYS),)
+CLONE_PLAIN: Body = (
+    (_LD_ABS, 0, 0, _ARG0),
+    (_JSET, 0, 1, NAMESPACE_FLAGS),
+    _ret(DENY),
+    _ret(RET_ALLOW),
+)
+
+
+def _unless(argument: int, refused: tuple[int, ...]) -> Body:
+    """Refuse some values of an argument's low word."""
+    body: list[Instruction] = [(_LD_ABS, 0, 0, argument)]
+    for value in refused:
+        body += [(_JEQ, 0, 1, value), _ret(DENY)]
+    return (*body, _ret(RET_ALLOW))
+
+
+def _only(argument: int, allowed: tuple[int, ...]) -> Body:
+    """Allow some values of an argument's low word."""
+    body: list[Instruction] = [(_LD_ABS, 0, 0, argument)]
+    for value in allowed:
+        body += [(_JEQ, 0, 1, value), _ret(RET_ALLOW)]
+    return (*body, _ret(DENY))
+
+
+def decisions(capabilities: frozenset[str]) -> dict[str, Body]:
+    """Return what happens to each named call, for a container with *capabilities*; others get EPERM."""
+    wanted: dict[str, Body] = dict.fromkeys(ALWAYS, ALLOWED)
+    wanted["socket"] = _unless(_ARG0, REFUSED_FAMILIES)
+    wanted["personality"] = _only(_ARG0, PERSONALITIES)
+    wanted["clone"] = CLONE_PLAIN
+    wanted["clone3"] = UNKNOWN
+    for capability, names in WITH.items():
+        if capability in capabilities:
+            wanted |= dict.fromkeys(names, ALLOWED)
+    return wanted
+
+
+@cache
+def compile_profile(capabilities: frozenset[str], machine: str = MACHINE) -> bytes:
+    """Compile the default profile. *capabilities* without CAP_."""
+    numbers = table(machine)
+    by_number = {
+        numbers[name]: body for name, body in decisions(capabilities).items() if name in numbers
+    }
+    ranges = _ranges(by_number)
+    program: list[Instruction] = [
+        (_LD_ABS, 0, 0, _ARCH),
+        (_JEQ, 1, 0, AUDIT_ARCH[machine]),
+        _ret(RET_KILL_PROCESS),
+        (_LD_ABS, 0, 0, _NR),
+    ]
+    if machine == "x86_64":
+        program += [(_JGE, 0, 1, X32_BIT), _ret(DENY)]
+    program += _search(ranges)
+    return b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
+
+
+def _ranges(by_number: dict[int, Body]) -> list[tuple[int, Body]]:
+    """Return (first number, what happens from there on), in order, neighbours merged."""
+    found: list[tuple[int, Body]] = []
+    for number in range(max(by_number) + 2):
+        body = by_number.get(number, DENIED)
+        if not found or found[-1][1] != body:
+            found.append((number, body))
+    return found
+
+
+def _search(ranges: list[tuple[int, Body]]) -> list[Instruction]:
+    """Return a binary search: the number is in the accumulator, every way ends in a return."""
+    if len(ranges) == 1:
+        return list(ranges[0][1])
+    middle = len(ranges) // 2
+    low, high = _search(ranges[:middle]), _search(ranges[middle:])
+    pivot = ranges[middle][0]
+    if len(low) <= 255:
+        return [(_JGE, len(low), 0, pivot), *low, *high]
+    # A conditional jump reaches 255 instructions; a longer way takes an unconditional one.
+    return [(_JGE, 0, 1, pivot), (_JA, 0, 0, len(low)), *low, *high]
+
+
+class _Program(ctypes.Structure):
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+
+
+def load(program: bytes) -> None:
+    """seccomp(SECCOMP_SET_MODE_FILTER): needs no_new_privs or CAP_SYS_ADMIN; inherited for ever."""
+    argument = _Program(len(program) // 8, program)
+    syscall("seccomp", SECCOMP_SET_MODE_FILTER, 0, ctypes.byref(argument))
