@@ -58,6 +58,10 @@ class SyncPipe:
              "cause": e.cause, "detail": e.detail}
         )  # fmt: skip
 
+    def close(self) -> None:
+        """Close this process' end; the set-up keeps its own."""
+        self._sock.close()
+
     def await_go(self) -> bool:
         """Park until the supervisor says go; False when it is gone."""
         return self._sock.recv(16) == b"go"
