@@ -1,0 +1,207 @@
+"""The log pump: a process that reads the containers' streams and writes CRI log files. Forked by the supervisor.
+
+    supervisor -> pump   {"op": "add", "id", "log"} + [stdout, stderr] or [pty master]
+                         {"op": "finish", "id"}    it has exited: write what is buffered, answer {"op": "drained", "id"}
+                         {"op": "reopen", "id"}    go on in a fresh file
+                         {"op": "attach", "id"} + [fd]    a live copy from now on
+
+End of file there means that the supervisor died: go on, the containers live, until a new supervisor sends SIGTERM. What has been
+read is written at once, so kill -9 loses no line but the one in hand. An incomplete line is held until its end comes, for at
+most HOLD seconds, then written as a P record. A client of attach that does not read loses its place, never the log its time.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import time
+from dataclasses import dataclass, field
+
+from minipod.supervisor import protocol
+from minipod.supervisor.logfile import LogFile, format_lines, partial_record, stamp
+
+CHUNK = 256 << 10  # bytes at most for one read: a FIFO holds 64 KiB by default
+HOLD = 0.1  # seconds
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """One descriptor that is read."""
+
+    owner: Log
+    name: bytes
+    fd: int
+    rest: bytes = b""
+    rest_since: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Log:
+    """One container's log file, streams and attached clients."""
+
+    id: str
+    file: LogFile
+    streams: list[Stream] = field(default_factory=list)
+    clients: list[int] = field(default_factory=list)
+
+
+class Pump:
+    """The loop."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._logs: dict[str, Log] = {}
+        self._held: set[Stream] = set()
+        self._selector = selectors.EpollSelector()
+        self._selector.register(control, selectors.EVENT_READ, None)
+        self._running = True
+
+    def run(self) -> None:
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.set_wakeup_fd(writer)
+        self._selector.register(reader, selectors.EVENT_READ, "stop")
+        while self._running:
+            for key, _ in self._selector.select(self._timeout()):
+                if isinstance(key.data, Stream):
+                    self._read(key.data)
+                elif key.data == "stop":
+                    self._running = False
+                else:
+                    self._command()
+            self._flush_held(time.monotonic() - HOLD)
+        for log in list(self._logs.values()):
+            self._drain(log)
+
+    def _timeout(self) -> float | None:
+        if not self._held:
+            return None
+        oldest = min(s.rest_since for s in self._held)
+        return max(0.0, oldest + HOLD - time.monotonic())
+
+    # -- commands
+
+    def _command(self) -> None:
+        try:
+            message, fds = protocol.receive(self._control)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            message, fds = None, []
+        if message is None:
+            self._selector.unregister(self._control)
+            return
+        getattr(self, f"_on_{message['op']}")(message, fds)
+
+    def _on_add(self, message: protocol.Message, fds: list[int]) -> None:
+        log = Log(message["id"], LogFile(message["log"]))
+        self._logs[log.id] = log
+        for name, fd in zip((b"stdout", b"stderr"), fds, strict=False):
+            os.set_blocking(fd, False)
+            stream = Stream(log, name, fd)
+            log.streams.append(stream)
+            self._selector.register(fd, selectors.EVENT_READ, stream)
+
+    def _on_finish(self, message: protocol.Message, _: list[int]) -> None:
+        log = self._logs.pop(message["id"], None)
+        if log is not None:
+            self._drain(log)
+            for stream in log.streams:
+                self._close(stream)
+            for client in log.clients:
+                os.close(client)
+            log.file.close()
+        try:
+            protocol.send(self._control, {"op": "drained", "id": message["id"]})
+        except OSError:
+            return  # the supervisor is gone; the next one asks again
+
+    def _on_reopen(self, message: protocol.Message, _: list[int]) -> None:
+        if (log := self._logs.get(message["id"])) is not None:
+            log.file.reopen()
+
+    def _on_attach(self, message: protocol.Message, fds: list[int]) -> None:
+        log = self._logs.get(message["id"])
+        for fd in fds:
+            if log is None:
+                os.close(fd)
+            else:
+                os.set_blocking(fd, False)
+                log.clients.append(fd)
+
+    # -- streams
+
+    def _read(self, stream: Stream) -> bool:
+        """Read and write one chunk; False when there was nothing."""
+        try:
+            chunk = os.read(stream.fd, CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            chunk = b""  # EIO: a pty whose other side is closed
+        if not chunk:
+            self._selector.unregister(stream.fd)
+            return False
+        owner = stream.owner
+        records, stream.rest = format_lines(stream.name, stream.rest + chunk, stamp(time.time_ns()))
+        if records:
+            owner.file.write(records)
+        self._hold(stream)
+        if owner.clients:
+            self._copy(owner, chunk)
+        return True
+
+    def _hold(self, stream: Stream) -> None:
+        if stream.rest:
+            if stream not in self._held:
+                self._held.add(stream)
+                stream.rest_since = time.monotonic()
+        else:
+            self._held.discard(stream)
+
+    def _flush_held(self, before: float) -> None:
+        for stream in [s for s in self._held if s.rest_since <= before]:
+            self._flush(stream)
+
+    def _flush(self, stream: Stream) -> None:
+        if stream.rest:
+            now = stamp(time.time_ns())
+            stream.owner.file.write(partial_record(stream.name, stream.rest, now))
+            stream.rest = b""
+        self._held.discard(stream)
+
+    def _copy(self, log: Log, chunk: bytes) -> None:
+        """Give the chunk to attached clients; one whose pipe is full is cut off."""
+        for client in list(log.clients):
+            try:
+                whole = os.write(client, chunk) == len(chunk)
+            except OSError:
+                whole = False
+            if not whole:
+                log.clients.remove(client)
+                os.close(client)
+
+    def _drain(self, log: Log) -> None:
+        for stream in log.streams:
+            while stream.fd >= 0 and self._is_watched(stream) and self._read(stream):
+                pass
+            self._flush(stream)
+
+    def _is_watched(self, stream: Stream) -> bool:
+        return stream.fd in self._selector.get_map()
+
+    def _close(self, stream: Stream) -> None:
+        if self._is_watched(stream):
+            self._selector.unregister(stream.fd)
+        os.close(stream.fd)
+        stream.fd = -1
+
+
+def main(control_fd: int) -> None:
+    """Run the pump on its control socket, until SIGTERM."""
+    control = socket.socket(fileno=control_fd)
+    control.setblocking(False)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    Pump(control).run()
