@@ -60,7 +60,9 @@ class ProbeManager:
         if pod is not None and pod.targets:
             self._send(Command(uids=(uid,)))
 
-    def seed(self, uid: str, container: str, container_id: str, *, ready: bool, started: bool) -> None:
+    def seed(
+        self, uid: str, container: str, container_id: str, *, ready: bool, started: bool
+    ) -> None:
         """Remember what the stored status said, for a node whose prober died with the daemon."""
         results = self._pods.setdefault(uid, _PodProbes()).results
         for kind, good in ((ProbeKind.READINESS, ready), (ProbeKind.STARTUP, started)):

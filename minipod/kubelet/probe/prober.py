@@ -134,9 +134,7 @@ class Prober:
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(codec.dumps(report) + b"\n")
 
-    async def _connected(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from minipod.kubelet.probe.targets import Command
         from minipod.spec import codec
 
@@ -154,9 +152,7 @@ class Prober:
             writer.close()
 
 
-def main(
-    instance: Instance, connect_exec: Callable[[Instance], ExecRunner] | None = None
-) -> None:
+def main(instance: Instance, connect_exec: Callable[[Instance], ExecRunner] | None = None) -> None:
     """Run the prober of *instance* until SIGTERM. *connect_exec* makes the way to the supervisor."""
     import asyncio
     import contextlib

@@ -124,7 +124,11 @@ def _for_new_sandbox(pod: Pod, observed: Observed, reason: str, now: float) -> P
     if newest is not None and not _something_left(pod, observed, newest):
         return PodActions(kill_pod=True, why=why)
     base = PodActions(kill_pod=newest is not None, create_sandbox=True, attempt=attempt, why=why)
-    return base if pod.init_containers else _starts(base, pod, observed, _unfinished(pod, observed), now)
+    return (
+        base
+        if pod.init_containers
+        else _starts(base, pod, observed, _unfinished(pod, observed), now)
+    )
 
 
 def _something_left(pod: Pod, observed: Observed, newest: Sandbox) -> bool:
@@ -160,7 +164,7 @@ def _init_step(
     waits = _backing_off(following, failed, now)
     if waits is not None:
         return PodActions(backing_off=(waits,), why={"init": f"{following.name} backs off"})
-    kill = ()
+    kill: tuple[Kill, ...] = ()
     if failed is not None and failed.state is State.UNKNOWN:
         kill = (_kill_unknown(following, failed, init=True),)
     return PodActions(next_init=following, kill=kill, why={"init": following.name})

@@ -14,8 +14,11 @@ _OFFSET, _PRIME = 0x811C9DC5, 0x01000193
 
 def spec_hash(container: Container) -> str:
     """Eight hex digits."""
-    text = json.dumps(container.raw or {"name": container.name, "image": container.image},
-                      sort_keys=True, separators=(",", ":"))
+    text = json.dumps(
+        container.raw or {"name": container.name, "image": container.image},
+        sort_keys=True,
+        separators=(",", ":"),
+    )
     return f"{fnv32a(text.encode()):08x}"
 
 

@@ -54,9 +54,7 @@ class Instance:
     @property
     def failed(self) -> bool:
         """Ended badly, or nobody knows how."""
-        return self.state is State.UNKNOWN or (
-            self.state is State.EXITED and self.exit_code != 0
-        )
+        return self.state is State.UNKNOWN or (self.state is State.EXITED and self.exit_code != 0)
 
     @property
     def succeeded(self) -> bool:

@@ -39,7 +39,9 @@ class Container:
     working_dir: str = ""
     ports: tuple[Raw, ...] = ()
     env: tuple[Raw, ...] = ()
-    requests: Raw = field(default_factory=dict)  # quantities as text; a missing request is the limit
+    requests: Raw = field(
+        default_factory=dict
+    )  # quantities as text; a missing request is the limit
     limits: Raw = field(default_factory=dict)
     volume_mounts: tuple[Raw, ...] = ()
     liveness_probe: Probe | None = None

@@ -1,0 +1,36 @@
+"""What every actor of the kubelet works with: one frozen value, wired once by `kubelet.Kubelet`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from minipod.aio.timers import Clock
+from minipod.journal import Journal
+from minipod.kubelet.events import EventRecorder
+from minipod.kubelet.node import Machine
+from minipod.kubelet.probe.manager import ProbeManager
+from minipod.kubelet.rules.dns import Cluster
+from minipod.kubelet.seams import HostDns, Store
+from minipod.kubelet.status import StatusManager
+from minipod.runtime.service import ImageService, RuntimeService
+from minipod.spec.instance import Instance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The services, and the facts of the node."""
+
+    instance: Instance
+    store: Store
+    runtime: RuntimeService
+    images: ImageService
+    recorder: EventRecorder
+    statuses: StatusManager
+    probes: ProbeManager
+    journal: Journal
+    machine: Machine
+    cluster: Cluster
+    host_dns: HostDns
+    clock: Clock
+    jitter: Callable[[], float]  # 1.0 .. 1.5, spreads retries

@@ -1,0 +1,175 @@
+"""The event recorder: Kubernetes Event objects, repeated ones counted, written in batches off the hot path.
+
+Owns the counts of what it wrote. `record` only queues; one root task writes what gathered since the last
+turn. An event is best effort: a write that fails is logged, never retried, never in anybody's way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from minipod.aio.timers import Clock
+from minipod.errors import MinipodError, NotFound
+from minipod.kubelet.rules.pods import Container, Pod
+from minipod.kubelet.rules.render import timestamp
+from minipod.kubelet.seams import Store
+
+logger = logging.getLogger(__name__)
+
+_REMEMBERED = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occurrence:
+    """What happened to which object; the fields that make two events the same one."""
+
+    namespace: str
+    kind: str
+    name: str
+    uid: str
+    field_path: str
+    type: str
+    reason: str
+    message: str
+
+
+@dataclass(slots=True)
+class _Written:
+    name: str
+    count: int
+
+
+class EventRecorder:
+    """Events of this kubelet."""
+
+    def __init__(self, store: Store, *, node_name: str, clock: Clock) -> None:
+        self._store = store
+        self._node_name = node_name
+        self._clock = clock
+        self._queue: dict[Occurrence, tuple[float, float, int]] = {}  # first, last, count
+        self._wake = asyncio.Event()
+        self._written: OrderedDict[Occurrence, _Written] = OrderedDict()
+
+    def normal(
+        self, pod: Pod, reason: str, message: str, container: Container | None = None
+    ) -> None:
+        """Record what went as it should."""
+        self._record(pod, "Normal", reason, message, container)
+
+    def warning(
+        self, pod: Pod, reason: str, message: str, container: Container | None = None
+    ) -> None:
+        """Record what somebody may have to look at."""
+        self._record(pod, "Warning", reason, message, container)
+
+    def node(self, reason: str, message: str) -> None:
+        """Record a normal event of the node; its uid is its name, as the kubelet does it."""
+        name = self._node_name
+        self._put(
+            Occurrence(
+                namespace="default",
+                kind="Node",
+                name=name,
+                uid=name,
+                field_path="",
+                type="Normal",
+                reason=reason,
+                message=message,
+            )
+        )
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what waits."""
+        batch, self._queue = self._queue, {}
+        for what, (first, last, count) in batch.items():
+            try:
+                await self._write(what, first, last, count)
+            except MinipodError as error:
+                logger.warning("event %s of %s not written: %s", what.reason, what.name, error)
+
+    def _record(
+        self, pod: Pod, kind: str, reason: str, message: str, container: Container | None
+    ) -> None:
+        self._put(
+            Occurrence(
+                namespace=pod.namespace,
+                kind="Pod",
+                name=pod.name,
+                uid=pod.uid,
+                field_path="" if container is None else _field_path(container),
+                type=kind,
+                reason=reason,
+                message=message,
+            )
+        )
+
+    def _put(self, what: Occurrence) -> None:
+        now = self._clock()
+        first, _, count = self._queue.get(what, (now, now, 0))
+        self._queue[what] = (first, now, count + 1)
+        self._wake.set()
+
+    async def _write(self, what: Occurrence, first: float, last: float, count: int) -> None:
+        written = self._written.get(what)
+        if written is not None:
+            written.count += count
+            total = written.count
+
+            def again(event: dict[str, Any]) -> dict[str, Any]:
+                return {**event, "count": total, "lastTimestamp": timestamp(last)}
+
+            try:
+                await self._store.mutate("events", what.namespace, written.name, again)
+            except NotFound:  # it has expired: begin anew
+                del self._written[what]
+            else:
+                self._written.move_to_end(what)
+                return
+        name = f"{what.name}.{int(first * 1e9):x}{len(self._written) & 0xFFF:03x}"
+        await self._store.create(
+            "events", what.namespace, self._event(what, name, first, last, count)
+        )
+        self._written[what] = _Written(name, count)
+        if len(self._written) > _REMEMBERED:
+            self._written.popitem(last=False)
+
+    def _event(
+        self, what: Occurrence, name: str, first: float, last: float, count: int
+    ) -> dict[str, Any]:
+        involved: dict[str, Any] = {"apiVersion": "v1", "kind": what.kind, "name": what.name}
+        if what.kind != "Node":
+            involved["namespace"] = what.namespace
+        involved["uid"] = what.uid
+        if what.field_path:
+            involved["fieldPath"] = what.field_path
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": what.namespace},
+            "involvedObject": involved,
+            "reason": what.reason,
+            "message": what.message,
+            "source": {"component": "kubelet", "host": self._node_name},
+            "firstTimestamp": timestamp(first),
+            "lastTimestamp": timestamp(last),
+            "count": count,
+            "type": what.type,
+            "reportingComponent": "kubelet",
+            "reportingInstance": self._node_name,
+        }
+
+
+def _field_path(container: Container) -> str:
+    part = container.cause.partition("[")[0]
+    return f"{part}{{{container.name}}}"

@@ -1,0 +1,58 @@
+"""postStart and preStop handlers: exec, httpGet, sleep (K8S pkg/kubelet/lifecycle/handlers.go)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from minipod.errors import FailedPrecondition
+from minipod.kubelet.probe import http
+from minipod.kubelet.probe.targets import HttpGet
+from minipod.kubelet.rules.pods import Container, Raw
+from minipod.kubelet.rules.probe import Outcome
+from minipod.runtime.service import RuntimeService
+from minipod.spec.ids import ContainerId
+
+_HTTP_LIMIT = 30.0  # seconds; the original's client has none, and hangs
+
+
+async def run(
+    handler: Raw, container: Container, container_id: str, pod_ip: str, runtime: RuntimeService
+) -> None:
+    """Run one handler to its end; FailedPrecondition with the kubelet's words when it failed."""
+    if command := (handler.get("exec") or {}).get("command"):
+        result = await runtime.exec_sync(ContainerId(container_id), tuple(command), 0)
+        if result.exit_code:
+            output = (result.stdout + result.stderr).decode("utf-8", "replace")
+            raise FailedPrecondition(
+                f"command '{' '.join(command)}' exited with {result.exit_code}: {output}"
+            )
+    elif "sleep" in handler:
+        await asyncio.sleep(handler["sleep"].get("seconds", 0))
+    elif get := handler.get("httpGet"):
+        await _http(get, container, pod_ip)
+    else:
+        raise FailedPrecondition(f"invalid handler: {handler}")
+
+
+async def _http(get: Raw, container: Container, pod_ip: str) -> None:
+    # The status code is not looked at: only a transport error fails the hook.
+    target = HttpGet(
+        host=get.get("host") or pod_ip,
+        port=resolve_port(get.get("port", 80), container),
+        path=get.get("path") or "/",
+        scheme=get.get("scheme") or "HTTP",
+        headers=tuple((h["name"], h["value"]) for h in get.get("httpHeaders") or ()),
+    )
+    attempt = await http.probe(target, _HTTP_LIMIT)
+    if attempt.outcome is Outcome.FAILURE and attempt.output.startswith("Get "):
+        raise FailedPrecondition(attempt.output)
+
+
+def resolve_port(port: int | str, container: Container) -> int:
+    """A number, or the name of one of the container's ports. Raises FailedPrecondition."""
+    if isinstance(port, int) or port.isdigit():
+        return int(port)
+    for entry in container.ports:
+        if entry.get("name") == port:
+            return int(entry["containerPort"])
+    raise FailedPrecondition(f"couldn't find port: {port} in container {container.name}")

@@ -1,0 +1,77 @@
+"""Before a container starts: is its image here, must it be pulled, may it be tried again (image backoff).
+
+EnsureImageExists (K8S pkg/kubelet/images/image_manager.go). Owns the pull backoff of one pod; the key
+is the image, the delays are those of crash loops.
+"""
+
+from __future__ import annotations
+
+from minipod.errors import ImageError, MinipodError
+from minipod.kubelet.context import Context
+from minipod.kubelet.rules.observed import Backoff
+from minipod.kubelet.rules.pods import Container, Pod
+from minipod.kubelet.rules.restart import INITIAL, MAXIMUM, duration
+
+
+class ImagePuller:
+    """The images of one pod."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._backoff: dict[str, Backoff] = {}
+
+    async def ensure(self, pod: Pod, container: Container) -> None:
+        """Return with the image present. Raises ImageError with the waiting reason."""
+        image, policy = container.image, container.image_pull_policy
+        recorder = self._context.recorder
+        present = await self._present(pod, container)
+        if present and policy != "Always":
+            message = f'Container image "{image}" already present on machine'
+            recorder.normal(pod, "Pulled", message, container)
+            return
+        if policy == "Never":
+            message = f'Container image "{image}" is not present with pull policy of Never'
+            recorder.warning(pod, "ErrImageNeverPull", message, container)
+            raise ImageError(message, reason="ErrImageNeverPull")
+        self._refuse_in_backoff(pod, container)
+        await self._pull(pod, container)
+
+    def retry_at(self, image: str) -> float | None:
+        """When the next pull may be tried."""
+        entry = self._backoff.get(image)
+        return None if entry is None else entry.decided_at + entry.delay
+
+    async def _present(self, pod: Pod, container: Container) -> bool:
+        try:
+            return await self._context.images.image_status(container.image) is not None
+        except ImageError as error:
+            message = f'Failed to apply default image tag "{container.image}": {error.message}'
+            self._context.recorder.warning(pod, "InspectFailed", message, container)
+            raise
+
+    def _refuse_in_backoff(self, pod: Pod, container: Container) -> None:
+        due = self.retry_at(container.image)
+        if due is not None and self._context.clock() < due:
+            message = f'Back-off pulling image "{container.image}"'
+            self._context.recorder.normal(pod, "BackOff", message, container)
+            raise ImageError(message, reason="ImagePullBackOff")
+
+    async def _pull(self, pod: Pod, container: Container) -> None:
+        image, context = container.image, self._context
+        context.recorder.normal(pod, "Pulling", f'Pulling image "{image}"', container)
+        began = context.clock()
+        try:
+            await context.images.pull_image(image)
+        except MinipodError as error:
+            before = self._backoff.get(image)
+            delay = INITIAL if before is None else min(before.delay * 2, MAXIMUM)
+            self._backoff[image] = Backoff(delay=delay, decided_at=context.clock())
+            message = f'Failed to pull image "{image}": {error.message}'
+            context.recorder.warning(pod, "Failed", message, container)
+            reason = error.reason if isinstance(error, ImageError) else "ErrImagePull"
+            context.recorder.warning(pod, "Failed", f"Error: {reason}", container)
+            raise ImageError(error.message, reason=reason) from error
+        self._backoff.pop(image, None)
+        took = duration(context.clock() - began)
+        message = f'Successfully pulled image "{image}" in {took}'
+        context.recorder.normal(pod, "Pulled", message, container)

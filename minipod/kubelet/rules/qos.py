@@ -1,0 +1,121 @@
+"""Requests and limits to QoS class, cgroups and oom_score_adj.
+
+K8S pkg/kubelet/cm/helpers_linux.go, qos/policy.go, kuberuntime_container_linux.go, apis/core/v1/helper/qos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from minipod.kubelet.rules.pods import Container, Pod, Raw
+from minipod.kubelet.rules.quantity import milli, whole
+from minipod.spec.container import Resources
+
+PERIOD = 100_000  # microseconds
+_MIN_QUOTA = 1_000
+_MIN_SHARES, _MAX_SHARES = 2, 262_144
+_GUARANTEED, _BURSTABLE, _BEST_EFFORT = "Guaranteed", "Burstable", "BestEffort"
+
+
+def qos_class(pod: Pod) -> str:
+    """Guaranteed, Burstable or BestEffort."""
+    every = pod.all_containers
+    used = [r for c in every for part in (c.requests, c.limits) for r in _amounts(part)]
+    if not used:
+        return _BEST_EFFORT
+    if all(_is_guaranteed(c) for c in every):
+        return _GUARANTEED
+    return _BURSTABLE
+
+
+def cgroup_path(pod: Pod) -> str:
+    """The pod's cgroup below the node's: a Guaranteed pod sits at the top."""
+    tier = {_GUARANTEED: "", _BURSTABLE: "burstable/", _BEST_EFFORT: "besteffort/"}
+    return f"kubepods/{tier[qos_class(pod)]}pod{pod.uid}"
+
+
+def shares(milli_cpu: int) -> int:
+    """cpu.shares of a request."""
+    return max(_MIN_SHARES, min(_MAX_SHARES, milli_cpu * 1024 // 1000))
+
+
+def quota(milli_cpu: int) -> int:
+    """cpu.cfs_quota_us of a limit; 0 is no limit."""
+    return max(_MIN_QUOTA, milli_cpu * PERIOD // 1000) if milli_cpu else -1
+
+
+def container_resources(container: Container) -> Resources:
+    """The container's own cgroup."""
+    cpu, memory = container.limits.get("cpu"), container.limits.get("memory")
+    return Resources(
+        cpu_shares=shares(milli(container.requests.get("cpu", 0))),
+        cpu_quota=quota(milli(cpu)) if cpu is not None else None,
+        cpu_period=PERIOD if cpu is not None else None,
+        memory_limit=(whole(memory) or None) if memory is not None else None,
+        hugepage_limits=_hugepages(container.limits),
+        oom_group=True,  # 1.28: the kernel kills the whole container
+    )
+
+
+def pod_resources(pod: Pod) -> Resources:
+    """The pod's cgroup: limits only where every container has one (ResourceConfigForPod)."""
+    if qos_class(pod) == _BEST_EFFORT:
+        return Resources(cpu_shares=_MIN_SHARES)
+    cpu = _effective(pod, "cpu", milli, limits=True)
+    memory = _effective(pod, "memory", whole, limits=True)
+    return Resources(
+        cpu_shares=shares(_effective(pod, "cpu", milli) or 0),
+        cpu_quota=quota(cpu) if cpu else None,
+        cpu_period=PERIOD if cpu else None,
+        memory_limit=memory or None,
+    )
+
+
+def oom_score_adj(pod: Pod, container: Container, memory_capacity: int) -> int:
+    """GetContainerOOMScoreAdjust: the less of its request a container uses, the later it dies."""
+    if pod.priority_class_name == "system-node-critical" or qos_class(pod) == _GUARANTEED:
+        return -997
+    if qos_class(pod) == _BEST_EFFORT:
+        return 1000
+    request = whole(container.requests.get("memory", 0))
+    adjust = 1000 - 1000 * request // memory_capacity
+    # 2 is what Guaranteed plus one would be; 1000 belongs to BestEffort.
+    return max(3, min(adjust, 999))
+
+
+def _amounts(part: Raw) -> Iterable[int]:
+    return [1 for name in ("cpu", "memory") if name in part and milli(part[name]) > 0]
+
+
+def _is_guaranteed(container: Container) -> bool:
+    limits, requests = container.limits, container.requests
+    return all(
+        name in limits and milli(limits[name]) > 0 and milli(limits[name]) == milli(requests[name])
+        for name in ("cpu", "memory")
+    )
+
+
+def _effective(
+    pod: Pod, name: str, unit: Callable[[object], int], *, limits: bool = False
+) -> int | None:
+    """max(sum of app containers, largest init container); None if a limit is missing somewhere."""
+    total = 0
+    for container in pod.containers:
+        value = (container.limits if limits else container.requests).get(name)
+        if value is None and limits:
+            return None
+        total += unit(value or 0)
+    for container in pod.init_containers:
+        value = (container.limits if limits else container.requests).get(name)
+        if value is None and limits:
+            return None
+        total = max(total, unit(value or 0))
+    return total
+
+
+def _hugepages(limits: Raw) -> dict[str, int]:
+    found = {}
+    for name, amount in limits.items():
+        if name.startswith("hugepages-"):
+            found[name.removeprefix("hugepages-").replace("i", "") + "B"] = whole(amount)
+    return found

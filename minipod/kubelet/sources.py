@@ -1,0 +1,70 @@
+"""Where pods come from: the store, listed and watched; each change becomes one call.
+
+Owns the set of pods that are known to exist, so that a relist after Gone also finds who vanished.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from minipod.errors import Gone
+from minipod.kubelet.rules.pods import Pod, compile_pod
+from minipod.kubelet.seams import Store
+
+logger = logging.getLogger(__name__)
+
+
+class PodSource:
+    """The pods of one node. A pod without a node is ours: there is no scheduler beside us."""
+
+    def __init__(
+        self,
+        store: Store,
+        node_name: str,
+        *,
+        changed: Callable[[Pod], None],
+        gone: Callable[[Pod], None],
+    ) -> None:
+        self._store = store
+        self._node_name = node_name
+        self._changed = changed
+        self._gone = gone
+        self._known: dict[str, Pod] = {}
+
+    async def snapshot(self) -> tuple[list[Pod], Any]:
+        """List our pods; return them and the version to watch from."""
+        items, version = await self._store.list("pods", None)
+        return [pod for pod in map(compile_pod, items) if self._is_ours(pod)], version
+
+    async def run(self, pods: list[Pod], version: Any) -> None:
+        """Deliver *pods*, then every change, until cancelled."""
+        while True:
+            self._replace(pods)
+            try:
+                async for event in self._store.watch("pods", None, version):
+                    self._deliver(event.type, compile_pod(event.object))
+            except Gone:
+                logger.info("the watch of pods is too old, listing again")
+            pods, version = await self.snapshot()
+
+    def _replace(self, pods: list[Pod]) -> None:
+        present = {pod.uid for pod in pods}
+        for pod in [p for uid, p in self._known.items() if uid not in present]:
+            self._deliver("DELETED", pod)
+        for pod in pods:
+            self._deliver("MODIFIED", pod)
+
+    def _deliver(self, kind: str, pod: Pod) -> None:
+        if not self._is_ours(pod):
+            return
+        if kind == "DELETED":
+            self._known.pop(pod.uid, None)
+            self._gone(pod)
+        elif kind in ("ADDED", "MODIFIED"):
+            self._known[pod.uid] = pod
+            self._changed(pod)
+
+    def _is_ours(self, pod: Pod) -> bool:
+        return pod.node_name in ("", self._node_name)

@@ -1,0 +1,183 @@
+"""Start one container: image, spec, create, start, postStart. Each failure has the kubelet's reason.
+
+startContainer (K8S pkg/kubelet/kuberuntime/kuberuntime_container.go). A failure is a `StartFailed` that
+becomes the container's waiting state; nothing is left behind but an exited instance, if it got that far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from minipod.errors import ImageError, InvalidSpec, MinipodError
+from minipod.kubelet import hooks, translate
+from minipod.kubelet.context import Context
+from minipod.kubelet.images import ImagePuller
+from minipod.kubelet.rules import restart
+from minipod.kubelet.rules.env import NodeFacts
+from minipod.kubelet.rules.hashing import spec_hash
+from minipod.kubelet.rules.observed import Observed, Sandbox
+from minipod.kubelet.rules.pods import Container, Pod
+from minipod.kubelet.rules.status import Waiting
+from minipod.kubelet.volumes import PodDirectory
+from minipod.runtime.service import ImageStatus
+from minipod.spec.container import ContainerSpec, Mount
+from minipod.spec.ids import ContainerId, SandboxId
+
+_POST_START_GRACE = 2.0
+
+
+class StartFailed(MinipodError):
+    """The container did not start; *waiting* is what its status shows."""
+
+    def __init__(self, waiting: Waiting) -> None:
+        super().__init__(f"{waiting.reason}: {waiting.message}")
+        self.waiting = waiting
+
+
+class Starter:
+    """Starts the containers of one pod."""
+
+    def __init__(self, context: Context, directory: PodDirectory) -> None:
+        self._context = context
+        self._directory = directory
+        self.puller = ImagePuller(context)
+
+    async def start(
+        self,
+        pod: Pod,
+        container: Container,
+        observed: Observed,
+        volumes: Mapping[str, str],
+        restart_count: int,
+    ) -> None:
+        """Start one instance in the newest sandbox. Raises StartFailed."""
+        sandbox = observed.sandbox
+        assert sandbox is not None  # noqa: S101 - the caller has just made it
+        await self._image(pod, container)
+        spec = await self._spec(pod, container, observed, volumes, restart_count)
+        created = await self._create(pod, container, sandbox, spec)
+        await self._run(pod, container, created)
+        if container.post_start is not None:
+            await self._post_start(pod, container, created, pod_ip(pod, sandbox, self._context))
+
+    async def _image(self, pod: Pod, container: Container) -> None:
+        try:
+            await self.puller.ensure(pod, container)
+        except ImageError as error:
+            raise StartFailed(Waiting(reason=error.reason, message=error.message)) from error
+
+    async def _spec(
+        self,
+        pod: Pod,
+        container: Container,
+        observed: Observed,
+        volumes: Mapping[str, str],
+        restart_count: int,
+    ) -> ContainerSpec:
+        newest = observed.newest(container.name)
+        backoff = restart.start_entry(newest, spec_hash(container), self._context.clock())
+        try:
+            await self._verify_non_root(pod, container)
+            termination = self._directory.new_termination_file(container)
+            start = translate.Start(
+                attempt=restart_count,
+                backoff=backoff,
+                facts=node_facts(pod, observed.sandbox, self._context),
+                volumes=volumes,
+                extra_mounts=self._own_mounts(container, termination),
+                termination_file=termination,
+                memory_capacity=self._context.machine.memory,
+            )
+            return translate.container_spec(pod, container, start)
+        except (InvalidSpec, OSError) as error:
+            message = error.detail if isinstance(error, InvalidSpec) else str(error)
+            raise self._failed(pod, container, "CreateContainerConfigError", message) from error
+
+    def _own_mounts(self, container: Container, termination: str) -> tuple[Mount, ...]:
+        path = container.termination_message_path
+        hosts = Mount(host_path=self._directory.hosts_path, container_path="/etc/hosts")
+        return (hosts, Mount(host_path=termination, container_path=path))
+
+    async def _create(
+        self, pod: Pod, container: Container, sandbox: Sandbox, spec: ContainerSpec
+    ) -> ContainerId:
+        try:
+            created = await self._context.runtime.create_container(SandboxId(sandbox.id), spec)
+        except ImageError as error:
+            raise self._failed(pod, container, error.reason, error.message) from error
+        except MinipodError as error:
+            raise self._failed(pod, container, "CreateContainerError", error.message) from error
+        message = f"Created container {container.name}"
+        self._context.recorder.normal(pod, "Created", message, container)
+        return created
+
+    async def _run(self, pod: Pod, container: Container, created: ContainerId) -> None:
+        try:
+            await self._context.runtime.start_container(created)
+        except MinipodError as error:
+            raise self._failed(pod, container, "RunContainerError", error.message) from error
+        message = f"Started container {container.name}"
+        self._context.recorder.normal(pod, "Started", message, container)
+
+    async def _post_start(
+        self, pod: Pod, container: Container, created: ContainerId, ip: str
+    ) -> None:
+        assert container.post_start is not None  # noqa: S101
+        runtime = self._context.runtime
+        try:
+            await hooks.run(container.post_start, container, created, ip, runtime)
+        except MinipodError as error:
+            message = f"PostStartHook failed: {error.message}"
+            self._context.recorder.warning(pod, "FailedPostStartHook", message, container)
+            message = "FailedPostStartHook"
+            self._context.recorder.normal(pod, "Killing", message, container)
+            await runtime.stop_container(created, _POST_START_GRACE)
+            waiting = Waiting(reason="PostStartHookError", message=error.message)
+            raise StartFailed(waiting) from error
+
+    async def _verify_non_root(self, pod: Pod, container: Container) -> None:
+        both = {**pod.security_context, **container.security_context}
+        if not both.get("runAsNonRoot"):
+            return
+        if (user := both.get("runAsUser")) is not None:
+            if int(user) == 0:
+                raise InvalidSpec("container's runAsUser breaks non-root policy")
+            return
+        refuse_root_image(await self._context.images.image_status(container.image))
+
+    def _failed(self, pod: Pod, container: Container, reason: str, message: str) -> StartFailed:
+        self._context.recorder.warning(pod, "Failed", f"Error: {message}", container)
+        return StartFailed(Waiting(reason=reason, message=message))
+
+
+def refuse_root_image(image: ImageStatus | None) -> None:
+    """verifyRunAsNonRoot for the image's user."""
+    user = (image.user if image is not None else "").partition(":")[0]
+    if user and not user.isdigit():
+        raise InvalidSpec(
+            f"container has runAsNonRoot and image has non-numeric user ({user}), "
+            "cannot verify user is non-root"
+        )
+    if not user or int(user) == 0:
+        raise InvalidSpec("container has runAsNonRoot and image will run as root")
+
+
+def pod_ip(pod: Pod, sandbox: Sandbox | None, context: Context) -> str:
+    """The pod's address; the node's for a pod in its network."""
+    if pod.host_network:
+        return context.machine.host_ip or "127.0.0.1"
+    return sandbox.ips[0] if sandbox is not None and sandbox.ips else ""
+
+
+def node_facts(pod: Pod, sandbox: Sandbox | None, context: Context) -> NodeFacts:
+    """What env sources may ask."""
+    ips = sandbox.ips if sandbox is not None else ()
+    machine = context.machine
+    if pod.host_network:
+        ips = (machine.host_ip,) if machine.host_ip else ()
+    return NodeFacts(
+        node_name=machine.node_name,
+        host_ip=machine.host_ip,
+        pod_ips=ips,
+        allocatable=machine.capacity,
+    )

@@ -1,0 +1,94 @@
+"""The status manager: the newest status of each pod, written at most once per pod and loop turn.
+
+Owns the version of each pod's status; an older one never overwrites a newer one. The stored status is
+compared first: what did not change is not written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from minipod.aio.workers import KeyedWorkers
+from minipod.errors import MinipodError, NotFound
+from minipod.kubelet.rules.pods import Pod
+from minipod.kubelet.seams import Store
+
+logger = logging.getLogger(__name__)
+
+_RETRY = 1.0  # seconds until a write that failed is tried again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Version:
+    n: int
+    pod: Pod
+    status: Mapping[str, Any]
+
+
+class StatusManager:
+    """Pod statuses on their way to the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._latest: dict[str, _Version] = {}
+        self._written: dict[str, int] = {}
+        self._writers: KeyedWorkers[str, int] = KeyedWorkers(self._write, name="status")
+
+    def set(self, pod: Pod, status: Mapping[str, Any]) -> None:
+        """Make *status* the newest; a copy equal to the last one is no new version."""
+        last = self._latest.get(pod.uid)
+        if last is not None and last.status == status:
+            return
+        n = 1 if last is None else last.n + 1
+        self._latest[pod.uid] = _Version(n=n, pod=pod, status=status)
+        self._writers.put(pod.uid, n)
+
+    def get(self, uid: str) -> Mapping[str, Any] | None:
+        """The newest status, written or not."""
+        version = self._latest.get(uid)
+        return None if version is None else version.status
+
+    def forget(self, uid: str) -> None:
+        """The pod is gone."""
+        self._latest.pop(uid, None)
+        self._written.pop(uid, None)
+        self._writers.drop(uid)
+
+    async def flush(self, uid: str) -> None:
+        """Write the newest version now, before the pod's object goes."""
+        version = self._latest.get(uid)
+        if version is not None:
+            await self._write(uid, version.n)
+
+    async def close(self) -> None:
+        await self._writers.close()
+
+    async def _write(self, uid: str, _n: int) -> None:
+        await asyncio.sleep(0)  # what the same loop turn still changes belongs to this write
+        version = self._latest.get(uid)
+        if version is None or self._written.get(uid, 0) >= version.n:
+            return
+
+        def apply(raw: dict[str, Any]) -> dict[str, Any] | None:
+            if raw["metadata"]["uid"] != uid or raw.get("status") == version.status:
+                return None
+            return {**raw, "status": dict(version.status)}
+
+        pod = version.pod
+        try:
+            await self._store.mutate("pods", pod.namespace, pod.name, apply, subresource="status")
+        except NotFound:
+            return
+        except MinipodError as error:
+            logger.warning("status of %s not written: %s", pod.full_name, error)
+            asyncio.get_running_loop().call_later(_RETRY, self._again, uid)
+            return
+        self._written[uid] = version.n
+
+    def _again(self, uid: str) -> None:
+        if (version := self._latest.get(uid)) is not None:
+            self._writers.put(uid, version.n)
