@@ -63,7 +63,9 @@ class Hierarchy:
 
     # -- create, limit, enter
 
-    def create(self, path: str, resources: Resources, *, devices: DevicePolicy | None = None) -> None:
+    def create(
+        self, path: str, resources: Resources, *, devices: DevicePolicy | None = None
+    ) -> None:
         """Make the cgroup (and what is missing above it) in every tree, and write its limits."""
         for tree in self.trees:
             self._make(tree, path)
@@ -139,7 +141,11 @@ class Hierarchy:
             names = (
                 {"memory": "memory.current", "pids": "pids.current"}
                 if tree.unified
-                else {"memory": "memory.usage_in_bytes", "pids": "pids.current", "cpuacct": "cpuacct.usage"}
+                else {
+                    "memory": "memory.usage_in_bytes",
+                    "pids": "pids.current",
+                    "cpuacct": "cpuacct.usage",
+                }
             )
             for controller, name in names.items():
                 if controller in tree.controllers:

@@ -42,7 +42,9 @@ def v1_settings(resources: Resources) -> list[Setting]:
     if resources.cpu_shares is not None:
         settings.append(Setting("cpu", "cpu.shares", str(resources.cpu_shares)))
     if resources.cpu_period is not None:
-        settings.append(Setting("cpu", "cpu.cfs_period_us", str(resources.cpu_period), optional=True))
+        settings.append(
+            Setting("cpu", "cpu.cfs_period_us", str(resources.cpu_period), optional=True)
+        )
     if resources.cpu_quota is not None:
         settings.append(Setting("cpu", "cpu.cfs_quota_us", str(resources.cpu_quota), optional=True))
     if resources.memory_limit is not None:

@@ -12,7 +12,9 @@ def leaks(instance: Instance) -> list[str]:
     found: list[str] = []
     containers = _names(f"{instance.run_dir}/containers")
     sandboxes = {
-        n.removesuffix(".json") for n in _names(f"{instance.run_dir}/sandboxes") if n.endswith(".json")
+        n.removesuffix(".json")
+        for n in _names(f"{instance.run_dir}/sandboxes")
+        if n.endswith(".json")
     }
     found += [
         f"directory {instance.state_dir}/containers/{name}"
@@ -49,7 +51,9 @@ def _mounts(instance: Instance, containers: set[str]) -> list[str]:
     with open("/proc/self/mountinfo", encoding="utf-8") as f:
         points = [line.split()[4] for line in f]
     return [
-        f"mount {p}" for p in points if p.startswith(prefix) and p[len(prefix) :].split("/")[0] not in containers
+        f"mount {p}"
+        for p in points
+        if p.startswith(prefix) and p[len(prefix) :].split("/")[0] not in containers
     ]
 
 

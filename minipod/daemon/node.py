@@ -64,7 +64,9 @@ def start_node(instance: Instance, foreground: bool = False) -> bool:  # noqa: F
     require_root()
     if _answers(instance):
         if foreground:
-            raise FailedPrecondition(f"node {instance.name} is running already", hint="minipod down")
+            raise FailedPrecondition(
+                f"node {instance.name} is running already", hint="minipod down"
+            )
         return False
     os.makedirs(instance.state_dir, 0o700, exist_ok=True)
     reader, writer = os.pipe2(os.O_CLOEXEC)
@@ -92,7 +94,9 @@ def _spawn_supervisor(instance: Instance, ready_fd: int) -> int:
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
     os.set_inheritable(ready_fd, True)
-    environment = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "HOME", "PYTHONPATH")}
+    environment = {
+        k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "HOME", "PYTHONPATH")
+    }
     environment |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
     argv = supervisor_argv(instance, ready_fd)
     pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsid=True)
@@ -126,7 +130,9 @@ def _stay(instance: Instance, pid: int) -> None:
         stop_node(instance, keep_pods=True)
 
 
-def _request(instance: Instance, method: str, path: str, timeout: float | None = 10.0) -> dict[str, Any]:
+def _request(
+    instance: Instance, method: str, path: str, timeout: float | None = 10.0
+) -> dict[str, Any]:
     connection = UnixConnection(instance.api_socket)
     connection.timeout = timeout
     try:
@@ -134,7 +140,9 @@ def _request(instance: Instance, method: str, path: str, timeout: float | None =
         answer = connection.getresponse()
         body = answer.read()
     except OSError as e:
-        raise Unavailable(f"node {instance.name} is not running", hint="start it: minipod up") from e
+        raise Unavailable(
+            f"node {instance.name} is not running", hint="start it: minipod up"
+        ) from e
     finally:
         connection.close()
     if answer.status >= 400:

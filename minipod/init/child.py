@@ -46,7 +46,9 @@ def warm_up() -> None:
     gc.freeze()
 
 
-def fork_setup(plan: Plan, context: Context, *, title: str, keep: tuple[int, ...], fail_at: str) -> int:
+def fork_setup(
+    plan: Plan, context: Context, *, title: str, keep: tuple[int, ...], fail_at: str
+) -> int:
     """Fork the first process of a set-up; return its pid. *keep* lists the fds it may use."""
     pid = os.fork()
     if pid:
@@ -116,6 +118,9 @@ def _run(operations: tuple[Operation, ...], context: Context, fail_at: str) -> N
         except OSError as e:
             subject = os.fsdecode(e.filename) if e.filename else ""
             raise StepFailed(
-                operation.describe(), e.errno or 0, subject, cause=operation.cause, detail=str(e.strerror)
+                operation.describe(),
+                e.errno or 0,
+                subject,
+                cause=operation.cause,
+                detail=str(e.strerror),
             ) from None
-

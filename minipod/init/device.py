@@ -136,7 +136,9 @@ class OpenConsole:
     cause: str = ""
 
     def describe(self) -> str:
-        return "open /dev/ptmx, send the master, TIOCSCTTY" + (", bind /dev/console" if self.bind else "")
+        return "open /dev/ptmx, send the master, TIOCSCTTY" + (
+            ", bind /dev/console" if self.bind else ""
+        )
 
     def apply(self, context: Context) -> None:
         master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)

@@ -124,7 +124,9 @@ class MountCgroups:
     """Show the container its own cgroups at /sys/fs/cgroup, read-only: the JVM and Go read limits there."""
 
     v1: tuple[str, ...] = ()  # controllers with a v1 hierarchy, e.g. ("memory", "cpu,cpuacct")
-    unified: str = ""  # where the v2 hierarchy goes below /sys/fs/cgroup: "." alone, "unified" in hybrid mode
+    unified: str = (
+        ""  # where the v2 hierarchy goes below /sys/fs/cgroup: "." alone, "unified" in hybrid mode
+    )
     cause: str = ""
 
     def describe(self) -> str:
@@ -137,12 +139,16 @@ class MountCgroups:
             attach_new(context, "cgroup2", {}, base, ".")
             os.close(base)
             return
-        mount.mount("tmpfs", f"/proc/self/fd/{base}", "tmpfs", NOSUID_NODEV_NOEXEC, "mode=755,size=64k")
+        mount.mount(
+            "tmpfs", f"/proc/self/fd/{base}", "tmpfs", NOSUID_NODEV_NOEXEC, "mode=755,size=64k"
+        )
         os.close(base)
         base = target_directory(context, "/sys/fs/cgroup")
         for controllers in self.v1:
             os.mkdir(controllers, 0o755, dir_fd=base)
-            attach_new(context, "cgroup", dict.fromkeys(controllers.split(","), ""), base, controllers)
+            attach_new(
+                context, "cgroup", dict.fromkeys(controllers.split(","), ""), base, controllers
+            )
         if self.unified:
             os.mkdir(self.unified, 0o755, dir_fd=base)
             attach_new(context, "cgroup2", {}, base, self.unified)
@@ -184,7 +190,13 @@ class AttachMount:
     cause: str = ""
 
     def describe(self) -> str:
-        ro = " (recursively read-only)" if self.recursive_readonly else " (read-only)" if self.readonly else ""
+        ro = (
+            " (recursively read-only)"
+            if self.recursive_readonly
+            else " (read-only)"
+            if self.readonly
+            else ""
+        )
         return f"bind {self.source or self.key} at {self.target}{ro} {self.propagation.value}"
 
     def apply(self, context: Context) -> None:
@@ -297,7 +309,11 @@ def target_file(context: Context, path: str) -> int:
     try:
         return files.open_in_root(context.fds["root"], path, os.O_PATH | os.O_CLOEXEC)
     except FileNotFoundError:
-        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_CLOEXEC, 0o644, dir_fd=directory))
+        os.close(
+            os.open(
+                name, os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_CLOEXEC, 0o644, dir_fd=directory
+            )
+        )
         return files.open_in_root(context.fds["root"], path, os.O_PATH | os.O_CLOEXEC)
     finally:
         os.close(directory)

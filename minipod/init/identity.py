@@ -186,7 +186,9 @@ class Execve:
     def apply(self, context: Context) -> None:
         name = self.argv[0]
         if context.executable_errno == errno.ENOENT:
-            raise StepFailed("exec", errno.ENOENT, name, detail="executable file not found in $PATH")
+            raise StepFailed(
+                "exec", errno.ENOENT, name, detail="executable file not found in $PATH"
+            )
         if context.executable_errno:
             raise StepFailed("exec", context.executable_errno, name, detail="permission denied")
         environment = dict(pair.partition("=")[::2] for pair in self.env)

@@ -16,7 +16,11 @@ from minipod.linux import mount, namespaces, process
 from minipod.linux.flags import AT_FDCWD, CloneFlag, MountFlag, MoveMount, OpenTree, UmountFlag
 from minipod.spec.container import Resources
 
-SHARED = {"net": CloneFlag.CLONE_NEWNET, "ipc": CloneFlag.CLONE_NEWIPC, "uts": CloneFlag.CLONE_NEWUTS}
+SHARED = {
+    "net": CloneFlag.CLONE_NEWNET,
+    "ipc": CloneFlag.CLONE_NEWIPC,
+    "uts": CloneFlag.CLONE_NEWUTS,
+}
 
 
 def names(flags: CloneFlag) -> str:
@@ -275,4 +279,3 @@ def _vault_child(writer: int, stage: str) -> None:
         signal.pause()
     finally:
         os._exit(1)
-

@@ -64,7 +64,5 @@ class Plan:
             ("outer", self.outer), ("inner", self.inner), ("execute", self.execute),
         ):  # fmt: skip
             lines.append(f"[{title}]")
-            lines += [
-                o.describe() + (f"    # {o.cause}" if o.cause else "") for o in operations
-            ]
+            lines += [o.describe() + (f"    # {o.cause}" if o.cause else "") for o in operations]
         return lines

@@ -61,9 +61,7 @@ from minipod.spec.sandbox import NamespaceMode
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 NOSUID = MountFlag.MS_NOSUID
-SYS_FLAGS = (
-    MountFlag.MS_NOSUID | MountFlag.MS_NODEV | MountFlag.MS_NOEXEC | MountFlag.MS_RDONLY
-)
+SYS_FLAGS = MountFlag.MS_NOSUID | MountFlag.MS_NODEV | MountFlag.MS_NOEXEC | MountFlag.MS_RDONLY
 
 
 def container_plan(bundle: Bundle, cgroups: MountCgroups) -> Plan:
@@ -126,9 +124,7 @@ def _outer(bundle: Bundle) -> list[Operation]:
         OpenDevice(source=d.host_path, cause=f"{bundle.cause}.devices") for d in bundle.devices
     ]
     operations += [
-        OpenPins(
-            sandbox_id=bundle.sandbox_id, kinds=kinds, shm=bundle.ipc is NamespaceMode.POD
-        ),
+        OpenPins(sandbox_id=bundle.sandbox_id, kinds=kinds, shm=bundle.ipc is NamespaceMode.POD),
         JoinNamespaces(kinds=kinds, target_pid=bundle.pid is NamespaceMode.TARGET),
         Unshare(flags=flags),
     ]
@@ -177,9 +173,7 @@ def _filesystem(bundle: Bundle, cgroups: MountCgroups) -> list[Operation]:
     return operations
 
 
-def _process(
-    process: Process, *, console: bool, readonly_root: bool = False
-) -> list[Operation]:
+def _process(process: Process, *, console: bool, readonly_root: bool = False) -> list[Operation]:
     """Return what every process of ours goes through on its way, an exec like a container."""
     operations: list[Operation] = []
     if process.tty:

@@ -1,12 +1,12 @@
 """What a set-up tells the supervisor over its SOCK_SEQPACKET pair, one JSON object a message.
 
-    set-up -> supervisor   {"t": "forked", "pid": N}          the main process, in the host's pid namespace
-                           {"t": "warning", "text": ...}      degraded, and continuing
-                           {"t": "console"} + fd              the master of its pty
-                           {"t": "ready", ...} [+ fds]        everything that can fail has been done
-                           {"t": "failed", "step", "errno", "subject", "cause", "detail"}
-    supervisor -> set-up   b"go"                              execve now
-    end of file            execve has happened (the socket is close-on-exec), or the process is gone
+set-up -> supervisor   {"t": "forked", "pid": N}          the main process, in the host's pid namespace
+                       {"t": "warning", "text": ...}      degraded, and continuing
+                       {"t": "console"} + fd              the master of its pty
+                       {"t": "ready", ...} [+ fds]        everything that can fail has been done
+                       {"t": "failed", "step", "errno", "subject", "cause", "detail"}
+supervisor -> set-up   b"go"                              execve now
+end of file            execve has happened (the socket is close-on-exec), or the process is gone
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ MESSAGE_MAX = 64 << 10  # bytes; far below the default SO_SNDBUF of a SEQPACKET 
 class StepFailed(Exception):
     """An operation failed; carries what `SetupFailed` will say, across the process border."""
 
-    def __init__(self, step: str, errno: int, subject: str, *, cause: str = "", detail: str = "") -> None:
+    def __init__(
+        self, step: str, errno: int, subject: str, *, cause: str = "", detail: str = ""
+    ) -> None:
         super().__init__(step)
         self.step = step
         self.errno = errno

@@ -71,9 +71,7 @@ def get_capabilities() -> dict[str, frozenset[str]]:
     syscall("capget", ctypes.byref(header), ctypes.byref(data))
     return {
         kind: frozenset(
-            name
-            for n, name in enumerate(NAMES)
-            if getattr(data[n // 32], kind) & (1 << (n % 32))
+            name for n, name in enumerate(NAMES) if getattr(data[n // 32], kind) & (1 << (n % 32))
         )
         for kind in ("effective", "permitted", "inheritable")
     }

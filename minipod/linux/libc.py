@@ -18,13 +18,29 @@ _COMMON: Final = {
     "pidfd_getfd": 438, "mount_setattr": 442,
 }  # fmt: skip
 _BY_MACHINE: Final = {
-    "x86_64": {"pivot_root": 155, "keyctl": 250, "seccomp": 317, "bpf": 321, "capget": 125, "capset": 126},
-    "aarch64": {"pivot_root": 41, "keyctl": 219, "seccomp": 277, "bpf": 280, "capget": 90, "capset": 91},
+    "x86_64": {
+        "pivot_root": 155,
+        "keyctl": 250,
+        "seccomp": 317,
+        "bpf": 321,
+        "capget": 125,
+        "capset": 126,
+    },
+    "aarch64": {
+        "pivot_root": 41,
+        "keyctl": 219,
+        "seccomp": 277,
+        "bpf": 280,
+        "capget": 90,
+        "capset": 91,
+    },
 }
 
 MACHINE: Final = os.uname().machine
 if MACHINE not in _BY_MACHINE:
-    raise ImportError(f"minipod knows the system calls of x86_64 and aarch64, not those of {MACHINE}")
+    raise ImportError(
+        f"minipod knows the system calls of x86_64 and aarch64, not those of {MACHINE}"
+    )
 NUMBERS: Final = {**_COMMON, **_BY_MACHINE[MACHINE]}
 
 

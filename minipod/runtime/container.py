@@ -66,7 +66,9 @@ class Containers:
         self._tell(EventType.CONTAINER_CREATED, container)
         return made.id
 
-    def _record(self, sandbox: SandboxRecord, spec: ContainerSpec, image: ImageFacts) -> ContainerRecord:
+    def _record(
+        self, sandbox: SandboxRecord, spec: ContainerSpec, image: ImageFacts
+    ) -> ContainerRecord:
         container = ContainerId(uuid.uuid4().hex)
         cgroup = f"{self._cgroup_root}/{sandbox.spec.cgroup_parent}/{container}"
         return ContainerRecord(
@@ -77,16 +79,24 @@ class Containers:
             image_id=image.id,
             stop_signal=signal_number(spec.stop_signal or image.config.stop_signal),
             cgroup=cgroup,
-            log_path=f"{sandbox.spec.log_directory}/{spec.log_path}" if spec.log_path else "/dev/null",
+            log_path=f"{sandbox.spec.log_directory}/{spec.log_path}"
+            if spec.log_path
+            else "/dev/null",
             asked_at=time.time(),
         )
 
     async def _build(
-        self, container: Container, sandbox: SandboxRecord, image: ImageFacts, resolv: str, fail_at: str
+        self,
+        container: Container,
+        sandbox: SandboxRecord,
+        image: ImageFacts,
+        resolv: str,
+        fail_at: str,
     ) -> None:
         record = container.record
         places = Places(
-            directory=self._state.container_directory(record.id), storage=f"{self._storage}/{record.id}"
+            directory=self._state.container_directory(record.id),
+            storage=f"{self._storage}/{record.id}",
         )
         for name in ("", "/upper", "/work"):
             os.makedirs(places.storage + name, 0o755 if name == "/upper" else 0o700, exist_ok=True)
@@ -94,7 +104,9 @@ class Containers:
         target = 0
         if record.spec.pid_target:
             target = self._state.container(ContainerId(record.spec.pid_target)).pid
-        bundle = bundles.build(record, sandbox, image, places, own, target_pid=target, fail_at=fail_at)
+        bundle = bundles.build(
+            record, sandbox, image, places, own, target_pid=target, fail_at=fail_at
+        )
         bundles.write(bundle)
         answer, _ = await self._supervisor.request("create", id=record.id, bundle=bundle)
         container.pid = answer["pid"]
@@ -150,7 +162,9 @@ class Containers:
         if container.ended.is_set():
             return
         if container.pid == 0:
-            container.finish(ExitRecord(code=137, finished_at=time.time(), reason="ContainerStatusUnknown"))
+            container.finish(
+                ExitRecord(code=137, finished_at=time.time(), reason="ContainerStatusUnknown")
+            )
             return
         await self._signal(container, signal.SIGKILL)
         await asyncio.to_thread(self._hierarchy.kill, container.record.cgroup)

@@ -115,7 +115,9 @@ class Execs:
             id=running.id, pid=running.pid, stdin_fd=os.dup(fds[0]), stdout_fd=fds[0], stderr_fd=-1
         )
 
-    async def _with_pipes(self, running: Running, bundle: ExecBundle, *, stdin: bool) -> ExecSession:
+    async def _with_pipes(
+        self, running: Running, bundle: ExecBundle, *, stdin: bool
+    ) -> ExecSession:
         ours, theirs = [-1, -1, -1], [-1, -1, -1]
         if stdin:
             theirs[0], ours[0] = os.pipe2(os.O_CLOEXEC)

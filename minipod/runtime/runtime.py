@@ -161,7 +161,11 @@ class Runtime:
     # -- exec, attach
 
     async def exec_sync(
-        self, container: ContainerId, command: tuple[str, ...], timeout: float, limit: int = 16 << 20
+        self,
+        container: ContainerId,
+        command: tuple[str, ...],
+        timeout: float,
+        limit: int = 16 << 20,
     ) -> ExecResult:
         return await self._execs.sync(self.state.container(container), command, timeout, limit)
 

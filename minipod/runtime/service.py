@@ -172,7 +172,11 @@ class RuntimeService(Protocol):
         """Make the log pump write to a fresh file at the log path (after a rotation)."""
 
     async def exec_sync(
-        self, container: ContainerId, command: tuple[str, ...], timeout: float, limit: int = 16 << 20
+        self,
+        container: ContainerId,
+        command: tuple[str, ...],
+        timeout: float,
+        limit: int = 16 << 20,
     ) -> ExecResult:
         """Run *command*; timeout 0 = none. DeadlineExceeded kills its whole session.
 

@@ -72,7 +72,9 @@ def open_vault(instance: Instance) -> int:
 def take_lock(instance: Instance) -> None:
     """Be the only supervisor of this instance; the lock lives as long as this process."""
     os.makedirs(instance.state_dir, 0o700, exist_ok=True)
-    fd = os.open(f"{instance.state_dir}/supervisor.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fd = os.open(
+        f"{instance.state_dir}/supervisor.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600
+    )
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -117,7 +119,9 @@ def main() -> None:
     seal_interpreter()
     config = json.loads(sys.argv[1])
     instance = Instance.from_json(json.dumps(config["instance"]))
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO
+    )
     os.chdir("/")
     os.umask(0o022)
     for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE}:

@@ -29,7 +29,9 @@ def send(sock: socket.socket, message: Message, fds: list[int] | None = None) ->
 
 def receive(sock: socket.socket) -> tuple[Message | None, list[int]]:
     """Read one message and its fds (close-on-exec); (None, []) at end of file."""
-    data, fds, _flags, _address = socket.recv_fds(sock, MESSAGE_MAX, FDS_MAX, socket.MSG_CMSG_CLOEXEC)
+    data, fds, _flags, _address = socket.recv_fds(
+        sock, MESSAGE_MAX, FDS_MAX, socket.MSG_CMSG_CLOEXEC
+    )
     for fd in fds:
         os.set_inheritable(fd, False)
     return (json.loads(data) if data else None), fds
@@ -51,7 +53,11 @@ def error_from_message(raw: Message) -> errors.MinipodError:
     """Build the error that the other side raised."""
     if raw["kind"] == "SetupFailed":
         return errors.SetupFailed(
-            raw["step"], errno=raw["errno"], subject=raw["subject"], cause=raw["cause"], detail=raw["detail"]
+            raw["step"],
+            errno=raw["errno"],
+            subject=raw["subject"],
+            cause=raw["cause"],
+            detail=raw["detail"],
         )
     known = {
         c.__name__: c

@@ -147,11 +147,15 @@ class Requests:
         held = (
             container.streams.readers[:1]
             if container.streams.tty
-            else [container.streams.stdin_writer] if container.streams.stdin_writer >= 0 else []
+            else [container.streams.stdin_writer]
+            if container.streams.stdin_writer >= 0
+            else []
         )
         self._s.reply(client, {"n": message["n"], "ok": {"tty": container.streams.tty}}, held)
 
-    def on_close_stdin(self, _: Client, message: protocol.Message, __: list[int]) -> protocol.Message:
+    def on_close_stdin(
+        self, _: Client, message: protocol.Message, __: list[int]
+    ) -> protocol.Message:
         """Let the container read the end of its stdin (stdinOnce)."""
         streams = self._container(message["id"]).streams
         if streams.stdin_writer >= 0:
@@ -163,7 +167,9 @@ class Requests:
         self._s.tell_pump({"op": "reopen", "id": self._container(message["id"]).id})
         return {}
 
-    def on_attach(self, _: Client, message: protocol.Message, received: list[int]) -> protocol.Message:
+    def on_attach(
+        self, _: Client, message: protocol.Message, received: list[int]
+    ) -> protocol.Message:
         """A live copy of a container's output, written by the pump to the fds that came along."""
         container = self._container(message["id"])
         self._s.tell_pump({"op": "attach", "id": container.id}, received)

@@ -44,7 +44,9 @@ class Tables:
     containers: dict[str, Container] = field(default_factory=dict)
     execs: dict[str, Exec] = field(default_factory=dict)
     by_pid: dict[int, Process] = field(default_factory=dict)
-    early: dict[int, ExitRecord] = field(default_factory=dict)  # ended before their set-up told the pid
+    early: dict[int, ExitRecord] = field(
+        default_factory=dict
+    )  # ended before their set-up told the pid
     setups: int = 0  # under way; `early` is emptied when there are none
 
 
@@ -177,7 +179,9 @@ class Supervisor:
         self.unwatch(client.sock)
         client.sock.close()
 
-    def reply(self, client: Client, message: protocol.Message, fds: list[int] | None = None) -> None:
+    def reply(
+        self, client: Client, message: protocol.Message, fds: list[int] | None = None
+    ) -> None:
         """Send; a client that does not read, or is gone, is dropped: nobody may stop the loop."""
         if client not in self._clients:
             return

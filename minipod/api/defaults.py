@@ -1,0 +1,63 @@
+"""The defaults that an API server writes into a pod (pkg/apis/core/v1/defaults.go)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Object = dict[str, Any]
+
+PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
+
+
+def apply(pod: Object) -> None:
+    """Write them into *pod*, a validated one."""
+    spec = pod["spec"]
+    spec.setdefault("restartPolicy", "Always")
+    spec.setdefault("terminationGracePeriodSeconds", 30)
+    spec.setdefault("dnsPolicy", "ClusterFirst")
+    spec.setdefault("enableServiceLinks", True)
+    spec.setdefault("schedulerName", "default-scheduler")
+    spec.setdefault("securityContext", {})
+    for container in [*(spec.get("initContainers") or []), *spec["containers"]]:
+        _container(container)
+    for volume in spec.get("volumes") or []:
+        if "emptyDir" in volume and volume["emptyDir"] is None:
+            volume["emptyDir"] = {}
+        if "hostPath" in volume:
+            volume["hostPath"].setdefault("type", "")
+
+
+def _container(container: Object) -> None:
+    container.setdefault("resources", {})
+    container.setdefault("terminationMessagePath", "/dev/termination-log")
+    container.setdefault("terminationMessagePolicy", "File")
+    container.setdefault("imagePullPolicy", pull_policy(container["image"]))
+    for port in container.get("ports") or []:
+        port.setdefault("protocol", "TCP")
+    for kind in ("livenessProbe", "readinessProbe", "startupProbe"):
+        probe = container.get(kind)
+        if probe is not None:
+            for field, value in PROBE.items():
+                if not probe.get(field):
+                    probe[field] = value
+            _http(probe)
+    for hook in (container.get("lifecycle") or {}).values():
+        _http(hook)
+    resources = container["resources"]
+    for name, limit in (resources.get("limits") or {}).items():
+        resources.setdefault("requests", {}).setdefault(name, limit)
+
+
+def _http(handler: Object) -> None:
+    if handler.get("httpGet") is not None:
+        handler["httpGet"].setdefault("path", "/")
+        handler["httpGet"].setdefault("scheme", "HTTP")
+
+
+def pull_policy(image: str) -> str:
+    """Always for :latest and no tag, else IfNotPresent (kubelet-rules 1.16)."""
+    name, _, digest = image.partition("@")
+    if digest:
+        return "IfNotPresent"
+    tag = name.rpartition("/")[2].partition(":")[2]
+    return "Always" if tag in ("", "latest") else "IfNotPresent"

@@ -1,0 +1,33 @@
+"""Errors of fields, all at once: the path, what is wrong, in Kubernetes' words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minipod.errors import InvalidSpec
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One wrong field, like `spec.containers[0].imagee` and `unknown field`."""
+
+    path: str
+    message: str
+    reason: str = "FieldValueInvalid"  # metav1.CauseType
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+    def cause(self) -> dict[str, str]:
+        """Return it as a metav1.StatusCause."""
+        return {"reason": self.reason, "message": self.message, "field": self.path}
+
+
+class FieldErrors(InvalidSpec):
+    """Everything that is wrong with one object."""
+
+    def __init__(self, what: str, fields: list[FieldError]) -> None:
+        texts = [str(f) for f in fields]
+        listed = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
+        super().__init__(f"{what} is invalid: {listed}")
+        self.fields = fields

@@ -1,0 +1,76 @@
+"""The store's face: Kubernetes objects as plain dicts, versions, watch. `apiserver/` implements it; the kubelet, controllers and
+the API server know only this.
+
+`resource` is the plural ("pods"); `namespace` is "" for cluster-scoped kinds. Every write gets the next resourceVersion of one
+counter. A returned dict is the caller's own. Watchers in this process hear of a change before it is on disk; who answers a client
+waits for `flush` first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One change. *data* is the object as encoded JSON, encoded once for all watchers."""
+
+    type: str  # ADDED, MODIFIED, DELETED
+    resource: str
+    namespace: str
+    name: str
+    rv: int
+    data: bytes
+    object: Object  # decoded; watchers must not change it
+
+
+class Store(Protocol):
+    """Raises NotFound, AlreadyExists, Conflict, Gone."""
+
+    async def create(self, resource: str, namespace: str, obj: Object) -> Object:
+        """Store a new object: uid, creationTimestamp and resourceVersion are set."""
+
+    async def get(self, resource: str, namespace: str, name: str) -> Object:
+        """Return one object."""
+
+    async def list(self, resource: str, namespace: str | None) -> tuple[list[Object], int]:
+        """Return the objects (None: of all namespaces) and the version to watch from."""
+
+    async def update(
+        self, resource: str, namespace: str, name: str, obj: Object, subresource: str = ""
+    ) -> Object:
+        """Replace it; Conflict unless its resourceVersion is the current one (or not given).
+
+        With subresource "status" only the status is taken from *obj*; without, everything but the status.
+        """
+
+    async def mutate(
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        fn: Callable[[Object], Object | None],
+        subresource: str = "",
+    ) -> Object:
+        """Apply *fn* to a copy and store the result; None writes nothing."""
+
+    async def delete(
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        *,
+        grace_period: int | None,
+        uid: str | None = None,
+    ) -> Object:
+        """Delete it; a pod with a grace period is marked, and goes when the kubelet deletes it with 0."""
+
+    def watch(self, resource: str, namespace: str | None, since_rv: int) -> AsyncIterator[Event]:
+        """Yield what happens after *since_rv*. Raises Gone when that is no longer known."""
+
+    async def flush(self) -> None:
+        """Wait until everything written so far is on disk."""

@@ -1,0 +1,61 @@
+"""What happens to an object between the request and the store: validation, defaults, the node it runs on, its first status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minipod.api import defaults
+from minipod.api.fields import FieldError, FieldErrors
+from minipod.api.validation import SUBDOMAIN, SUBDOMAIN_WORDS, invalid, required, validate_pod
+from minipod.apiserver.resources import Resource
+
+Object = dict[str, Any]
+
+
+def admit(resource: Resource, obj: Object, *, node_name: str, lenient: bool) -> list[str]:
+    """Check a new object and complete it; return warnings. Raises FieldErrors."""
+    metadata = obj.setdefault("metadata", {})
+    obj.setdefault("apiVersion", resource.api_version)
+    obj.setdefault("kind", resource.kind)
+    if resource.plural != "pods":
+        name = metadata.get("name") or metadata.get("generateName")
+        if not name:
+            raise FieldErrors(f'{resource.kind} ""', [required("metadata.name")])
+        if not SUBDOMAIN.fullmatch(name):
+            raise FieldErrors(
+                f'{resource.kind} "{name}"', [invalid("metadata.name", name, SUBDOMAIN_WORDS)]
+            )
+        return []
+    warnings = validate_pod(obj, lenient=lenient)
+    wanted = obj["spec"].get("nodeName")
+    if wanted and wanted != node_name:
+        words = f"this node is {node_name!r}, and there is no other"
+        raise FieldErrors(
+            f'Pod "{metadata.get("name")}"', [invalid("spec.nodeName", wanted, words)]
+        )
+    defaults.apply(obj)
+    obj["spec"]["nodeName"] = node_name
+    obj["status"] = {"phase": "Pending"}
+    return warnings
+
+
+def admit_update(resource: Resource, current: Object, wanted: Object) -> None:
+    """Allow only the mutable fields of a pod to change (ValidatePodUpdate). Raises FieldErrors."""
+    if resource.plural != "pods":
+        return
+    old, new = _without_mutable(current["spec"]), _without_mutable(wanted.get("spec") or {})
+    if old != new:
+        words = (
+            "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
+            " `spec.initContainers[*].image`, `spec.activeDeadlineSeconds`, `spec.tolerations`"
+        )
+        error = FieldError("spec", words, "FieldValueForbidden")
+        raise FieldErrors(f'Pod "{current["metadata"]["name"]}"', [error])
+
+
+def _without_mutable(spec: Object) -> Object:
+    kept = {k: v for k, v in spec.items() if k not in ("activeDeadlineSeconds", "tolerations")}
+    for group in ("containers", "initContainers"):
+        if kept.get(group):
+            kept[group] = [{k: v for k, v in c.items() if k != "image"} for c in kept[group]]
+    return kept

@@ -1,0 +1,215 @@
+"""Tables: the columns that `get` prints, computed by the server (printers.go; kubelet-rules 1.3)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+Object = dict[str, Any]
+
+POD_COLUMNS = (
+    ("Name", 0), ("Ready", 0), ("Status", 0), ("Restarts", 0), ("Age", 0),
+    ("IP", 1), ("Node", 1), ("Nominated Node", 1), ("Readiness Gates", 1),
+)  # fmt: skip
+
+
+def table(resource: str, items: list[Object], version: str) -> Object:
+    """Return a meta.k8s.io/v1 Table of *items*."""
+    columns, row = PRINTERS.get(resource, (GENERIC_COLUMNS, generic_row))
+    return {
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": {"resourceVersion": version},
+        "columnDefinitions": [
+            {"name": name, "type": "string", "format": "name" if name == "Name" else "",
+             "description": "", "priority": priority}
+            for name, priority in columns
+        ],
+        "rows": [
+            {"cells": row(item), "object": {
+                "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"],
+            }}
+            for item in items
+        ],
+    }  # fmt: skip
+
+
+def age(since: str | None, now: datetime | None = None) -> str:
+    """Return how long ago, as kubectl's duration.HumanDuration writes it."""
+    if not since:
+        return "<unknown>"
+    then = datetime.fromisoformat(since)
+    return human((now or datetime.now(UTC)).timestamp() - then.timestamp())
+
+
+def human(seconds: float) -> str:
+    """HumanDuration: two units at most, fewer the longer it is."""
+    s = max(0, int(seconds))
+    m, h, d = s // 60, s // 3600, s // 86400
+    if s < 120:
+        return f"{s}s"
+    if m < 10:
+        return f"{m}m{s % 60}s" if s % 60 else f"{m}m"
+    if m < 180:
+        return f"{m}m"
+    if h < 8:
+        return f"{h}h{m % 60}m" if m % 60 else f"{h}h"
+    if h < 48:
+        return f"{h}h"
+    if d < 8:
+        return f"{d}d{h % 24}h" if h % 24 else f"{d}d"
+    return f"{d}d" if d < 730 else f"{d // 365}y{d % 365}d"
+
+
+def pod_row(pod: Object) -> list[str]:
+    """Return the cells of one pod; the rules of printPod, line by line."""
+    spec, status = pod.get("spec", {}), pod.get("status", {})
+    reason, ready, restarts, last = _initializing(pod)
+    if reason is None:
+        reason, ready, restarts, last = _running(pod)
+    if pod["metadata"].get("deletionTimestamp") and status.get("phase") not in (
+        "Succeeded",
+        "Failed",
+    ):
+        reason = "Unknown" if status.get("reason") == "NodeLost" else "Terminating"
+    shown = f"{restarts} ({age(last)} ago)" if restarts and last else str(restarts)
+    ips = [i["ip"] for i in status.get("podIPs", [])]
+    return [
+        pod["metadata"]["name"], f"{ready}/{len(spec.get('containers', []))}", reason, shown,
+        age(pod["metadata"].get("creationTimestamp")), ips[0] if ips else status.get("podIP") or "<none>",
+        spec.get("nodeName") or "<none>", status.get("nominatedNodeName") or "<none>", "<none>",
+    ]  # fmt: skip
+
+
+def _last_restart(statuses: list[Object]) -> str:
+    ends = [
+        s.get("lastState", {}).get("terminated", {}).get("finishedAt") or ""
+        for s in statuses
+        if s.get("restartCount")
+    ]
+    return max(ends, default="")
+
+
+def _initializing(pod: Object) -> tuple[str | None, int, int, str]:
+    statuses = pod.get("status", {}).get("initContainerStatuses", [])
+    restarts = sum(s.get("restartCount", 0) for s in statuses)
+    total = len(pod.get("spec", {}).get("initContainers", []))
+    for i, one in enumerate(statuses):
+        state = one.get("state", {})
+        terminated, waiting = state.get("terminated"), state.get("waiting")
+        if terminated is not None and terminated.get("exitCode") == 0:
+            continue
+        if terminated is not None:
+            word = terminated.get("reason") or (
+                f"Signal:{terminated['signal']}"
+                if terminated.get("signal")
+                else f"ExitCode:{terminated['exitCode']}"
+            )
+        elif waiting and waiting.get("reason") not in (None, "", "PodInitializing"):
+            word = waiting["reason"]
+        else:
+            word = f"{i}/{total}"
+        return f"Init:{word}", 0, restarts, _last_restart(statuses)
+    return None, 0, restarts, ""
+
+
+def _running(pod: Object) -> tuple[str, int, int, str]:
+    status = pod.get("status", {})
+    statuses = status.get("containerStatuses", [])
+    reason = status.get("reason") or status.get("phase") or "Unknown"
+    ready, restarts, running = 0, 0, False
+    for one in reversed(statuses):
+        restarts += one.get("restartCount", 0)
+        state = one.get("state", {})
+        waiting, terminated = state.get("waiting") or {}, state.get("terminated")
+        if waiting.get("reason"):
+            reason = waiting["reason"]
+        elif terminated is not None:
+            reason = terminated.get("reason") or (
+                f"Signal:{terminated['signal']}"
+                if terminated.get("signal")
+                else f"ExitCode:{terminated['exitCode']}"
+            )
+        elif one.get("ready") and "running" in state:
+            running = True
+            ready += 1
+    if reason == "Completed" and running:
+        is_ready = any(
+            c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", [])
+        )
+        reason = "Running" if is_ready else "NotReady"
+    return reason, ready, restarts, _last_restart(statuses)
+
+
+EVENT_COLUMNS = (
+    ("Last Seen", 0),
+    ("Type", 0),
+    ("Reason", 0),
+    ("Object", 0),
+    ("Message", 0),
+    ("Name", 1),
+)
+
+
+def event_row(event: Object) -> list[str]:
+    """Return the cells of one event."""
+    about = event.get("involvedObject", {})
+    seen = (
+        event.get("lastTimestamp")
+        or event.get("eventTime")
+        or event["metadata"].get("creationTimestamp")
+    )
+    return [
+        age(seen), event.get("type", ""), event.get("reason", ""),
+        f"{about.get('kind', '').lower()}/{about.get('name', '')}", event.get("message", "").strip(),
+        event["metadata"]["name"],
+    ]  # fmt: skip
+
+
+NODE_COLUMNS = (
+    ("Name", 0),
+    ("Status", 0),
+    ("Roles", 0),
+    ("Age", 0),
+    ("Version", 0),
+    ("Internal-IP", 1),
+)
+
+
+def node_row(node: Object) -> list[str]:
+    """Return the cells of one node."""
+    conditions = node.get("status", {}).get("conditions", [])
+    is_ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    addresses = [
+        a["address"]
+        for a in node.get("status", {}).get("addresses", [])
+        if a["type"] == "InternalIP"
+    ]
+    version = node.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", "")
+    return [
+        node["metadata"]["name"], "Ready" if is_ready else "NotReady", "<none>",
+        age(node["metadata"].get("creationTimestamp")), version, addresses[0] if addresses else "<none>",
+    ]  # fmt: skip
+
+
+GENERIC_COLUMNS = (("Name", 0), ("Age", 0))
+
+
+def generic_row(item: Object) -> list[str]:
+    return [item["metadata"]["name"], age(item["metadata"].get("creationTimestamp"))]
+
+
+NAMESPACE_COLUMNS = (("Name", 0), ("Status", 0), ("Age", 0))
+
+
+def namespace_row(item: Object) -> list[str]:
+    phase = item.get("status", {}).get("phase", "Active")
+    return [item["metadata"]["name"], phase, age(item["metadata"].get("creationTimestamp"))]
+
+
+PRINTERS = {
+    "pods": (POD_COLUMNS, pod_row),
+    "events": (EVENT_COLUMNS, event_row),
+    "nodes": (NODE_COLUMNS, node_row),
+    "namespaces": (NAMESPACE_COLUMNS, namespace_row),
+}
