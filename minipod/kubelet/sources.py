@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from minipod.errors import Gone
 from minipod.kubelet.rules.pods import Pod, compile_pod
@@ -33,12 +32,12 @@ class PodSource:
         self._gone = gone
         self._known: dict[str, Pod] = {}
 
-    async def snapshot(self) -> tuple[list[Pod], Any]:
+    async def snapshot(self) -> tuple[list[Pod], int]:
         """List our pods; return them and the version to watch from."""
         items, version = await self._store.list("pods", None)
         return [pod for pod in map(compile_pod, items) if self._is_ours(pod)], version
 
-    async def run(self, pods: list[Pod], version: Any) -> None:
+    async def run(self, pods: list[Pod], version: int) -> None:
         """Deliver *pods*, then every change, until cancelled."""
         while True:
             self._replace(pods)

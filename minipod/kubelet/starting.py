@@ -6,7 +6,9 @@ becomes the container's waiting state; nothing is left behind but an exited inst
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any
 
 from minipod.errors import ImageError, InvalidSpec, MinipodError
 from minipod.kubelet import hooks, translate
@@ -41,6 +43,12 @@ class Starter:
         self._context = context
         self._directory = directory
         self.puller = ImagePuller(context)
+        self._long_wait: asyncio.Task[None] | None = None
+
+    def interrupt(self) -> None:
+        """End an image pull or a postStart hook: the pod is being terminated."""
+        if self._long_wait is not None:
+            self._long_wait.cancel()
 
     async def start(
         self,
@@ -60,9 +68,22 @@ class Starter:
         if container.post_start is not None:
             await self._post_start(pod, container, created, pod_ip(pod, sandbox, self._context))
 
+    async def _long(self, waiting: Coroutine[Any, Any, None]) -> None:
+        self._long_wait = asyncio.ensure_future(waiting)
+        try:
+            await asyncio.wait((self._long_wait,))
+        except asyncio.CancelledError:
+            self._long_wait.cancel()
+            raise
+        finally:
+            task, self._long_wait = self._long_wait, None
+        if task.cancelled():
+            raise StartFailed(Waiting(reason="ContainerCreating"))
+        task.result()
+
     async def _image(self, pod: Pod, container: Container) -> None:
         try:
-            await self.puller.ensure(pod, container)
+            await self._long(self.puller.ensure(pod, container))
         except ImageError as error:
             raise StartFailed(Waiting(reason=error.reason, message=error.message)) from error
 
@@ -125,7 +146,9 @@ class Starter:
         assert container.post_start is not None  # noqa: S101
         runtime = self._context.runtime
         try:
-            await hooks.run(container.post_start, container, created, ip, runtime)
+            await self._long(hooks.run(container.post_start, container, created, ip, runtime))
+        except StartFailed:
+            raise  # interrupted: the termination stops the container
         except MinipodError as error:
             message = f"PostStartHook failed: {error.message}"
             self._context.recorder.warning(pod, "FailedPostStartHook", message, container)

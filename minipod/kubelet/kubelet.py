@@ -1,0 +1,187 @@
+"""The kubelet: pods in the store become running pods, and what becomes of them is told to the store.
+
+    store --watch--> PodSource --> one PodWorker per pod --> runtime
+                                        ^   wakes by: runtime events, probe results, alarms
+
+Owns the set of workers. On start it registers the node, removes what belongs to no pod, and takes up what
+runs: restart counts, backoff and readiness are read back from the runtime, the prober and the stored status.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections.abc import Callable
+
+from minipod.aio.tasks import Background, run_root
+from minipod.aio.timers import Clock
+from minipod.journal import Journal
+from minipod.kubelet import dns_host, node, podstatus
+from minipod.kubelet.context import Context
+from minipod.kubelet.events import EventRecorder
+from minipod.kubelet.pod_worker import PodWorker
+from minipod.kubelet.probe.manager import ProbeManager
+from minipod.kubelet.probe.prober import socket_path
+from minipod.kubelet.probe.targets import Report
+from minipod.kubelet.rules.dns import Cluster
+from minipod.kubelet.rules.pods import Pod
+from minipod.kubelet.rules.probe import Outcome
+from minipod.kubelet.seams import HostDns, Store
+from minipod.kubelet.sources import PodSource
+from minipod.kubelet.status import StatusManager
+from minipod.kubelet.volumes import PodDirectory
+from minipod.runtime.service import ImageService, RuntimeEvent, RuntimeService
+from minipod.spec.ids import SandboxId
+from minipod.spec.instance import Instance
+
+logger = logging.getLogger(__name__)
+
+VERSION = "v1.20.2-minipod"
+
+
+class Kubelet:
+    """The node agent. `run` is its root task; `ready` is called when the first list was handled."""
+
+    def __init__(  # noqa: PLR0913 - the composition root names each part
+        self,
+        instance: Instance,
+        store: Store,
+        runtime: RuntimeService,
+        images: ImageService,
+        *,
+        clock: Clock,
+        host_ip: str = "",
+        host_dns: HostDns | None = None,
+        ready: Callable[[], None] = lambda: None,
+        jitter: Callable[[], float] = lambda: random.uniform(1.0, 1.5),  # noqa: S311
+    ) -> None:
+        machine = node.read_machine(instance.node_name, host_ip)
+        self._ready = ready
+        self._workers: dict[str, PodWorker] = {}
+        self._tasks = Background()
+        self._source = PodSource(
+            store, machine.node_name, changed=self._pod_changed, gone=self._pod_gone
+        )
+        self.context = Context(
+            instance=instance,
+            store=store,
+            runtime=runtime,
+            images=images,
+            recorder=EventRecorder(store, node_name=machine.node_name, clock=clock),
+            statuses=StatusManager(store),
+            probes=ProbeManager(
+                socket_path(instance.run_dir),
+                on_change=self._wake,
+                on_attempt=self._attempt_failed,
+            ),
+            journal=Journal(),
+            machine=machine,
+            cluster=Cluster(domain=instance.cluster_domain, dns=instance.cluster_dns),
+            host_dns=host_dns or dns_host.read,
+            clock=clock,
+            jitter=jitter,
+        )
+
+    async def run(self) -> None:
+        """Work until cancelled; pods keep running."""
+        context = self.context
+        unsubscribe = context.runtime.subscribe(self._runtime_event)
+        try:
+            await node.register(
+                context.store, context.machine, version=VERSION, clock=context.clock
+            )
+            pods, version = await self._source.snapshot()
+            self._seed_probes(pods)
+            await self._remove_orphans({pod.uid for pod in pods})
+            context.recorder.node("Starting", "Starting kubelet.")
+            await run_root(
+                ("kubelet-events", context.recorder.run()),
+                ("kubelet-probes", context.probes.run()),
+                ("kubelet-pods", self._run_source(pods, version)),
+            )
+        finally:
+            unsubscribe()
+            await self._tasks.close()
+            await context.statuses.close()
+
+    async def _run_source(self, pods: list[Pod], version: int) -> None:
+        context = self.context
+        message = f"Node {context.machine.node_name} status is now: NodeReady"
+        context.recorder.node("NodeReady", message)
+        self._ready()
+        await self._source.run(pods, version)
+
+    def _pod_changed(self, pod: Pod) -> None:
+        worker = self._workers.get(pod.uid)
+        if worker is None:
+            worker = PodWorker(self.context, pod, self._worker_ended)
+            self._workers[pod.uid] = worker
+            self._tasks.spawn(worker.run(), name=f"pod {pod.namespace}/{pod.name}")
+        worker.update(pod)
+
+    def _pod_gone(self, pod: Pod) -> None:
+        worker = self._workers.get(pod.uid)
+        if worker is not None:
+            worker.gone()
+
+    def _worker_ended(self, uid: str) -> None:
+        self._workers.pop(uid, None)
+
+    def _wake(self, uid: str) -> None:
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.wake()
+
+    def _runtime_event(self, event: RuntimeEvent) -> None:
+        if event.pod_uid:
+            self._wake(event.pod_uid)
+            return
+        for worker in self._workers.values():
+            worker.wake()
+
+    def _attempt_failed(self, report: Report) -> None:
+        worker = self._workers.get(report.pod_uid)
+        if worker is None or report.attempt is None:
+            return
+        pod = worker.pod
+        container = next((c for c in pod.containers if c.name == report.container), None)
+        kind = report.kind.value.title()
+        recorder = self.context.recorder
+        match report.attempt:
+            case Outcome.FAILURE:
+                message = f"{kind} probe failed: {report.output}"
+                recorder.warning(pod, "Unhealthy", message, container)
+            case Outcome.WARNING:
+                message = f"{kind} probe warning: {report.output}"
+                recorder.warning(pod, "ProbeWarning", message, container)
+            case Outcome.ERROR:
+                message = f"{kind} probe errored: {report.output}"
+                recorder.warning(pod, "Unhealthy", message, container)
+            case Outcome.SUCCESS:
+                pass
+
+    def _seed_probes(self, pods: list[Pod]) -> None:
+        for pod in pods:
+            for status in podstatus.old_statuses(pod).values():
+                if status.container_id:
+                    self.context.probes.seed(
+                        pod.uid,
+                        status.name,
+                        status.container_id,
+                        ready=status.ready,
+                        started=status.started,
+                    )
+
+    async def _remove_orphans(self, wanted: set[str]) -> None:
+        runtime = self.context.runtime
+        for sandbox in await runtime.list_pod_sandboxes():
+            if sandbox.spec.metadata.uid not in wanted:
+                logger.info("removing sandbox %s: its pod is gone", sandbox.id)
+                await runtime.stop_pod_sandbox(SandboxId(sandbox.id))
+                await runtime.remove_pod_sandbox(SandboxId(sandbox.id))
+        state_dir = self.context.instance.state_dir
+        directory = f"{state_dir}/pods"
+        for uid in os.listdir(directory) if os.path.isdir(directory) else ():
+            if uid not in wanted:
+                PodDirectory(state_dir, uid).remove()

@@ -1,0 +1,169 @@
+"""The actor of one pod: a mailbox where the newest pod wins and a termination is never overwritten.
+
+    update -> wake -> sync -> alarm at the due time
+    delete -> wake -> terminate: containers, sandbox, directory, status, the object itself -> the end
+
+Invariant: one sync or termination at a time. Waits that may be long (an image pull, a postStart hook) end
+when a termination arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Callable
+
+from minipod.aio.timers import Alarm
+from minipod.errors import MinipodError, NotFound
+from minipod.kubelet.context import Context
+from minipod.kubelet.rules.pods import Pod
+from minipod.kubelet.stopping import Stop
+from minipod.kubelet.sync import PodSync
+from minipod.kubelet.translate import pod_log_directory
+from minipod.spec.ids import SandboxId
+
+logger = logging.getLogger(__name__)
+
+_RETRY = 10.0
+_GONE_GRACE = 1.0  # the object is gone already: nobody waits
+
+
+class PodWorker:
+    """One pod, from its first sight to the end of its object."""
+
+    def __init__(self, context: Context, pod: Pod, ended: Callable[[str], None]) -> None:
+        self._context = context
+        self._pod = pod
+        self._ended = ended
+        self._wake = asyncio.Event()
+        self._alarm = Alarm(context.clock, self._wake.set)
+        self._sync = PodSync(context, pod.uid)
+        self._grace: float | None = None  # set once: the pod is being terminated
+        self._object_gone = False
+        self._terminating = False
+        self._shortening: set[asyncio.Task[None]] = set()
+        self._wake.set()
+
+    @property
+    def pod(self) -> Pod:
+        """The newest pod."""
+        return self._pod
+
+    def update(self, pod: Pod) -> None:
+        """The newest pod; what changed decides whether to look at it."""
+        before, self._pod = self._pod, pod
+        if pod.deletion_timestamp is not None:
+            grace = pod.deletion_grace_period_seconds
+            self._terminate(float(pod.termination_grace_period_seconds if grace is None else grace))
+        elif _concerns_us(before) != _concerns_us(pod):
+            self._wake.set()
+
+    def gone(self) -> None:
+        """The object was removed from the store: clean up, whatever the grace period was."""
+        self._object_gone = True
+        self._terminate(_GONE_GRACE)
+
+    def wake(self) -> None:
+        """Something in the runtime or a probe changed."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until the pod is no more."""
+        try:
+            while self._grace is None:
+                await self._wake.wait()
+                self._wake.clear()
+                if self._grace is None:
+                    await self._sync_once()
+            self._alarm.cancel()
+            self._terminating = True
+            while not await self._terminate_once():
+                await asyncio.sleep(_RETRY * self._context.jitter())
+        finally:
+            self._alarm.cancel()
+            self._ended(self._pod.uid)
+
+    def _terminate(self, grace: float) -> None:
+        if self._grace is not None and grace >= self._grace:
+            return
+        self._grace = grace
+        self._wake.set()
+        if self._terminating:
+            task = asyncio.ensure_future(self._shorten(grace))
+            self._shortening.add(task)
+            task.add_done_callback(self._shortening.discard)
+        else:
+            self._sync.interrupt()
+
+    async def _sync_once(self) -> None:
+        try:
+            self._alarm.set(await self._sync.sync(self._pod))
+        except (MinipodError, OSError, ExceptionGroup) as error:
+            # The task boundary of one sync: the pod is tried again, the node goes on.
+            logger.error("sync of pod %s failed", self._pod.full_name, exc_info=error)
+            words = error.message if isinstance(error, MinipodError) else str(error)
+            self._context.recorder.warning(
+                self._pod, "FailedSync", f"error determining status: {words}"
+            )
+            self._alarm.set(self._context.clock() + _RETRY * self._context.jitter())
+
+    async def _shorten(self, grace: float) -> None:
+        observed = await self._sync.observe(self._pod)
+        await self._sync.stopper.shorten(observed, grace)
+
+    async def _terminate_once(self) -> bool:
+        try:
+            await self._end()
+        except (MinipodError, OSError, ExceptionGroup) as error:
+            logger.error("ending pod %s failed", self._pod.full_name, exc_info=error)
+            self._context.recorder.warning(
+                self._pod, "FailedKillPod", f"error killing pod: {error}"
+            )
+            return False
+        return True
+
+    async def _end(self) -> None:
+        # narration
+        context, pod = self._context, self._pod
+        # 1. Containers in parallel, then the sandbox.
+        observed = await self._sync.observe(pod)
+        self._sync.publish(pod, observed)
+        stop = Stop(grace=self._grace or 0.0, override=_GONE_GRACE if self._object_gone else None)
+        await self._sync.stopper.stop_pod(pod, observed, stop)
+        # 2. The last word about it: terminal, whatever its policy.
+        observed = await self._sync.observe(pod)
+        self._sync.publish(pod, observed, ended=True)
+        context.probes.remove_pod(pod.uid)
+        # 3. What the node holds of it.
+        for sandbox in observed.sandboxes:
+            await context.runtime.remove_pod_sandbox(SandboxId(sandbox.id))
+        await asyncio.to_thread(self._sync.directory.remove)
+        logs = pod_log_directory(context.instance.log_dir, pod)
+        await asyncio.to_thread(shutil.rmtree, logs, ignore_errors=True)
+        # 4. The object goes last: who sees it gone knows that the node is clean.
+        await self._delete_object()
+        context.statuses.forget(pod.uid)
+        context.journal.forget(pod.uid)
+
+    async def _delete_object(self) -> None:
+        pod = self._pod
+        if self._object_gone:
+            return
+        await self._context.statuses.flush(pod.uid)
+        try:
+            await self._context.store.delete(
+                "pods", pod.namespace, pod.name, grace_period=0, uid=pod.uid
+            )
+        except NotFound:
+            return
+
+
+def _concerns_us(pod: Pod) -> tuple[object, ...]:
+    """What of a pod makes the kubelet look again: everything but its own status writes."""
+    foreign = [
+        (c["type"], c["status"])
+        for c in pod.status.get("conditions") or ()
+        if c["type"] in pod.readiness_gates
+    ]
+    return (pod.raw.get("spec"), pod.labels, pod.annotations, foreign)

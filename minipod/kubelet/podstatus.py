@@ -1,0 +1,86 @@
+"""The pod's whole status from what is known: generateAPIPodStatus (K8S pkg/kubelet/kubelet_pods.go)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from minipod.kubelet.context import Context
+from minipod.kubelet.rules import conditions, qos
+from minipod.kubelet.rules.observed import Observed
+from minipod.kubelet.rules.phase import TERMINAL, final_phase, get_phase, sticky_phase
+from minipod.kubelet.rules.pods import Pod
+from minipod.kubelet.rules.render import container_status, parse_status, timestamp
+from minipod.kubelet.rules.status import (
+    ContainerStatus,
+    Known,
+    Waiting,
+    app_statuses,
+    init_statuses,
+)
+
+
+def generate(
+    pod: Pod,
+    observed: Observed,
+    reasons: Mapping[str, Waiting],
+    context: Context,
+    *,
+    failed: tuple[str, str] | None = None,
+    ended: bool = False,
+) -> dict[str, Any]:
+    """The status now. *failed* fails the pod as a whole; *ended*: nothing of it will run again."""
+    old = pod.status
+    known = Known(
+        observed=observed,
+        probes=context.probes.results(pod.uid),
+        reasons=reasons,
+        old=old_statuses(pod),
+    )
+    init, apps = init_statuses(pod, known), app_statuses(pod, known)
+    phase = sticky_phase(old.get("phase", ""), get_phase(pod, (*init, *apps)))
+    if phase not in TERMINAL and (failed or ended):
+        phase = "Failed" if failed else final_phase(pod, (*init, *apps))
+    now = timestamp(context.clock()) or ""
+    ready = observed.sandbox is not None and observed.sandbox.ready
+    found = conditions.conditions(pod, phase, init, apps, sandbox_ready=ready)
+    status: dict[str, Any] = {
+        "phase": phase,
+        "conditions": conditions.merge(old.get("conditions") or (), found, now),
+        **_reason(old, failed),
+        **_addresses(pod, observed, context),
+        "startTime": old.get("startTime") or now,
+        "qosClass": qos.qos_class(pod),
+        "containerStatuses": [container_status(s) for s in apps],
+    }
+    if init:
+        status["initContainerStatuses"] = [container_status(s) for s in init]
+    return status
+
+
+def old_statuses(pod: Pod) -> dict[str, ContainerStatus]:
+    """The stored container statuses by name."""
+    raws = [
+        *(pod.status.get("initContainerStatuses") or ()),
+        *(pod.status.get("containerStatuses") or ()),
+    ]
+    return {raw["name"]: parse_status(raw) for raw in raws}
+
+
+def _reason(old: Mapping[str, Any], failed: tuple[str, str] | None) -> dict[str, str]:
+    if failed is not None:
+        return {"reason": failed[0], "message": failed[1]}
+    return {key: old[key] for key in ("reason", "message") if old.get(key)}
+
+
+def _addresses(pod: Pod, observed: Observed, context: Context) -> dict[str, Any]:
+    host = context.machine.host_ip
+    found: dict[str, Any] = {"hostIP": host, "hostIPs": [{"ip": host}]} if host else {}
+    ips: tuple[str, ...] = observed.sandbox.ips if observed.sandbox is not None else ()
+    if pod.host_network:
+        ips = (host,) if host and observed.sandbox is not None else ()
+    if ips:
+        found |= {"podIP": ips[0], "podIPs": [{"ip": ip} for ip in ips]}
+    elif pod.status.get("podIP"):  # an ended pod keeps showing the address that it had
+        found |= {"podIP": pod.status["podIP"], "podIPs": pod.status.get("podIPs") or []}
+    return found

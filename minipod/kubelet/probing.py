@@ -1,0 +1,76 @@
+"""A pod's probe targets: the probes of its spec joined with its containers as they are now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from minipod.errors import FailedPrecondition
+from minipod.kubelet.hooks import resolve_port
+from minipod.kubelet.probe.targets import Exec, Handler, HttpGet, Target, TcpSocket
+from minipod.kubelet.rules.env import expand
+from minipod.kubelet.rules.observed import Observed, State
+from minipod.kubelet.rules.pods import Container, Pod, Probe
+from minipod.kubelet.rules.probe import ProbeKind, Thresholds
+
+
+def targets(pod: Pod, observed: Observed, ip: str) -> Iterator[Target]:
+    """One target per probe of an app container that has an instance."""
+    for container in pod.containers:
+        instance = observed.newest(container.name)
+        if instance is None:
+            continue
+        if pod.restart_policy == "Never" and instance.state is State.EXITED:
+            continue
+        for kind, probe in _probes(container):
+            yield Target(
+                pod_uid=pod.uid,
+                container=container.name,
+                kind=kind,
+                handler=_handler(probe, container, ip),
+                container_id=instance.id,
+                running=instance.state is State.RUNNING,
+                started_at=instance.started_at,
+                startup_gate=container.startup_probe is not None,
+                stopping=pod.deleting,
+                timeout=float(probe.timeout_seconds),
+                period=float(probe.period_seconds),
+                initial_delay=probe.initial_delay_seconds,
+                thresholds=Thresholds(
+                    success=probe.success_threshold, failure=probe.failure_threshold
+                ),
+            )
+
+
+def _probes(container: Container) -> Iterator[tuple[ProbeKind, Probe]]:
+    pairs = (
+        (ProbeKind.STARTUP, container.startup_probe),
+        (ProbeKind.READINESS, container.readiness_probe),
+        (ProbeKind.LIVENESS, container.liveness_probe),
+    )
+    yield from ((kind, probe) for kind, probe in pairs if probe is not None)
+
+
+def _handler(probe: Probe, container: Container, ip: str) -> Handler:
+    raw = probe.handler
+    try:
+        if get := raw.get("httpGet"):
+            headers = tuple((h["name"], h["value"]) for h in get.get("httpHeaders") or ())
+            return Handler(
+                http_get=HttpGet(
+                    host=get.get("host") or ip,
+                    port=resolve_port(get["port"], container),
+                    path=get.get("path") or "/",
+                    scheme=get.get("scheme") or "HTTP",
+                    headers=headers,
+                )
+            )
+        if tcp := raw.get("tcpSocket"):
+            port = resolve_port(tcp["port"], container)
+            return Handler(tcp_socket=TcpSocket(host=tcp.get("host") or ip, port=port))
+    except FailedPrecondition:
+        return Handler()  # an unknown port name is an error of each attempt, as in the original
+    if command := (raw.get("exec") or {}).get("command"):
+        # Only static values: an exec probe's $(VAR) sees the env as the manifest has it.
+        static = {e["name"]: e.get("value", "") for e in container.env if "valueFrom" not in e}
+        return Handler(exec=Exec(command=tuple(expand(word, static) for word in command)))
+    return Handler()

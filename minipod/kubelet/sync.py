@@ -1,0 +1,290 @@
+"""SyncPod: look, decide, act, in numbered steps, until the pod is as its spec wants it.
+
+    observe -> rules.actions.compute -> kill, sandbox, init container, containers -> status
+         ^------------- again after a step that changes what there is to decide ---------|
+
+Owns the waiting reasons of one pod (the original's reason cache) and its image backoff. Every return says
+when looking again makes sense; events of the runtime and the prober wake earlier.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from dataclasses import replace
+
+from minipod.errors import FailedPrecondition, MinipodError
+from minipod.journal import Record
+from minipod.kubelet import podstatus, probing, translate
+from minipod.kubelet.context import Context
+from minipod.kubelet.rules import dns, restart
+from minipod.kubelet.rules.actions import Kill, PodActions, compute
+from minipod.kubelet.rules.observed import Instance, Observed
+from minipod.kubelet.rules.pods import Container, Pod
+from minipod.kubelet.rules.status import Waiting
+from minipod.kubelet.starting import Starter, StartFailed, pod_ip
+from minipod.kubelet.stopping import Stop, Stopper
+from minipod.kubelet.termination import read_message
+from minipod.kubelet.volumes import PodDirectory
+from minipod.runtime.service import ContainerState, ContainerStatus
+from minipod.spec.ids import ContainerId, SandboxId
+
+logger = logging.getLogger(__name__)
+
+_ERROR_RETRY = 10.0  # seconds, times jitter (kubelet.go: backOffPeriod)
+_PULL_SHOWN = 1.0  # an ErrImagePull turns to ImagePullBackOff after that
+_MAX_STEPS = 20  # an init container each, at most; then the rest waits for the next wake-up
+_KEPT_INSTANCES = 2  # per container: the newest and the one before, for its log
+
+
+class PodSync:
+    """The sync steps of one pod."""
+
+    def __init__(self, context: Context, uid: str) -> None:
+        self.context = context
+        self.directory = PodDirectory(context.instance.state_dir, uid)
+        self.stopper = Stopper(context)
+        self._starter = Starter(context, self.directory)
+        self._reasons: dict[str, Waiting] = {}
+        self._messages: dict[str, str] = {}  # termination messages by container id
+        self._retry_at: float | None = None
+        self._failed: tuple[str, str] | None = None
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """A termination waits: end long waits, begin nothing new; what is being built is finished."""
+        self._interrupted = True
+        self._starter.interrupt()
+
+    async def sync(self, pod: Pod) -> float | None:
+        """Bring the pod to where it should be; return when to look again."""
+        self._retry_at = None
+        wake_at = None
+        for _ in range(_MAX_STEPS):
+            if self._interrupted:
+                return None
+            pod = self.current(pod)
+            observed = await self.observe(pod)
+            probes = self.context.probes.results(pod.uid)
+            actions = compute(pod, observed, probes, self.context.clock())
+            self._explain(pod, actions)
+            wake_at = actions.wake_at
+            if not await self._step(pod, observed, actions):
+                break
+            self.publish(pod, await self.observe(pod))
+        observed = await self.observe(pod)
+        self.publish(pod, observed)
+        await self._prune(pod, observed)
+        return min((t for t in (wake_at, self._retry_at) if t is not None), default=None)
+
+    def current(self, pod: Pod) -> Pod:
+        """The pod with its newest status, written or not; the store's may lag behind."""
+        newest = self.context.statuses.get(pod.uid)
+        if newest is None:
+            return pod
+        own = {c["type"] for c in newest.get("conditions") or ()}
+        foreign = [c for c in pod.status.get("conditions") or () if c["type"] not in own]
+        conditions = [*(newest.get("conditions") or ()), *foreign]
+        return replace(pod, status={**newest, "conditions": conditions})
+
+    async def observe(self, pod: Pod) -> Observed:
+        """What the runtime says now."""
+        runtime = self.context.runtime
+        sandboxes = await runtime.list_pod_sandboxes(pod.uid)
+        containers = await runtime.list_containers(pod.uid)
+        for status in containers:
+            self._remember_message(status)
+        return translate.observed(sandboxes, containers, self._messages)
+
+    def publish(self, pod: Pod, observed: Observed, *, ended: bool = False) -> None:
+        """Tell the probes and the status manager."""
+        context = self.context
+        pod = self.current(pod)
+        ip = pod_ip(pod, observed.sandbox, context)
+        context.probes.set_pod(pod.uid, probing.targets(pod, observed, ip))
+        status = podstatus.generate(
+            pod, observed, self._reasons, context, failed=self._failed, ended=ended
+        )
+        context.statuses.set(pod, status)
+
+    async def _step(self, pod: Pod, observed: Observed, actions: PodActions) -> bool:
+        """Do what was decided; True when there may be more to decide."""
+        # narration
+        # 1. A pod that is over, or whose sandbox changed: everything of it stops.
+        if actions.failed is not None:
+            self._failed = actions.failed
+        if actions.kill_pod and observed.anything_alive:
+            await self._kill_pod(pod, observed, actions)
+        # 2. Containers that must go.
+        if actions.kill:
+            await self._kill(pod, observed, actions.kill)
+            if not any(kill.cause == "changed" for kill in actions.kill):
+                return True
+        # 3. Who waits for a backoff says so.
+        self._note_backoff(pod, actions)
+        # 4. The sandbox; the pod's address is decided here.
+        if actions.create_sandbox:
+            return await self._create_sandbox(pod, actions)
+        # 5. The next init container.
+        if actions.next_init is not None:
+            await self._start(pod, actions.next_init, observed)
+            return False
+        # 6. App containers in spec order; each start waits for its postStart.
+        for container in actions.start:
+            if not self._interrupted and await self._start(pod, container, await self.observe(pod)):
+                self.publish(pod, await self.observe(pod))
+        return False
+
+    async def _kill_pod(self, pod: Pod, observed: Observed, actions: PodActions) -> None:
+        if actions.create_sandbox:
+            message = "Pod sandbox changed, it will be killed and re-created."
+            self.context.recorder.normal(pod, "SandboxChanged", message)
+        grace = float(pod.termination_grace_period_seconds)
+        await self.stopper.stop_pod(pod, observed, Stop(grace=grace))
+
+    async def _kill(self, pod: Pod, observed: Observed, kills: tuple[Kill, ...]) -> None:
+        ip = pod_ip(pod, observed.sandbox, self.context)
+        async with asyncio.TaskGroup() as group:
+            for kill in kills:
+                grace = kill.grace
+                if grace is None:
+                    grace = pod.termination_grace_period_seconds
+                stop = Stop(grace=float(grace), message=kill.message)
+                group.create_task(
+                    self.stopper.stop_container(pod, kill.container, kill.container_id, ip, stop)
+                )
+
+    def _note_backoff(self, pod: Pod, actions: PodActions) -> None:
+        for waits in actions.backing_off:
+            name = waits.container.name
+            message = restart.message(name, pod.full_name, waits.delay)
+            shown = Waiting(reason="CrashLoopBackOff", message=message)
+            if self._reasons.get(name) != shown:
+                text = "Back-off restarting failed container"
+                self.context.recorder.warning(pod, "BackOff", text, waits.container)
+            self._reasons[name] = shown
+
+    async def _create_sandbox(self, pod: Pod, actions: PodActions) -> bool:
+        context = self.context
+        resolver = dns.pod_dns(pod, context.cluster, context.host_dns())
+        for reason, message in resolver.warnings:
+            context.recorder.warning(pod, reason, message)
+        logs = translate.pod_log_directory(context.instance.log_dir, pod)
+        os.makedirs(logs, mode=0o755, exist_ok=True)
+        try:
+            self._set_up_volumes(pod)
+            spec = translate.sandbox_spec(
+                pod,
+                attempt=actions.attempt,
+                hostname=dns.hostname(pod, context.machine.node_name),
+                log_directory=logs,
+                dns=resolver.config,
+            )
+            await context.runtime.run_pod_sandbox(spec)
+        except FailedPrecondition as error:
+            self._later(pod, "FailedMount", error)
+            return False
+        except MinipodError as error:
+            self._later(pod, "FailedCreatePodSandBox", error)
+            return False
+        observed = await self.observe(pod)
+        self._write_hosts(pod, observed)
+        return True
+
+    async def _start(self, pod: Pod, container: Container, observed: Observed) -> bool:
+        newest = observed.newest(container.name)
+        old = podstatus.old_statuses(pod).get(container.name)
+        try:
+            volumes = self._set_up_volumes(pod)
+            count = _restart_count(newest, 0 if old is None else old.restart_count)
+            os.makedirs(self._log_directory(pod, container), mode=0o755, exist_ok=True)
+            await self._starter.start(pod, container, observed, volumes, count)
+        except StartFailed as error:
+            self._reasons[container.name] = error.waiting
+            self._retry_failed_start(container, error.waiting)
+            return False
+        except FailedPrecondition as error:
+            self._later(pod, "FailedMount", error)
+            return False
+        self._reasons.pop(container.name, None)
+        return True
+
+    def _retry_failed_start(self, container: Container, waiting: Waiting) -> None:
+        now = self.context.clock()
+        due = now + _ERROR_RETRY * self.context.jitter()
+        pull = self._starter.puller.retry_at(container.image)
+        if waiting.reason == "ImagePullBackOff" and pull is not None:
+            due = pull
+        elif pull is not None and pull > now:
+            due = now + _PULL_SHOWN
+        self._retry_at = min(due, self._retry_at or due)
+
+    def _later(self, pod: Pod, reason: str, error: MinipodError) -> None:
+        logger.warning("pod %s: %s: %s", pod.full_name, reason, error)
+        words = error.message
+        if reason == "FailedCreatePodSandBox":
+            words = f"Failed to create pod sandbox: {words}"
+        self.context.recorder.warning(pod, reason, words)
+        due = self.context.clock() + _ERROR_RETRY * self.context.jitter()
+        self._retry_at = min(due, self._retry_at or due)
+
+    def _set_up_volumes(self, pod: Pod) -> dict[str, str]:
+        return self.directory.set_up_volumes(pod, self.context.machine.memory)
+
+    def _write_hosts(self, pod: Pod, observed: Observed) -> None:
+        node_hosts = ""
+        if pod.host_network:
+            with open("/etc/hosts", encoding="utf-8") as file:
+                node_hosts = file.read()
+        ips = observed.sandbox.ips if observed.sandbox is not None else ()
+        text = dns.hosts_file(pod, ips, self.context.cluster.domain, node_hosts)
+        self.directory.write_hosts(text)
+
+    def _log_directory(self, pod: Pod, container: Container) -> str:
+        logs = translate.pod_log_directory(self.context.instance.log_dir, pod)
+        return f"{logs}/{container.name}"
+
+    async def _prune(self, pod: Pod, observed: Observed) -> None:
+        """Remove instances beyond the last two of a container, and sandboxes nobody needs."""
+        kept_sandboxes = {observed.sandboxes[0].id} if observed.sandboxes else set()
+        for container in pod.all_containers:
+            instances = observed.instances(container.name)
+            kept_sandboxes |= {i.sandbox_id for i in instances[:_KEPT_INSTANCES]}
+            for instance in instances[_KEPT_INSTANCES:]:
+                await self.context.runtime.remove_container(ContainerId(instance.id))
+                self._messages.pop(instance.id, None)
+        for sandbox in observed.sandboxes:
+            if sandbox.id not in kept_sandboxes:
+                await self.context.runtime.remove_pod_sandbox(SandboxId(sandbox.id))
+
+    def _remember_message(self, status: ContainerStatus) -> None:
+        if status.state is ContainerState.EXITED and status.id not in self._messages:
+            self._messages[status.id] = read_message(status)
+
+    def _explain(self, pod: Pod, actions: PodActions) -> None:
+        decision = ", ".join(
+            word
+            for word, holds in (
+                ("kill pod", actions.kill_pod),
+                ("create sandbox", actions.create_sandbox),
+                ("kill containers", bool(actions.kill)),
+                ("start init container", actions.next_init is not None),
+                ("start containers", bool(actions.start)),
+                ("back off", bool(actions.backing_off)),
+            )
+            if holds
+        )
+        self.context.journal.write(
+            Record(
+                at=self.context.clock(),
+                pod_uid=pod.uid,
+                rule="rules.actions.compute",
+                decision=decision or "nothing to do",
+                because=actions.why,
+            )
+        )
+
+
+def _restart_count(newest: Instance | None, stored: int) -> int:
+    return stored if newest is None else newest.restart_count + 1

@@ -1,0 +1,43 @@
+"""Termination messages: the container's file, or the end of its log (kubelet-rules: 4096 bytes; 80 lines, 2048)."""
+
+from __future__ import annotations
+
+import os
+
+from minipod.kubelet.translate import TERMINATION_FILE, TERMINATION_POLICY
+from minipod.runtime.service import ContainerStatus
+
+_FILE_LIMIT, _LOG_LIMIT, _LOG_LINES = 4096, 2048, 80
+
+
+def read_message(status: ContainerStatus) -> str:
+    """What the ended instance left; "" when nothing."""
+    notes = status.spec.annotations
+    text = _tail(notes.get(TERMINATION_FILE, ""), _FILE_LIMIT, from_start=True)
+    if not text and status.exit_code and notes.get(TERMINATION_POLICY) == "FallbackToLogsOnError":
+        text = _log_end(status.log_path)
+    return text.decode("utf-8", "replace")
+
+
+def _tail(path: str, limit: int, *, from_start: bool) -> bytes:
+    try:
+        # O_NOFOLLOW: the container owns this file's content, never where it leads.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return b""
+    try:
+        start = 0 if from_start else max(0, os.fstat(fd).st_size - limit)
+        return os.pread(fd, limit, start)
+    finally:
+        os.close(fd)
+
+
+def _log_end(path: str) -> bytes:
+    raw = _tail(path, 16 * _LOG_LIMIT, from_start=False).splitlines(keepends=True)
+    texts = [line.split(b" ", 3) for line in raw[-_LOG_LINES:]]
+    joined = b"".join(
+        words[3] if words[2][:1] == b"F" else words[3].rstrip(b"\n")
+        for words in texts
+        if len(words) == 4
+    )
+    return joined[-_LOG_LIMIT:]

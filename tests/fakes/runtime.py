@@ -1,0 +1,200 @@
+"""A runtime in memory: sandboxes and containers are records, nothing runs. A fake leaf, complete in its verbs.
+
+`exits` scripts what a container does: name -> exit codes of its instances in order; when the list is over
+(or has none) it runs until it is stopped. A stopped container ends at once with 143, or, when it `ignores`
+SIGTERM, after its whole grace period with 137.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from minipod.errors import ImageError, MinipodError, NotFound
+from minipod.runtime.service import (
+    ContainerState,
+    ContainerStatus,
+    EventType,
+    ExecResult,
+    ImageStatus,
+    RuntimeEvent,
+    SandboxState,
+    SandboxStatus,
+)
+from minipod.spec.container import ContainerSpec
+from minipod.spec.ids import ContainerId, SandboxId
+from minipod.spec.sandbox import NamespaceMode, SandboxSpec
+
+
+@dataclass
+class FakeRuntime:
+    """RuntimeService and ImageService."""
+
+    clock: Callable[[], float]
+    exits: dict[str, list[int]] = field(default_factory=dict)
+    ignores: set[str] = field(default_factory=set)
+    images: set[str] = field(default_factory=lambda: {"busybox:1.36"})
+    fail_start: dict[str, MinipodError] = field(default_factory=dict)
+    exec_results: list[ExecResult] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    sandboxes: dict[str, SandboxStatus] = field(default_factory=dict)
+    containers: dict[str, ContainerStatus] = field(default_factory=dict)
+    _listeners: list[Callable[[RuntimeEvent], None]] = field(default_factory=list)
+    _n: int = 0
+    _gone: dict[str, asyncio.Event] = field(default_factory=dict)
+    _killers: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
+
+    def subscribe(self, callback):
+        self._listeners.append(callback)
+        return lambda: self._listeners.remove(callback)
+
+    def _tell(self, kind: EventType, sandbox: str, container: str | None = None) -> None:
+        uid = self.sandboxes[sandbox].spec.metadata.uid
+        event = RuntimeEvent(
+            type=kind, sandbox_id=SandboxId(sandbox), container_id=container, pod_uid=uid
+        )
+        for listener in list(self._listeners):
+            listener(event)
+
+    def _id(self, prefix: str) -> str:
+        self._n += 1
+        return f"{prefix}{self._n}"
+
+    async def run_pod_sandbox(self, spec: SandboxSpec) -> SandboxId:
+        self.calls.append(f"run_pod_sandbox {spec.metadata.name} {spec.metadata.attempt}")
+        key = self._id("s")
+        ips = () if spec.network is NamespaceMode.NODE else (f"10.0.0.{self._n}",)
+        self.sandboxes[key] = SandboxStatus(
+            id=SandboxId(key),
+            spec=spec,
+            state=SandboxState.READY,
+            created_at=self.clock(),
+            ips=ips,
+        )
+        return SandboxId(key)
+
+    async def stop_pod_sandbox(self, sandbox: SandboxId) -> None:
+        self.calls.append("stop_pod_sandbox")
+        for container in [c for c in self.containers.values() if c.sandbox_id == sandbox]:
+            self._exit(container.id, 137)
+        self.sandboxes[sandbox] = replace(
+            self.sandboxes[sandbox], state=SandboxState.NOTREADY, ips=()
+        )
+        self._tell(EventType.SANDBOX_CHANGED, sandbox)
+
+    async def remove_pod_sandbox(self, sandbox: SandboxId) -> None:
+        self.calls.append("remove_pod_sandbox")
+        for container in [c.id for c in self.containers.values() if c.sandbox_id == sandbox]:
+            del self.containers[container]
+        self.sandboxes.pop(sandbox, None)
+
+    async def pod_sandbox_status(self, sandbox: SandboxId) -> SandboxStatus:
+        return self.sandboxes[sandbox]
+
+    async def list_pod_sandboxes(self, pod_uid: str | None = None) -> list[SandboxStatus]:
+        every = self.sandboxes.values()
+        return [s for s in every if pod_uid in (None, s.spec.metadata.uid)][::-1]
+
+    async def create_container(self, sandbox: SandboxId, spec: ContainerSpec) -> ContainerId:
+        self.calls.append(f"create_container {spec.name} {spec.attempt}")
+        key = self._id("c")
+        self.containers[key] = ContainerStatus(
+            id=ContainerId(key),
+            sandbox_id=sandbox,
+            spec=spec,
+            image_ref=spec.image,
+            image_id="sha256:0",
+            state=ContainerState.CREATED,
+            created_at=self.clock() + self._n * 1e-6,
+        )
+        return ContainerId(key)
+
+    async def start_container(self, container: ContainerId) -> None:
+        status = self.containers[container]
+        self.calls.append(f"start_container {status.spec.name}")
+        if (error := self.fail_start.get(status.spec.name)) is not None:
+            self.containers[container] = replace(
+                status,
+                state=ContainerState.EXITED,
+                exit_code=128,
+                reason="StartError",
+                message=error.message,
+                finished_at=self.clock(),
+            )
+            raise error
+        self.containers[container] = replace(
+            status, state=ContainerState.RUNNING, pid=1000, started_at=self.clock()
+        )
+        self._tell(EventType.CONTAINER_STARTED, status.sandbox_id, container)
+        codes = self.exits.get(status.spec.name)
+        if codes:
+            asyncio.get_running_loop().call_later(1, self._exit, container, codes.pop(0))
+
+    def _exit(self, container: str, code: int) -> None:
+        status = self.containers.get(container)
+        if status is None or status.state is not ContainerState.RUNNING:
+            return
+        self.containers[container] = replace(
+            status,
+            state=ContainerState.EXITED,
+            pid=0,
+            exit_code=code,
+            reason="Error" if code else "Completed",
+            finished_at=self.clock(),
+        )
+        self._gone.setdefault(container, asyncio.Event()).set()
+        self._tell(EventType.CONTAINER_EXITED, status.sandbox_id, container)
+
+    async def stop_container(self, container: ContainerId, timeout: float) -> None:  # noqa: ASYNC109
+        status = self.containers.get(container)
+        if status is None or status.state is not ContainerState.RUNNING:
+            return
+        self.calls.append(f"stop_container {status.spec.name} {timeout:g}")
+        gone = self._gone.setdefault(container, asyncio.Event())
+        if status.spec.name not in self.ignores:
+            self._exit(container, 143)
+            return
+        if (killer := self._killers.pop(container, None)) is not None:
+            killer.cancel()
+        loop = asyncio.get_running_loop()
+        self._killers[container] = loop.call_later(timeout, self._exit, container, 137)
+        await gone.wait()
+
+    async def remove_container(self, container: ContainerId) -> None:
+        self.containers.pop(container, None)
+
+    async def container_status(self, container: ContainerId) -> ContainerStatus:
+        if container not in self.containers:
+            raise NotFound(f"container {container} not found")
+        return self.containers[container]
+
+    async def list_containers(self, pod_uid: str | None = None) -> list[ContainerStatus]:
+        ids = {s.id for s in await self.list_pod_sandboxes(pod_uid)}
+        return [c for c in self.containers.values() if c.sandbox_id in ids][::-1]
+
+    async def exec_sync(self, container, command, timeout, limit=16 << 20) -> ExecResult:  # noqa: ASYNC109
+        self.calls.append(f"exec_sync {' '.join(command)}")
+        if self.exec_results:
+            return self.exec_results.pop(0)
+        return ExecResult(stdout=b"", stderr=b"", exit_code=0)
+
+    async def image_status(self, image: str) -> ImageStatus | None:
+        if image in self.images:
+            return ImageStatus(id="sha256:0", repo_tags=(image,), repo_digests=(), size=1)
+        return None
+
+    async def pull_image(self, image: str, progress=None) -> ImageStatus:
+        self.calls.append(f"pull_image {image}")
+        found = await self.image_status(image)
+        if found is None:
+            raise ImageError(f"{image}: not found", reason="ErrImagePull")
+        return found
+
+    def running(self, name: str) -> ContainerStatus:
+        """The running instance of *name*."""
+        return next(
+            c
+            for c in self.containers.values()
+            if c.spec.name == name and c.state is ContainerState.RUNNING
+        )

@@ -1,0 +1,341 @@
+"""The kubelet's actors over a fake runtime and store, on looptime. Excluded: the kernel, the prober process."""
+
+import asyncio
+import contextlib
+from contextlib import asynccontextmanager
+
+import pytest
+
+from minipod.errors import SetupFailed
+from minipod.kubelet.kubelet import Kubelet
+from minipod.kubelet.rules.probe import ProbeResult
+from minipod.spec.instance import Instance
+from minipod.spec.sandbox import DnsConfig
+from tests.fakes.runtime import FakeRuntime
+from tests.fakes.store import FakeStore
+
+pytestmark = [pytest.mark.looptime, pytest.mark.asyncio]
+EPOCH = 1_700_000_000.0
+
+
+def clock() -> float:
+    return EPOCH + asyncio.get_running_loop().time()
+
+
+class Node:
+    """One kubelet with its fakes."""
+
+    def __init__(self, tmp_path, runtime: FakeRuntime, store: FakeStore) -> None:
+        self.runtime, self.store = runtime, store
+        self.kubelet = Kubelet(
+            Instance(
+                name="unittest",
+                run_root=str(tmp_path),
+                state_root=str(tmp_path / "state"),
+                node_name="node",
+            ),
+            store,
+            runtime,
+            runtime,
+            clock=clock,
+            host_ip="192.0.2.1",
+            host_dns=lambda: DnsConfig(servers=("192.0.2.53",)),
+            jitter=lambda: 1.0,
+        )
+
+    async def apply(self, name: str, **spec) -> None:
+        containers = spec.pop("containers", [{"name": "app", "image": "busybox:1.36"}])
+        metadata = {"name": name, "namespace": "default", "uid": f"uid-{name}"}
+        await self.store.create(
+            "pods", "default", {"metadata": metadata, "spec": {"containers": containers, **spec}}
+        )
+
+    def status(self, name: str) -> dict:
+        return self.store.objects["pods", "default", name].get("status") or {}
+
+    def container(self, name: str, index: int = 0) -> dict:
+        return self.status(name)["containerStatuses"][index]
+
+    def events(self) -> list[tuple[str, str]]:
+        return [
+            (obj["reason"], obj["message"])
+            for (kind, space, _), obj in self.store.objects.items()
+            if kind == "events" and obj["involvedObject"]["kind"] == "Pod"
+        ]
+
+    async def until(self, condition, limit: float = 3600.0) -> None:
+        async with asyncio.timeout(limit):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def running(node: Node):
+    task = asyncio.ensure_future(node.kubelet.run())
+    try:
+        yield node
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+def node(tmp_path):
+    return Node(tmp_path, FakeRuntime(clock=clock), FakeStore())
+
+
+async def test_a_pod_comes_up_and_its_status_says_so(node):
+    async with running(node):
+        await node.apply("web")
+        await node.until(lambda: node.status("web").get("phase") == "Running")
+        status = node.status("web")
+        conditions = {c["type"]: c["status"] for c in status["conditions"]}
+        assert set(conditions.values()) == {"True"}
+        assert status["podIP"] == "10.0.0.1"
+        assert status["hostIP"] == "192.0.2.1"
+        assert status["qosClass"] == "BestEffort"
+        assert node.container("web")["state"]["running"]["startedAt"].startswith("2023-11-14T")
+        await node.until(lambda: len(node.events()) == 4)
+        message = 'Container image "busybox:1.36" already present on machine'
+        assert ("Pulled", message) in node.events()
+        assert ("Created", "Created container app") in node.events()
+        assert ("Started", "Started container app") in node.events()
+        assert [r for r, _ in node.events() if r == "MissingClusterDNS"] == ["MissingClusterDNS"]
+
+
+async def test_the_node_registers_itself_as_ready(node):
+    async with running(node):
+        await node.until(lambda: ("nodes", "", "node") in node.store.objects)
+        ready = node.store.objects["nodes", "", "node"]["status"]["conditions"][0]
+        assert (ready["type"], ready["status"]) == ("Ready", "True")
+
+
+async def test_few_status_writes_bring_a_pod_up(node):
+    async with running(node):
+        await node.apply("web")
+        await node.until(lambda: node.status("web").get("phase") == "Running")
+        await asyncio.sleep(100)
+        writes = [w for w in node.store.writes if w[:2] == ("MODIFIED", "pods")]
+        assert len(writes) <= 2
+
+
+async def test_init_containers_run_one_after_another_before_the_apps(node):
+    node.runtime.exits = {"one": [0], "two": [0]}
+    image = "busybox:1.36"
+    async with running(node):
+        await node.apply(
+            "web",
+            initContainers=[{"name": "one", "image": image}, {"name": "two", "image": image}],
+        )
+        await node.until(lambda: node.runtime.calls.count("start_container one") == 1)
+        await asyncio.sleep(0.5)
+        assert node.status("web")["phase"] == "Pending"
+        assert node.container("web")["state"] == {"waiting": {"reason": "PodInitializing"}}
+        await node.until(lambda: node.status("web").get("phase") == "Running")
+        starts = [c for c in node.runtime.calls if c.startswith("start_")]
+        assert starts == ["start_container one", "start_container two", "start_container app"]
+
+
+async def test_a_crash_loop_waits_ten_then_twenty_seconds(node):
+    node.runtime.exits = {"app": [1, 1, 1, 1]}
+    async with running(node):
+        await node.apply("web")
+        starts = []
+        for count in range(1, 5):
+            await node.until(
+                lambda count=count: node.runtime.calls.count("start_container app") == count
+            )
+            starts.append(clock())
+            if count == 3:
+                await node.until(lambda: "waiting" in node.container("web")["state"])
+                waiting = node.container("web")["state"]["waiting"]
+                assert waiting["reason"] == "CrashLoopBackOff"
+                assert waiting["message"] == (
+                    "back-off 20s restarting failed container=app pod=web_default(uid-web)"
+                )
+                assert node.container("web")["lastState"]["terminated"]["exitCode"] == 1
+        gaps = [round(b - a) for a, b in zip(starts, starts[1:], strict=False)]
+        assert gaps == [1, 11, 21]  # each ran for a second
+        await node.until(lambda: node.container("web")["restartCount"] == 3)
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "expected"),
+    [
+        pytest.param("Never", 0, "Succeeded", id="never-zero"),
+        pytest.param("Never", 3, "Failed", id="never-nonzero"),
+        pytest.param("OnFailure", 0, "Succeeded", id="onfailure-zero"),
+    ],
+)
+async def test_a_finished_pod_keeps_its_container_and_loses_its_sandbox(
+    node, policy, code, expected
+):
+    node.runtime.exits = {"app": [code]}
+    async with running(node):
+        await node.apply("job", restartPolicy=policy)
+        await node.until(lambda: node.status("job").get("phase") == expected)
+        await node.until(lambda: "stop_pod_sandbox" in node.runtime.calls)
+        assert node.container("job")["state"]["terminated"]["exitCode"] == code
+        await asyncio.sleep(1000)
+        assert node.runtime.calls.count("start_container app") == 1
+        assert len(node.runtime.containers) == 1
+        assert node.status("job")["phase"] == expected
+
+
+async def test_delete_stops_containers_in_parallel_and_removes_the_object_last(node):
+    two = [{"name": n, "image": "busybox:1.36"} for n in ("a", "b")]
+    node.runtime.ignores = {"a", "b"}
+    async with running(node):
+        await node.apply("web", containers=two)
+        await node.until(lambda: node.status("web").get("phase") == "Running")
+        began = clock()
+        await node.store.delete("pods", "default", "web", grace_period=7)
+        await node.until(lambda: ("pods", "default", "web") not in node.store.objects)
+        assert clock() - began == pytest.approx(7, abs=0.1)
+        assert node.runtime.calls[-1] == "remove_pod_sandbox"
+        assert not node.runtime.sandboxes
+        assert node.store.writes[-1] == ("DELETED", "pods", "web")
+
+
+async def test_a_second_delete_with_less_grace_shortens_the_first(node):
+    node.runtime.ignores = {"app"}
+    async with running(node):
+        await node.apply("web")
+        await node.until(lambda: node.status("web").get("phase") == "Running")
+        began = clock()
+        await node.store.delete("pods", "default", "web", grace_period=300)
+        await asyncio.sleep(5)
+        await node.store.delete("pods", "default", "web", grace_period=3)
+        await node.until(lambda: ("pods", "default", "web") not in node.store.objects)
+        assert clock() - began == pytest.approx(8, abs=0.1)
+
+
+async def test_pre_stop_takes_its_time_out_of_the_grace_period(node):
+    lifecycle = {"preStop": {"sleep": {"seconds": 4}}}
+    app = {"name": "app", "image": "busybox:1.36", "lifecycle": lifecycle}
+    async with running(node):
+        await node.apply("web", containers=[app])
+        await node.until(lambda: node.status("web").get("phase") == "Running")
+        await node.store.delete("pods", "default", "web", grace_period=10)
+        await node.until(lambda: ("pods", "default", "web") not in node.store.objects)
+        assert "stop_container app 6" in node.runtime.calls
+
+
+async def test_a_failed_post_start_hook_kills_the_container_and_says_why(node):
+    from minipod.runtime.service import ExecResult
+
+    node.runtime.exec_results = [ExecResult(stdout=b"no", stderr=b"", exit_code=2)]
+    lifecycle = {"postStart": {"exec": {"command": ["prepare"]}}}
+    app = {"name": "app", "image": "busybox:1.36", "lifecycle": lifecycle}
+    async with running(node):
+        await node.apply("web", containers=[app])
+        await node.until(lambda: "containerStatuses" in node.status("web"))
+        await node.until(lambda: "FailedPostStartHook" in dict(node.events()))
+        await node.until(lambda: node.status("web")["phase"] == "Running")
+        assert node.container("web")["restartCount"] == 1
+
+
+async def test_a_command_that_does_not_exist_shows_in_the_status(node):
+    node.runtime.fail_start["app"] = SetupFailed("execve", errno=2, subject="/nope")
+    async with running(node):
+        await node.apply("web")
+        await node.until(lambda: "Failed" in dict(node.events()))
+        await node.until(lambda: "waiting" in node.container("web")["state"])
+        await node.until(lambda: node.container("web")["lastState"] != {})
+        waiting = node.container("web")["state"]["waiting"]
+        assert waiting["reason"] == "RunContainerError"
+        assert "/nope" in waiting["message"]
+        assert node.container("web")["lastState"]["terminated"]["reason"] == "StartError"
+
+
+async def test_a_missing_image_is_pulled_with_backoff(node):
+    async with running(node):
+        await node.apply("web", containers=[{"name": "app", "image": "gone:1"}])
+        reason = lambda: (  # noqa: E731
+            (node.status("web").get("containerStatuses") or [{"state": {}}])[0]["state"]
+            .get("waiting", {})
+            .get("reason")
+        )
+        await node.until(lambda: reason() == "ErrImagePull")
+        await node.until(lambda: reason() == "ImagePullBackOff")
+        await node.until(lambda: node.runtime.calls.count("pull_image gone:1") == 3)
+        assert asyncio.get_running_loop().time() == pytest.approx(31, abs=3)
+
+
+async def test_a_pod_deleted_during_a_pull_does_not_wait_for_it(node):
+    started = asyncio.Event()
+
+    async def pull_forever(image, progress=None):
+        started.set()
+        await asyncio.Event().wait()
+
+    node.runtime.pull_image = pull_forever
+    async with running(node):
+        await node.apply("web", containers=[{"name": "app", "image": "slow:1"}])
+        await started.wait()
+        await node.store.delete("pods", "default", "web", grace_period=30)
+        await node.until(lambda: ("pods", "default", "web") not in node.store.objects, 5)
+
+
+async def test_a_restarted_kubelet_keeps_running_containers_and_backoff(node, tmp_path):
+    node.runtime.exits = {"app": [1, 1]}
+    async with running(node):
+        await node.apply("web")
+        await node.until(lambda: node.runtime.calls.count("start_container app") == 2)
+        await asyncio.sleep(1.5)  # it has exited again and waits ten seconds
+    began = clock()
+    second = Node(tmp_path, node.runtime, node.store)
+    async with running(second):
+        await second.until(lambda: node.runtime.calls.count("start_container app") == 3)
+        assert clock() - began == pytest.approx(9.5, abs=0.2)
+        await second.until(lambda: second.container("web")["restartCount"] == 2)
+    pid = node.runtime.running("app").id
+    third = Node(tmp_path, node.runtime, node.store)
+    async with running(third):
+        await asyncio.sleep(60)
+        assert node.runtime.running("app").id == pid
+        assert third.container("web")["restartCount"] == 2
+
+
+async def test_sandboxes_of_unknown_pods_are_removed_at_start(node, tmp_path):
+    async with running(node):
+        await node.apply("web")
+        await node.until(lambda: node.status("web").get("phase") == "Running")
+    await node.store.delete("pods", "default", "web", grace_period=0)
+    async with running(Node(tmp_path, node.runtime, node.store)):
+        await node.until(lambda: not node.runtime.sandboxes)
+
+
+async def test_readiness_follows_the_prober_and_survives_a_restart(node, tmp_path):
+    probe = {"tcpSocket": {"port": 80}}
+    app = {"name": "app", "image": "busybox:1.36", "readinessProbe": probe}
+
+    def ready(of: Node) -> bool:
+        return bool(of.status("web").get("containerStatuses")) and of.container("web")["ready"]
+
+    async with running(node):
+        await node.apply("web", containers=[app])
+        await node.until(lambda: node.status("web").get("phase") == "Running")
+        assert not ready(node)
+        cid = node.runtime.running("app").id
+        node.kubelet.context.probes.seed("uid-web", "app", cid, ready=True, started=False)
+        node.kubelet._wake("uid-web")
+        await node.until(lambda: ready(node))
+    second = Node(tmp_path, node.runtime, node.store)
+    async with running(second):
+        await asyncio.sleep(5)
+        assert ready(second)
+        results = second.kubelet.context.probes.results("uid-web")
+        assert results.readiness[cid] is ProbeResult.SUCCESS
+
+
+async def test_active_deadline_fails_the_pod(node):
+    async with running(node):
+        await node.apply("web", activeDeadlineSeconds=50)
+        await node.until(lambda: node.status("web").get("phase") == "Failed")
+        assert asyncio.get_running_loop().time() == pytest.approx(50, abs=2)
+        status = node.status("web")
+        assert status["reason"] == "DeadlineExceeded"
+        assert status["message"] == "Pod was active on the node longer than the specified deadline"
+        assert node.container("web")["state"]["terminated"]["exitCode"] == 143
