@@ -70,7 +70,7 @@ def start_node(instance: Instance, foreground: bool = False) -> bool:  # noqa: F
         return False
     os.makedirs(instance.state_dir, 0o700, exist_ok=True)
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    pid = _spawn_supervisor(instance, writer)
+    pid = start_supervisor(instance, writer)
     os.close(writer)
     try:
         _await_ready(instance, reader)
@@ -86,21 +86,24 @@ def log_path(instance: Instance) -> str:
     return f"{instance.state_dir}/minipod.log"
 
 
-def _spawn_supervisor(instance: Instance, ready_fd: int) -> int:
+def start_supervisor(instance: Instance, ready_fd: int) -> int:
+    """Start a supervisor in a session of its own; return its pid. *ready_fd* -1: nobody waits."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, log_path(instance), flags, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    os.set_inheritable(ready_fd, True)
+    if ready_fd >= 0:
+        os.set_inheritable(ready_fd, True)
     environment = {
         k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "HOME", "PYTHONPATH")
     }
     environment |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
     argv = supervisor_argv(instance, ready_fd)
     pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsid=True)
-    os.set_inheritable(ready_fd, False)
+    if ready_fd >= 0:
+        os.set_inheritable(ready_fd, False)
     return pid
 
 

@@ -10,13 +10,12 @@ from dataclasses import replace
 
 from minipod.cgroups.hierarchy import Hierarchy
 from minipod.network.network import Network
-from minipod.network.resolv import render
 from minipod.runtime.state import SandboxRecord, State
 from minipod.runtime.supervisor_client import SupervisorClient
 from minipod.spec.bundle import SandboxBundle
 from minipod.spec.ids import SandboxId
 from minipod.spec.instance import Instance
-from minipod.spec.sandbox import NamespaceMode, SandboxSpec
+from minipod.spec.sandbox import DnsConfig, NamespaceMode, SandboxSpec
 from minipod.supervisor import records
 
 
@@ -84,8 +83,7 @@ class Sandboxes:
     def _write_resolv(self, record: SandboxRecord) -> None:
         dns = record.spec.dns
         if dns is not None:
-            text = render(dns)
-            records.write(self.resolv_path(record.id), text.encode())
+            records.write(self.resolv_path(record.id), resolv_conf(dns).encode())
             os.chmod(self.resolv_path(record.id), 0o644)
 
     async def stop(self, sandbox: SandboxId) -> None:
@@ -114,3 +112,13 @@ class Sandboxes:
         except FileNotFoundError:
             pass
         self._state.drop_sandbox(sandbox)
+
+
+def resolv_conf(dns: DnsConfig) -> str:
+    """Return the text of /etc/resolv.conf (resolv.conf(5))."""
+    lines = [f"nameserver {server}" for server in dns.servers]
+    if dns.searches:
+        lines.insert(0, f"search {' '.join(dns.searches)}")
+    if dns.options:
+        lines.append(f"options {' '.join(dns.options)}")
+    return "".join(f"{line}\n" for line in lines)

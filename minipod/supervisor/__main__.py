@@ -25,6 +25,7 @@ from minipod.spec.container import Resources
 from minipod.spec.instance import Instance
 from minipod.supervisor import services
 from minipod.supervisor.adopt import Adoption
+from minipod.supervisor.records import ServiceRecord, write_service
 from minipod.supervisor.requests import Requests, default_filter
 from minipod.supervisor.server import Supervisor
 
@@ -136,6 +137,8 @@ def main() -> None:
     hierarchy.attach(node, 0)
     process.set_child_subreaper(True)
     process.set_name("minipod:[supervisor]")
+    own = ServiceRecord(pid=os.getpid(), start_time=process.start_time(os.getpid()))
+    write_service(instance.run_dir, "supervisor", own)
     supervisor = Supervisor(instance, hierarchy, open_vault(instance))
     requests = Requests(supervisor)
     supervisor.listen()

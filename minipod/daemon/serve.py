@@ -1,0 +1,226 @@
+"""The daemon: wires every part together, serves, and stops in the reverse order.
+
+Start: store, network, runtime (connects and recovers), kubelet, API server, then one line into the readiness pipe. Stop: API, kubelet,
+runtime, store; pods live on (`minipod down` asks for their end first). When the supervisor is lost, a new one is started with
+posix_spawn and the runtime recovers through it: this process has threads and never forks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import time
+from typing import Any
+
+from aiohttp import web
+
+from minipod import log
+from minipod.aio.tasks import Background
+from minipod.apiserver.server import ApiServer
+from minipod.apiserver.store_sqlite import SqliteStore
+from minipod.cgroups.hierarchy import detect
+from minipod.daemon.node import start_supervisor
+from minipod.daemon.streams import Streams
+from minipod.errors import AlreadyExists, Unavailable
+from minipod.image.store import ImageStore
+from minipod.kubelet.kubelet import Kubelet
+from minipod.network.network import Network
+from minipod.runtime.runtime import Runtime
+from minipod.spec.instance import Instance
+
+logger = logging.getLogger("minipod.daemon")
+
+RECONNECT = 10.0  # seconds for a new supervisor to listen
+
+
+def prober(instance: Instance) -> None:
+    """Entry point of the prober's process: the kubelet's prober, with its exec over the runtime."""
+    from minipod.kubelet.probe import prober as process  # after the fork: asyncio comes with it
+    from minipod.runtime.probe_exec import ProbeExec
+
+    process.main(instance, ProbeExec)
+
+
+class Daemon:
+    """One node's daemon."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self.started_at = time.time()
+        self._stopping = asyncio.Event()
+        self._tasks = Background()
+        os.makedirs(instance.state_dir, 0o700, exist_ok=True)
+        self.store = SqliteStore(f"{instance.state_dir}/store.db")
+        self.images = ImageStore(f"{instance.state_dir}/images")
+        self.network = Network(instance)
+        self.hierarchy = detect()
+        self.runtime = Runtime(
+            instance, self.hierarchy, self.network, self.images, self._supervisor_lost
+        )
+        self.kubelet_ready = asyncio.Event()
+        self.kubelet = Kubelet(
+            instance,
+            self.store,
+            self.runtime,
+            self.runtime,
+            clock=time.time,
+            ready=self.kubelet_ready.set,
+        )
+        self.node_name = self.kubelet.context.machine.node_name
+        self.api = ApiServer(
+            instance, self.store, Streams(self.runtime), self.node_name, self._routes()
+        )
+
+    def _routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/minipod/status", self._status),
+            web.get("/minipod/pods/{uid}", self._inspect),
+            web.post("/minipod/stop-pods", self._stop_pods),
+        ]
+
+    async def run(self, ready_fd: int) -> None:
+        """Serve until SIGTERM."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        self.store.open()
+        await self._first_namespaces()
+        await self.network.start()
+        await self.runtime.connect()
+        kubelet = self._tasks.spawn(self.kubelet.run(), name="kubelet")
+        await self.kubelet_ready.wait()
+        await self.api.start()
+        gc.freeze()
+        tell_ready(ready_fd)
+        logger.info("node %s is ready", self.node_name)
+        await self._stopping.wait()
+        await self.api.stop()
+        kubelet.cancel()
+        await self._tasks.close()
+        self.runtime.close()
+        await self.network.stop()
+        self.store.close()
+
+    async def _first_namespaces(self) -> None:
+        for name in ("default", "kube-system", "kube-public", "kube-node-lease"):
+            namespace = {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
+                "spec": {"finalizers": ["kubernetes"]},
+                "status": {"phase": "Active"},
+            }
+            with contextlib.suppress(AlreadyExists):
+                await self.store.create("namespaces", "", namespace)
+
+    # -- the supervisor's loss
+
+    def _supervisor_lost(self) -> None:
+        if not self._stopping.is_set():
+            logger.error("the supervisor is gone: starting another")
+            self._tasks.spawn(self._replace_supervisor(), name="replace-supervisor")
+
+    async def _replace_supervisor(self) -> None:
+        start_supervisor(self.instance, -1)
+        deadline = time.monotonic() + RECONNECT
+        while True:
+            try:
+                await self.runtime.connect()
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.02)  # its socket appears when it has adopted everything
+            else:
+                logger.info("connected to the new supervisor")
+                return
+
+    # -- our own routes
+
+    async def _status(self, _: web.Request) -> web.Response:
+        return web.json_response(await self.status())
+
+    async def status(self) -> dict[str, Any]:
+        """Return what `minipod status` shows."""
+        answer, _ = await self.runtime.supervisor.request("hello")
+        pods, _version = await self.store.list("pods", None)
+        return {
+            "instance": self.instance.name,
+            "pid": os.getpid(),
+            "supervisor_pid": answer["pid"],
+            "pump_pid": answer["services"].get("pump", 0),
+            "prober_pid": answer["services"].get("prober", 0),
+            "node": self.node_name,
+            "started_at": self.started_at,
+            "api_socket": self.instance.api_socket,
+            "cgroups": self.hierarchy.mode.value,
+            "subnets": [self.instance.subnet4, self.instance.subnet6],
+            "pods": len(pods),
+            "containers_running": sum(
+                c.state.value == "RUNNING" for c in self.runtime.state.containers.values()
+            ),
+        }
+
+    async def _inspect(self, request: web.Request) -> web.Response:
+        """Return what the runtime knows of a pod: namespaces, pids, cgroups of its containers."""
+        uid = request.match_info["uid"]
+        sandboxes = await self.runtime.list_pod_sandboxes(uid)
+        containers = await self.runtime.list_containers(uid)
+        return web.json_response(
+            {
+                "sandboxes": [
+                    {"id": s.id, "state": s.state.value, "ips": s.ips, "namespaces": s.namespaces}
+                    for s in sandboxes
+                ],
+                "containers": [
+                    {
+                        "id": c.id,
+                        "name": c.spec.name,
+                        "state": c.state.value,
+                        "pid": c.pid,
+                        "cgroup": c.cgroup,
+                        "log": c.log_path,
+                    }
+                    for c in containers
+                ],
+            }
+        )
+
+    async def _stop_pods(self, _: web.Request) -> web.Response:
+        """Delete every pod with its own grace period; answer when all are gone."""
+        pods, version = await self.store.list("pods", None)
+        left = {pod["metadata"]["uid"] for pod in pods}
+        for pod in pods:
+            metadata = pod["metadata"]
+            await self.store.delete(
+                "pods", metadata["namespace"], metadata["name"], grace_period=None
+            )
+        if left:
+            async for event in self.store.watch("pods", None, version):
+                if event.type == "DELETED":
+                    left.discard(event.object["metadata"]["uid"])
+                if not left:
+                    break
+        return web.json_response({"stopped": len(pods)})
+
+
+def tell_ready(ready_fd: int) -> None:
+    """Wake whoever started the node; a daemon that was started again has nobody to tell."""
+    if ready_fd >= 0:
+        with contextlib.suppress(OSError):
+            os.write(ready_fd, b"ready\n")
+            os.close(ready_fd)
+
+
+def main(instance_json: str, ready_fd: int) -> None:
+    """Run the daemon."""
+    log.setup(process="daemon")
+    instance = Instance.from_json(instance_json)
+
+    async def run() -> None:
+        await Daemon(instance).run(ready_fd)
+
+    asyncio.run(run())
