@@ -56,6 +56,8 @@ class Prober:
         try:
             await server.serve_forever()
         finally:
+            if self._writer is not None:
+                self._writer.close()
             await self._background.close()
 
     def handle(self, command: Command) -> None:

@@ -1,0 +1,297 @@
+"""The prober for real on localhost sockets: handlers, worker, protocol. Excluded: exec through a supervisor."""
+
+import asyncio
+import contextlib
+import ssl
+import subprocess
+from contextlib import asynccontextmanager
+
+import pytest
+
+from minipod.errors import DeadlineExceeded
+from minipod.kubelet.probe import exec as exec_probe
+from minipod.kubelet.probe import http, tcp
+from minipod.kubelet.probe.manager import ProbeManager
+from minipod.kubelet.probe.prober import Prober
+from minipod.kubelet.probe.targets import Exec, Handler, HttpGet, Target, TcpSocket
+from minipod.kubelet.rules.probe import Outcome, ProbeKind, ProbeResult, Thresholds
+
+
+@asynccontextmanager
+async def serving(answer: bytes, seen: list[bytes] | None = None, context=None):
+    """A server that answers every request head with *answer*; yields its port."""
+
+    async def handle(reader, writer):
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            if seen is not None:
+                seen.append(head)
+            writer.write(answer)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def get(port: int, **fields) -> HttpGet:
+    return HttpGet(host="127.0.0.1", port=port, **fields)
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "output"),
+    [
+        pytest.param(b"200 OK\r\nContent-Length: 2\r\n\r\nok", "success", "ok", id="ok"),
+        pytest.param(b"200 OK\r\n\r\nto the end", "success", "to the end", id="no-length"),
+        pytest.param(
+            b"200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            "success",
+            "ok",
+            id="chunked",
+        ),
+        pytest.param(b"399 X\r\nContent-Length: 0\r\n\r\n", "success", "", id="399"),
+        pytest.param(
+            b"500 X\r\nContent-Length: 0\r\n\r\n",
+            "failure",
+            "HTTP probe failed with statuscode: 500",
+            id="500",
+        ),
+        pytest.param(
+            b"302 X\r\nLocation: http://other/\r\nContent-Length: 0\r\n\r\n",
+            "warning",
+            "Probe terminated redirects, Response body: ",
+            id="redirect-elsewhere",
+        ),
+        pytest.param(
+            b"200 OK\r\nContent-Length: 9\r\n\r\nshort", "failure", "unexpected EOF", id="cut"
+        ),
+        pytest.param(
+            b"100 Continue\r\n\r\nHTTP/1.1 204 No\r\n\r\n", "success", "", id="informational"
+        ),
+        pytest.param(
+            b"200 OK\r\nContent-Length: 20000\r\n\r\n" + b"x" * 20000, "success", "xxx", id="long"
+        ),
+    ],
+)
+async def test_http_get(answer, outcome, output):
+    async with serving(b"HTTP/1.1 " + answer) as port:
+        attempt = await http.probe(get(port), 5)
+    assert attempt.outcome is Outcome(outcome)
+    assert output in attempt.output
+    assert len(attempt.output) <= 10 * 1024
+
+
+async def test_http_request_has_the_kubelets_headers_and_the_given_ones():
+    seen: list[bytes] = []
+    headers = (("Host", "shop.example"), ("Accept", ""), ("X-Probe", "1"))
+    async with serving(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", seen) as port:
+        await http.probe(get(port, path="/healthz?full=1", headers=headers), 5)
+    lines = seen[0].decode().split("\r\n")
+    assert lines[0] == "GET /healthz?full=1 HTTP/1.1"
+    assert set(lines[1:-2]) == {
+        "Host: shop.example",
+        "User-Agent: kube-probe/1.20",
+        "X-Probe: 1",
+        "Connection: close",
+    }
+
+
+async def test_a_redirect_on_the_same_host_is_followed():
+    final = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nend"
+    async with serving(final) as second:
+        answer = f"HTTP/1.1 301 X\r\nLocation: http://127.0.0.1:{second}/\r\n\r\n".encode()
+        async with serving(answer) as first:
+            attempt = await http.probe(get(first), 5)
+    assert (attempt.outcome, attempt.output) == (Outcome.SUCCESS, "end")
+
+
+async def test_an_endless_redirect_stops_after_ten():
+    seen: list[bytes] = []
+    async with serving(b"HTTP/1.1 302 X\r\nLocation: /\r\n\r\n", seen) as port:
+        attempt = await http.probe(get(port), 5)
+    assert attempt.output.endswith("stopped after 10 redirects")
+    assert len(seen) == 11
+
+
+async def test_silence_is_a_timeout_in_gos_words():
+    async def silent(reader, writer):
+        await reader.read()  # until the probe gives up
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        attempt = await http.probe(get(port), 0.05)
+    assert attempt.outcome is Outcome.FAILURE
+    assert attempt.output == (
+        f'Get "http://127.0.0.1:{port}/": context deadline exceeded '
+        "(Client.Timeout exceeded while awaiting headers)"
+    )
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+async def test_a_closed_port_fails_in_gos_words():
+    port = free_port()
+    words = f"dial tcp 127.0.0.1:{port}: connect: connection refused"
+    assert (await http.probe(get(port), 5)).output == f'Get "http://127.0.0.1:{port}/": {words}'
+    attempt = await tcp.probe(TcpSocket(host="127.0.0.1", port=port), 5)
+    assert (attempt.outcome, attempt.output) == (Outcome.FAILURE, words)
+
+
+async def test_tcp_socket_succeeds_on_an_open_port():
+    async with serving(b"") as port:
+        attempt = await tcp.probe(TcpSocket(host="127.0.0.1", port=port), 5)
+    assert attempt.outcome is Outcome.SUCCESS
+
+
+async def test_https_is_not_verified(tmp_path):
+    key, cert = tmp_path / "key", tmp_path / "cert"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-subj", "/CN=x", "-days", "1", "-keyout", key, "-out", cert],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntls"
+    async with serving(answer, context=context) as port:
+        attempt = await http.probe(get(port, scheme="HTTPS"), 5)
+    assert (attempt.outcome, attempt.output) == (Outcome.SUCCESS, "tls")
+
+
+class Runner:
+    """Answers exec probes from a list."""
+
+    def __init__(self, *answers) -> None:
+        self.answers = list(answers)
+
+    async def exec_sync(self, container_id, command, timeout):  # noqa: ASYNC109
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "output"),
+    [
+        pytest.param((0, b"fine"), "success", "fine", id="zero"),
+        pytest.param((3, b"bad"), "failure", "bad", id="nonzero"),
+        pytest.param(DeadlineExceeded("x"), "failure", 'command "cat /x" timed out', id="timeout"),
+    ],
+)
+async def test_exec(answer, outcome, output):
+    attempt = await exec_probe.probe(Exec(command=("cat", "/x")), "c", Runner(answer), 1)
+    assert (attempt.outcome, attempt.output) == (Outcome(outcome), output)
+
+
+def target(**fields) -> Target:
+    return Target(
+        **{
+            "pod_uid": "u",
+            "container": "app",
+            "kind": ProbeKind.READINESS,
+            "handler": Handler(exec=Exec(command=("x",))),
+            "container_id": "c1",
+            "running": True,
+            "started_at": asyncio.get_running_loop().time() + 1000,
+            "period": 1000.0,
+            **fields,
+        }
+    )
+
+
+class Pair:
+    """A prober and a manager, joined by a real socket."""
+
+    def __init__(self, path: str, runner: Runner) -> None:
+        # The containers are as old as the prober: no jitter, no initial delay.
+        self.path = path
+        self.prober = Prober(runner, clock=lambda: 1e12)
+        self.changed: asyncio.Queue[str] = asyncio.Queue()
+        self.attempts: list[str] = []
+
+    def manager(self) -> ProbeManager:
+        return ProbeManager(
+            self.path,
+            on_change=self.changed.put_nowait,
+            on_attempt=lambda report: self.attempts.append(report.output),
+        )
+
+
+@asynccontextmanager
+async def tasks(*coros):
+    running = [asyncio.ensure_future(c) for c in coros]
+    try:
+        yield
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def result(pair: Pair, manager: ProbeManager, kind: str, wanted: ProbeResult) -> None:
+    async with asyncio.timeout(10):
+        while getattr(manager.results("u"), kind).get("c1") is not wanted:
+            await pair.changed.get()
+
+
+async def test_results_reach_the_daemon_and_survive_its_restart(tmp_path):
+    pair = Pair(str(tmp_path / "p.sock"), Runner((0, b"")))
+    async with tasks(pair.prober.serve(pair.path)):
+        first = pair.manager()
+        first.set_pod("u", [target(started_at=1e12)])
+        async with tasks(first.run()):
+            await result(pair, first, "readiness", ProbeResult.SUCCESS)
+        second = pair.manager()
+        second.set_pod("u", [target(started_at=1e12)])
+        async with tasks(second.run()):
+            await result(pair, second, "readiness", ProbeResult.SUCCESS)
+
+
+async def test_liveness_fails_at_its_threshold_and_is_then_on_hold(tmp_path):
+    pair = Pair(str(tmp_path / "p.sock"), Runner((1, b"sick")))
+    manager = pair.manager()
+    liveness = target(
+        kind=ProbeKind.LIVENESS, started_at=1e12, period=0.0, thresholds=Thresholds(failure=3)
+    )
+    manager.set_pod("u", [liveness])
+    async with tasks(pair.prober.serve(pair.path), manager.run()):
+        await result(pair, manager, "liveness", ProbeResult.FAILURE)
+        assert pair.attempts == ["sick"] * 3
+
+
+async def test_readiness_waits_for_the_startup_probe_and_comes_right_after_it(tmp_path):
+    pair = Pair(str(tmp_path / "p.sock"), Runner((1, b""), (1, b""), (0, b"")))
+    manager = pair.manager()
+    startup = target(
+        kind=ProbeKind.STARTUP, started_at=1e12, period=0.0, thresholds=Thresholds(failure=9)
+    )
+    manager.set_pod("u", [startup, target(started_at=1e12, startup_gate=True)])
+    async with tasks(pair.prober.serve(pair.path), manager.run()):
+        await result(pair, manager, "startup", ProbeResult.SUCCESS)
+        await result(pair, manager, "readiness", ProbeResult.SUCCESS)
+
+
+async def test_a_prober_that_lost_its_state_starts_from_what_the_daemon_knows(tmp_path):
+    path = str(tmp_path / "p.sock")
+    pair = Pair(path, Runner((0, b"")))
+    manager = pair.manager()
+    manager.set_pod("u", [target(started_at=1e12)])
+    async with tasks(manager.run()):
+        async with tasks(pair.prober.serve(path)):
+            await result(pair, manager, "readiness", ProbeResult.SUCCESS)
+        fresh = Pair(path, Runner((1, b"")))
+        async with tasks(fresh.prober.serve(path)):
+            async with asyncio.timeout(10):
+                while not fresh.prober._workers:
+                    await asyncio.sleep(0)
+            assert manager.results("u").readiness["c1"] is ProbeResult.SUCCESS
