@@ -1,1 +1,107 @@
-"""(docstring to be written with the package)."""
+"""The command line: one file per verb, loaded when used. Verbs, flags and output follow kubectl's.
+
+A start imports click and little else: no asyncio, ssl, yaml, pyroute2. Errors become `error: ...` and `hint: ...` here, once.
+Exit codes: 0, 1 for an error, 2 for wrong usage, a command's own for exec and run.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from minipod.errors import MinipodError
+
+# verb -> (module, one line of help); the help of the group needs no import of theirs.
+VERBS = {
+    "up": "Start the node in the background.",
+    "down": "Stop pods gracefully, then the node.",
+    "reset": "Stop everything and remove all state.",
+    "status": "Show whether the node runs, and how.",
+    "run": "Run a manifest to its end: follow logs, exit with the pod's code.",
+    "apply": "Create what a manifest describes.",
+    "get": "List objects.",
+    "describe": "Show one pod and its events.",
+    "inspect": "Show what a pod's containers share: namespaces, cgroups.",
+    "logs": "Print a container's log.",
+    "exec": "Run a command in a container.",
+    "delete": "Delete objects.",
+    "events": "List events.",
+    "wait": "Wait for a condition.",
+    "image": "List, build and remove images.",
+    "config": "Print every effective setting and where it came from.",
+    "doctor": "Check what of the machine works.",
+    "completion": "Print a shell completion script.",
+    "version": "Print the version.",
+}
+
+
+class Verbs(click.Group):
+    """Loads a verb's module only when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"minipod.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as e:
+            import difflib  # only for a typing error
+
+            near = difflib.get_close_matches(args[0], VERBS, 1)
+            if near:
+                e.message += f" Did you mean {near[0]!r}?"
+            raise
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--instance", metavar="NAME", help="Which node (default: minipod).")
+@click.option("--config", "config_file", metavar="FILE", help="Default: /etc/minipod/minipod.toml.")
+@click.pass_context
+def group(ctx: click.Context, instance: str | None, config_file: str | None) -> None:
+    """Run Kubernetes pods on one Linux machine, without Kubernetes."""
+    ctx.obj = {"name": instance, "config": config_file}
+
+
+def main() -> None:
+    """Run, and turn errors into messages."""
+    try:
+        code = group(standalone_mode=False)
+    except click.ClickException as e:
+        e.show()
+        sys.exit(e.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except MinipodError as e:
+        fail(e)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except PermissionError as e:
+        click.echo(f"error: {e.filename or 'operation'}: permission denied", err=True)
+        click.echo("hint: minipod must run as root (sudo)", err=True)
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def fail(e: MinipodError) -> None:
+    """Print an error and its hint, and exit."""
+    click.echo(f"error: {e.message}", err=True)
+    if e.hint:
+        click.echo(f"hint: {e.hint}", err=True)
+    sys.exit(1)

@@ -1,0 +1,124 @@
+"""A small Kubernetes client over the node's unix socket: http.client, no TLS, no asyncio."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from minipod import errors
+from minipod.spec.instance import Instance
+
+Object = dict[str, Any]
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+CLUSTER = ("namespaces", "nodes")
+NAMES = {
+    "po": "pods", "pod": "pods", "pods": "pods", "ev": "events", "event": "events", "events": "events",
+    "no": "nodes", "node": "nodes", "nodes": "nodes", "ns": "namespaces", "namespace": "namespaces",
+    "namespaces": "namespaces",
+}  # fmt: skip
+BY_REASON = {
+    "NotFound": errors.NotFound, "AlreadyExists": errors.AlreadyExists, "Conflict": errors.Conflict,
+    "Expired": errors.Gone,
+}  # fmt: skip
+
+
+class Connection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("minipod")
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(self._path)
+
+
+def plural(kind: str) -> str:
+    """Return the resource that a word on the command line means. Raises NotFound."""
+    try:
+        return NAMES[kind.lower()]
+    except KeyError:
+        known = ", ".join(sorted(set(NAMES.values())))
+        raise errors.NotFound(
+            f'the server doesn\'t have a resource type "{kind}"', hint=f"known: {known}"
+        ) from None
+
+
+class Client:
+    """Requests to one node. Errors of the server come back as `minipod.errors`."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+
+    def path(self, resource: str, namespace: str | None, name: str = "", sub: str = "") -> str:
+        """Return the path of a collection or an object."""
+        parts = ["/api/v1"]
+        if namespace and resource not in CLUSTER:
+            parts.append(f"namespaces/{quote(namespace)}")
+        parts.append(resource)
+        if name:
+            parts.append(quote(name))
+        if sub:
+            parts.append(sub)
+        return "/".join(parts)
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Object | None = None,
+        body: Object | None = None,
+        accept: str = "application/json",
+        content_type: str = "application/json",
+    ) -> http.client.HTTPResponse:
+        """Send a request; return the answer with its body unread. Raises what the server said."""
+        connection = Connection(self.instance.api_socket)
+        target = f"{path}?{urlencode(query, doseq=True)}" if query else path
+        headers = {"Accept": accept, "Content-Type": content_type}
+        try:
+            connection.request(method, target, json.dumps(body) if body is not None else None, headers)
+            answer = connection.getresponse()
+        except PermissionError:
+            raise
+        except OSError as e:
+            raise errors.Unavailable(
+                f"the node {self.instance.name!r} is not running", hint="start it: minipod up"
+            ) from e
+        if answer.status >= 400:
+            self._raise(answer.read())
+        return answer
+
+    def request(self, method: str, path: str, **options: Any) -> Object:
+        """Send a request; return the answer's object."""
+        parsed: Object = json.loads(self.open(method, path, **options).read())
+        return parsed
+
+    def watch(self, path: str, query: Object, accept: str = "application/json") -> Iterator[Object]:
+        """Yield watch events until the server ends."""
+        answer = self.open("GET", path, query={**query, "watch": "true"}, accept=accept)
+        while line := answer.readline():
+            event = json.loads(line)
+            if event["type"] == "ERROR":
+                raise errors.Gone(event["object"]["message"])
+            yield event
+
+    def _raise(self, content: bytes) -> None:
+        try:
+            status = json.loads(content)
+        except ValueError:
+            raise errors.Internal(content[:300].decode(errors="replace")) from None
+        details = status.get("details") or {}
+        causes = details.get("causes") or []
+        message = status.get("message", "")
+        if len(causes) > 1:
+            lines = [f"  {c['field']}: {c['message']}" for c in causes]
+            message = message.split(": ")[0] + ":\n" + "\n".join(lines)
+        kind = BY_REASON.get(status.get("reason", ""), errors.FailedPrecondition)
+        raise kind(message, hint=details.get("hint", ""))

@@ -1,0 +1,26 @@
+"""minipod config: every effective setting and where it came from."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from minipod import config
+from minipod.cli import options
+
+
+@click.command("config")
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """Print every effective setting and where it came from."""
+    chosen = ctx.find_root().obj or {}
+    loaded = config.load(chosen.get("config"), name=chosen.get("name"))
+    rows = [["SETTING", "VALUE", "FROM"]]
+    for field in dataclasses.fields(loaded.instance):
+        value = getattr(loaded.instance, field.name)
+        shown = ",".join(value) if isinstance(value, tuple) else str(value)
+        rows.append([field.name, shown or "<empty>", loaded.sources[field.name]])
+    for name in ("run_dir", "state_dir", "log_dir", "api_socket", "cgroup_root", "bridge", "link_prefix", "nft_table"):
+        rows.append([name, getattr(loaded.instance, name), "derived"])
+    options.print_rows(rows)

@@ -1,0 +1,19 @@
+"""minipod down: stop pods gracefully, then the node."""
+
+from __future__ import annotations
+
+import click
+
+from minipod.cli import options
+
+
+@click.command("down")
+@click.option("--keep-pods", is_flag=True, help="Stop only our processes; the next `up` adopts the pods.")
+@click.pass_context
+def command(ctx: click.Context, keep_pods: bool) -> None:
+    """Stop the pods (each with its grace period), then the node."""
+    from minipod.daemon.node import stop_node
+
+    instance = options.instance(ctx)
+    stop_node(instance, keep_pods=keep_pods)
+    click.echo(f"node {instance.name} is down" + (", its pods run on" if keep_pods else ""))

@@ -1,0 +1,51 @@
+"""minipod inspect pod: which namespaces the containers share, and their cgroups, read from /proc."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from minipod.cli import options
+from minipod.errors import FailedPrecondition
+
+KINDS = ("net", "ipc", "uts", "mnt", "pid", "cgroup", "user")
+
+
+@click.command("inspect")
+@click.argument("words", nargs=-1, required=True, shell_complete=options.complete_names)
+@options.namespace_option
+@click.pass_context
+def command(ctx: click.Context, words: tuple[str, ...], namespace: str) -> None:
+    """Show a pod's containers from the kernel's side."""
+    client = options.client(ctx)
+    for resource, name in options.split_target(words):
+        if resource != "pods" or not name:
+            raise FailedPrecondition("inspect takes a pod: minipod inspect pod NAME")
+        pod = client.request("GET", client.path("pods", namespace, name))
+        found = client.request("GET", f"/minipod/pods/{pod['metadata']['uid']}")
+        running = [c for c in found["containers"] if c["pid"]]
+        if not running:
+            raise FailedPrecondition(f"no container of pod {name} runs")
+        print_namespaces(running)
+        click.echo()
+        for container in running:
+            click.echo(f"cgroups of {container['name']} (pid {container['pid']}):")
+            with open(f"/proc/{container['pid']}/cgroup", encoding="utf-8") as f:
+                for line in f:
+                    _, controllers, path = line.rstrip("\n").split(":", 2)
+                    click.echo(f"  {controllers or 'unified':14} {path}")
+
+
+def print_namespaces(running: list[dict[str, object]]) -> None:
+    """Print one row for each kind of namespace, and who shares it."""
+    rows = [["NAMESPACE", *(str(c["name"]) for c in running), "THE NODE", ""]]
+    for kind in KINDS:
+        numbers = [os.readlink(f"/proc/{c['pid']}/ns/{kind}") for c in running]
+        host = os.readlink(f"/proc/self/ns/{kind}")
+        if len(set(numbers)) == 1:
+            word = "the node's" if numbers[0] == host else "shared by the pod" if len(running) > 1 else "the pod's"
+        else:
+            word = "each its own"
+        rows.append([kind, *(n.split(":")[1].strip("[]") for n in (*numbers, host)), word])
+    options.print_rows(rows)

@@ -1,0 +1,137 @@
+"""What several verbs share: the node that is meant, namespaces, completion with live names, tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import click
+
+from minipod.cli.client import Client, Object, plural
+from minipod.errors import FailedPrecondition, MinipodError
+from minipod.spec.instance import Instance
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def instance(ctx: click.Context) -> Instance:
+    """Return the node that the global options mean."""
+    from minipod import config  # reads a file: only when a verb needs it
+
+    chosen = ctx.find_root().obj or {}
+    return config.load(chosen.get("config"), name=chosen.get("name")).instance
+
+
+def client(ctx: click.Context) -> Client:
+    return Client(instance(ctx))
+
+
+def namespace_option(f: F) -> F:
+    return click.option("-n", "--namespace", default="default", show_default=True)(f)
+
+
+def complete_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of pods that begin with *incomplete*; nothing when the node does not run."""
+    try:
+        listed = client(ctx).request("GET", "/api/v1/pods")["items"]
+    except (MinipodError, OSError):
+        return []
+    return [p["metadata"]["name"] for p in listed if p["metadata"]["name"].startswith(incomplete)]
+
+
+def split_target(words: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return (resource, name) pairs for `pod/x pod/y`, `pods x y` or `pods`."""
+    if not words:
+        raise click.UsageError("name what: a resource type such as pods, or TYPE/NAME")
+    if any("/" in word for word in words):
+        found = []
+        for word in words:
+            kind, slash, name = word.partition("/")
+            if not slash:
+                raise FailedPrecondition(
+                    f"there is no need to mix TYPE/NAME and plain names: {word!r}"
+                )
+            found.append((plural(kind), name))
+        return found
+    kinds = words[0].split(",")
+    return [(plural(kind), name) for kind in kinds for name in (words[1:] or ("",))]
+
+
+def print_table(table: Object, *, wide: bool, headers: bool = True, namespace: bool = False) -> None:
+    """Print a server's Table as kubectl does: upper case, three spaces, columns as wide as needed."""
+    shown = [i for i, c in enumerate(table.get("columnDefinitions") or []) if wide or not c["priority"]]
+    rows = []
+    if headers:
+        names = [table["columnDefinitions"][i]["name"].upper() for i in shown]
+        rows.append((["NAMESPACE"] if namespace else []) + names)
+    for row in table["rows"]:
+        cells = [str(row["cells"][i]) for i in shown]
+        rows.append(([row["object"]["metadata"].get("namespace", "")] if namespace else []) + cells)
+    print_rows(rows)
+
+
+def print_rows(rows: list[list[str]]) -> None:
+    if not rows:
+        return
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        line = "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print(line.rstrip())
+
+
+def print_object(obj: Object, form: str) -> None:
+    """Print as JSON or YAML."""
+    if form == "json":
+        import json
+
+        print(json.dumps(obj, indent=4))
+    else:
+        import yaml
+
+        print(yaml.safe_dump(obj, sort_keys=False, default_flow_style=False), end="")
+
+
+def load_manifests(files: Iterable[str]) -> list[Object]:
+    """Read every document of the files ("-": stdin). Raises FailedPrecondition naming file and place."""
+    import yaml
+
+    found: list[Object] = []
+    for name in files:
+        try:
+            text = sys.stdin.read() if name == "-" else _read(name)
+            documents = list(yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        except yaml.YAMLError as e:
+            raise FailedPrecondition(f"{name}: not valid YAML: {e}") from e
+        for number, document in enumerate(documents, 1):
+            if document is None:
+                continue
+            if not isinstance(document, dict) or "kind" not in document:
+                raise FailedPrecondition(
+                    f"{name}: document {number} is no Kubernetes object",
+                    hint="each needs apiVersion, kind and metadata",
+                )
+            found += document.get("items", []) if document["kind"] == "List" else [document]
+    return found
+
+
+def _read(name: str) -> str:
+    try:
+        with open(name, encoding="utf-8") as f:
+            return f.read()
+    except OSError as e:
+        raise FailedPrecondition(f"{name}: {(e.strerror or '').lower()}") from e
+
+
+def field(obj: Any, path: str) -> str:
+    """Return the value at a simple JSONPath such as `{.status.podIP}` or `.spec.containers[0].image`."""
+    import json
+    import re
+
+    for part in re.findall(r"[^.\[\]{}]+", path):
+        try:
+            obj = obj[int(part)] if isinstance(obj, list) else obj[part]
+        except (KeyError, IndexError, ValueError, TypeError):
+            return ""
+    return obj if isinstance(obj, str) else json.dumps(obj)
+

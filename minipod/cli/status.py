@@ -1,0 +1,26 @@
+"""minipod status: whether the node runs, and how. Exit code 1 when it does not."""
+
+from __future__ import annotations
+
+import click
+
+from minipod.cli import options
+
+
+@click.command("status")
+@click.option("-o", "--output", type=click.Choice(["json", "yaml"]))
+@click.pass_context
+def command(ctx: click.Context, output: str | None) -> int:
+    """Show whether the node runs, and its processes."""
+    from minipod.daemon.node import node_status
+
+    found = node_status(options.instance(ctx))
+    if output:
+        options.print_object(found, output)
+    elif not found["running"]:
+        click.echo(f"node {found['instance']} is not running")
+    else:
+        options.print_rows(
+            [[key, ", ".join(v) if isinstance(v, list) else str(v)] for key, v in found.items()]
+        )
+    return 0 if found["running"] else 1

@@ -1,0 +1,77 @@
+"""minipod wait: until objects have a condition, a field has a value, or they are gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from minipod.cli import options
+from minipod.cli.client import Client
+from minipod.cli.logs import seconds
+from minipod.errors import DeadlineExceeded, FailedPrecondition, NotFound
+
+Test = Callable[[dict[str, Any]], bool]
+
+
+@click.command("wait")
+@click.argument("words", nargs=-1, required=True, shell_complete=options.complete_names)
+@options.namespace_option
+@click.option("--for", "what", required=True, help="condition=Ready, delete, jsonpath={.status.phase}=Running")
+@click.option("--timeout", default="30s")
+@click.pass_context
+def command(ctx: click.Context, words: tuple[str, ...], namespace: str, what: str, timeout: str) -> None:
+    """Wait for a condition of one or more objects."""
+    client = options.client(ctx)
+    deadline = time.monotonic() + seconds(timeout)
+    for resource, name in options.split_target(words):
+        await_one(client, resource, namespace, name, what, deadline)
+        shown = resource.removesuffix("s")
+        click.echo(f"{shown}/{name} " + ("deleted" if what == "delete" else "condition met"))
+
+
+def parse(what: str) -> Test:
+    """Return the test of a --for. Raises FailedPrecondition."""
+    kind, _, rest = what.partition("=")
+    if kind == "condition":
+        name, _, value = rest.partition("=")
+        return lambda obj: any(
+            c["type"].lower() == name.lower() and c["status"].lower() == (value or "true").lower()
+            for c in obj.get("status", {}).get("conditions", [])
+        )
+    if kind == "jsonpath":
+        path, _, value = rest.rpartition("=")
+        if not path:
+            return lambda obj: options.field(obj, rest) != ""
+        return lambda obj: options.field(obj, path.strip("'\"")) == value
+    raise FailedPrecondition(f"unknown condition {what!r}", hint="condition=NAME, delete or jsonpath={...}=VALUE")
+
+
+def await_one(  # noqa: PLR0913 what a wait is made of
+    client: Client, resource: str, namespace: str, name: str, what: str, deadline: float
+) -> None:
+    """Return when it is so. Raises DeadlineExceeded, NotFound."""
+    test: Test = (lambda _: False) if what == "delete" else parse(what)
+    try:
+        obj = client.request("GET", client.path(resource, namespace, name))
+    except NotFound:
+        if what == "delete":
+            return
+        raise
+    if test(obj):
+        return
+    left = deadline - time.monotonic()
+    query = {
+        "fieldSelector": f"metadata.name={name}", "resourceVersion": obj["metadata"]["resourceVersion"],
+        "timeoutSeconds": max(0.001, left),
+    }  # fmt: skip
+    for event in client.watch(client.path(resource, namespace), query):
+        if event["type"] == "DELETED":
+            if what == "delete":
+                return
+            raise NotFound(f'{resource} "{name}" was deleted while waiting')
+        if test(event["object"]):
+            return
+    raise DeadlineExceeded(f"timed out waiting for {what} on {resource}/{name}", hint=f"minipod describe {resource.removesuffix('s')} {name}")

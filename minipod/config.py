@@ -1,0 +1,82 @@
+"""The settings of a node: defaults, one TOML file, environment, flags; each value with where it came from.
+
+    /etc/minipod/minipod.toml    node_name = "lab"      (any field of Instance but the name)
+                                 [instance.two]         the same for the node called "two"
+                                 subnet4 = "10.99.0.0/16"
+    MINIPOD_INSTANCE, MINIPOD_CONFIG
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from minipod.errors import InvalidSpec, NotFound
+from minipod.spec.instance import Instance
+
+DEFAULT_FILE = "/etc/minipod/minipod.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The effective Instance; *sources* says for each field where its value is from."""
+
+    instance: Instance
+    sources: dict[str, str]
+
+
+def load(path: str | None = None, *, name: str | None = None) -> Config:
+    """Read the settings. Raises InvalidSpec with file and key, NotFound for a named file that is missing."""
+    fields = {f.name: f.default for f in dataclasses.fields(Instance)}
+    sources = dict.fromkeys(fields, "default")
+    path = path or os.environ.get("MINIPOD_CONFIG")
+    if name is None and (name := os.environ.get("MINIPOD_INSTANCE")):
+        sources["name"] = "MINIPOD_INSTANCE"
+    elif name is not None:
+        sources["name"] = "--instance"
+    values: dict[str, Any] = {}
+    if name is not None:
+        values["name"] = name
+        if name != "minipod":
+            values |= _own_subnets(name)
+            sources |= dict.fromkeys(("subnet4", "subnet6"), "derived from the name")
+    for where, found in _from_file(path, name or "minipod"):
+        for key, value in found.items():
+            if key not in fields or key == "name":
+                known = ", ".join(sorted(fields.keys() - {"name"}))
+                raise InvalidSpec(f"unknown setting {key!r}", path=where, hint=f"known: {known}")
+            values[key] = tuple(value) if isinstance(value, list) else value
+            sources[key] = where
+    return Config(instance=Instance(**values), sources=sources)
+
+
+def _own_subnets(name: str) -> dict[str, str]:
+    """Return subnets for a node of another name, so that two live side by side without settings."""
+    import zlib
+
+    octet = 89 + zlib.crc32(name.encode()) % 160
+    return {"subnet4": f"10.{octet}.0.0/16", "subnet6": f"fd00:6d70:{octet:x}::/64"}
+
+
+def _from_file(path: str | None, name: str) -> list[tuple[str, dict[str, Any]]]:
+    where = path or DEFAULT_FILE
+    try:
+        with open(where, "rb") as f:
+            content = f.read()
+    except FileNotFoundError:
+        if path is not None:
+            raise NotFound(f"no settings file {path}") from None
+        return []
+    import tomllib  # only when there is a file
+
+    try:
+        parsed = tomllib.loads(content.decode())
+    except tomllib.TOMLDecodeError as e:
+        raise InvalidSpec(str(e), path=where) from e
+    instances = parsed.pop("instance", {})
+    found = [(where, parsed)] if name == "minipod" else []
+    if name in instances:
+        found.append((f"{where} [instance.{name}]", instances[name]))
+    return found
