@@ -1,7 +1,7 @@
 """The journal: what was decided about a pod and why, as values that can be printed and compared.
 
-A bounded ring per pod, in memory: it explains, it does not recover. `explain` style commands read it;
-the log says what happened, the journal says which rule asked for it.
+A bounded ring per pod, in memory: it explains, it does not recover. `explain` style commands read
+it; the log says what happened, the journal says which rule asked for it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Logging: one line per record with the pod and container it is about.
 
-The subject travels in a contextvar (`pod=default/web container=app`), so that code below the kubelet
-need not know whom it works for. Decisions go to `minipod.journal`, not here.
+The subject travels in a contextvar (`pod=default/web container=app`), so that code below the
+kubelet need not know whom it works for. Decisions go to `minipod.journal`, not here.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from __future__ import annotations
 import contextvars
 import logging
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _subject: contextvars.ContextVar[str] = contextvars.ContextVar("minipod_subject", default="")
 

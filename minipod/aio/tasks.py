@@ -1,17 +1,19 @@
 """Guarded tasks: named, and never lost when they fail.
 
-A *root* task ends only by cancellation; anything else is an error of the program. A *background* task
-may end; its exception is logged with the traceback, once, here: a task boundary.
+A *root* task ends only by cancellation; anything else is an error of the program. A *background*
+task may end; its exception is logged with the traceback, once, here: a task boundary.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minipod.errors import Internal
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 logger = logging.getLogger(__name__)
 

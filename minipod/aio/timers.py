@@ -1,7 +1,7 @@
 """An alarm: one callback at one due time, in the terms of an injected wall clock.
 
-Due times come from rules that know seconds since the epoch (backoff expiry, active deadline); the loop
-knows only delays. The clock is asked once, when the alarm is set.
+Due times come from rules that know seconds since the epoch (backoff expiry, active deadline); the
+loop knows only delays. The clock is asked once, when the alarm is set.
 """
 
 from __future__ import annotations

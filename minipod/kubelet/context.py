@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from minipod.aio.timers import Clock
-from minipod.journal import Journal
-from minipod.kubelet.events import EventRecorder
-from minipod.kubelet.node import Machine
-from minipod.kubelet.probe.manager import ProbeManager
-from minipod.kubelet.rules.dns import Cluster
-from minipod.kubelet.seams import HostDns, Store
-from minipod.kubelet.status import StatusManager
-from minipod.runtime.service import ImageService, RuntimeService
-from minipod.spec.instance import Instance
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minipod.aio.timers import Clock
+    from minipod.journal import Journal
+    from minipod.kubelet.events import EventRecorder
+    from minipod.kubelet.node import Machine
+    from minipod.kubelet.probe.manager import ProbeManager
+    from minipod.kubelet.rules.dns import Cluster
+    from minipod.kubelet.seams import HostDns, Store
+    from minipod.kubelet.status import StatusManager
+    from minipod.runtime.service import ImageService, RuntimeService
+    from minipod.spec.instance import Instance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,9 @@
-"""The event recorder: Kubernetes Event objects, repeated ones counted, written in batches off the hot path.
+"""The event recorder: Kubernetes Event objects, repeated ones counted, written in batches off the
+hot path.
 
-Owns the counts of what it wrote. `record` only queues; one root task writes what gathered since the last
-turn. An event is best effort: a write that fails is logged, never retried, never in anybody's way.
+Owns the counts of what it wrote. `record` only queues; one root task writes what gathered since the
+last turn. An event is best effort: a write that fails is logged, never retried, never in anybody's
+way.
 """
 
 from __future__ import annotations
@@ -10,13 +12,15 @@ import asyncio
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from minipod.aio.timers import Clock
 from minipod.errors import MinipodError, NotFound
-from minipod.kubelet.rules.pods import Container, Pod
 from minipod.kubelet.rules.render import timestamp
-from minipod.kubelet.seams import Store
+
+if TYPE_CHECKING:
+    from minipod.aio.timers import Clock
+    from minipod.kubelet.rules.pods import Container, Pod
+    from minipod.kubelet.seams import Store
 
 logger = logging.getLogger(__name__)
 

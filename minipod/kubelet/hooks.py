@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from minipod.errors import FailedPrecondition
 from minipod.kubelet.probe import http
 from minipod.kubelet.probe.targets import HttpGet
-from minipod.kubelet.rules.pods import Container, Raw
 from minipod.kubelet.rules.probe import Outcome
-from minipod.runtime.service import RuntimeService
 from minipod.spec.ids import ContainerId
+
+if TYPE_CHECKING:
+    from minipod.kubelet.rules.pods import Container, Raw
+    from minipod.runtime.service import RuntimeService
 
 _HTTP_LIMIT = 30.0  # seconds; the original's client has none, and hangs
 

@@ -1,16 +1,21 @@
-"""Before a container starts: is its image here, must it be pulled, may it be tried again (image backoff).
+"""Before a container starts: is its image here, must it be pulled, may it be tried again (image
+backoff).
 
-EnsureImageExists (K8S pkg/kubelet/images/image_manager.go). Owns the pull backoff of one pod; the key
-is the image, the delays are those of crash loops.
+EnsureImageExists (K8S pkg/kubelet/images/image_manager.go). Owns the pull backoff of one pod; the
+key is the image, the delays are those of crash loops.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from minipod.errors import ImageError, MinipodError
-from minipod.kubelet.context import Context
 from minipod.kubelet.rules.observed import Backoff
-from minipod.kubelet.rules.pods import Container, Pod
 from minipod.kubelet.rules.restart import INITIAL, MAXIMUM, duration
+
+if TYPE_CHECKING:
+    from minipod.kubelet.context import Context
+    from minipod.kubelet.rules.pods import Container, Pod
 
 
 class ImagePuller:

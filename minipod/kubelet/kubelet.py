@@ -1,10 +1,12 @@
-"""The kubelet: pods in the store become running pods, and what becomes of them is told to the store.
+"""The kubelet: pods in the store become running pods, and what becomes of them is told to the
+store.
 
     store --watch--> PodSource --> one PodWorker per pod --> runtime
                                         ^   wakes by: runtime events, probe results, alarms
 
-Owns the set of workers. On start it registers the node, removes what belongs to no pod, and takes up what
-runs: restart counts, backoff and readiness are read back from the runtime, the prober and the stored status.
+Owns the set of workers. On start it registers the node, removes what belongs to no pod, and takes
+up what runs: restart counts, backoff and readiness are read back from the runtime, the prober and
+the stored status.
 """
 
 from __future__ import annotations
@@ -12,10 +14,9 @@ from __future__ import annotations
 import logging
 import os
 import random
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from minipod.aio.tasks import Background, run_root
-from minipod.aio.timers import Clock
 from minipod.journal import Journal
 from minipod.kubelet import dns_host, node, podstatus
 from minipod.kubelet.context import Context
@@ -23,17 +24,22 @@ from minipod.kubelet.events import EventRecorder
 from minipod.kubelet.pod_worker import PodWorker
 from minipod.kubelet.probe.manager import ProbeManager
 from minipod.kubelet.probe.prober import socket_path
-from minipod.kubelet.probe.targets import Report
 from minipod.kubelet.rules.dns import Cluster
-from minipod.kubelet.rules.pods import Pod
 from minipod.kubelet.rules.probe import Outcome
-from minipod.kubelet.seams import HostDns, Store
 from minipod.kubelet.sources import PodSource
 from minipod.kubelet.status import StatusManager
 from minipod.kubelet.volumes import PodDirectory
-from minipod.runtime.service import ImageService, RuntimeEvent, RuntimeService
 from minipod.spec.ids import SandboxId
-from minipod.spec.instance import Instance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minipod.aio.timers import Clock
+    from minipod.kubelet.probe.targets import Report
+    from minipod.kubelet.rules.pods import Pod
+    from minipod.kubelet.seams import HostDns, Store
+    from minipod.runtime.service import ImageService, RuntimeEvent, RuntimeService
+    from minipod.spec.instance import Instance
 
 logger = logging.getLogger(__name__)
 

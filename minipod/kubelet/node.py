@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from minipod.aio.timers import Clock
 from minipod.errors import AlreadyExists
 from minipod.kubelet.rules.render import timestamp
-from minipod.kubelet.seams import Store
+
+if TYPE_CHECKING:
+    from minipod.aio.timers import Clock
+    from minipod.kubelet.seams import Store
 
 _MAX_PODS = 110
 

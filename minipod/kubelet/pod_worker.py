@@ -1,10 +1,11 @@
 """The actor of one pod: a mailbox where the newest pod wins and a termination is never overwritten.
 
     update -> wake -> sync -> alarm at the due time
-    delete -> wake -> terminate: containers, sandbox, directory, status, the object itself -> the end
+    delete -> wake -> terminate: containers, sandbox, directory, status, the object itself -> the
+    end
 
-Invariant: one sync or termination at a time. Waits that may be long (an image pull, a postStart hook) end
-when a termination arrives.
+Invariant: one sync or termination at a time. Waits that may be long (an image pull, a postStart
+hook) end when a termination arrives.
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from minipod.aio.timers import Alarm
 from minipod.errors import MinipodError, NotFound
-from minipod.kubelet.context import Context
-from minipod.kubelet.rules.pods import Pod
 from minipod.kubelet.stopping import Stop
 from minipod.kubelet.sync import PodSync
 from minipod.kubelet.translate import pod_log_directory
 from minipod.spec.ids import SandboxId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minipod.kubelet.context import Context
+    from minipod.kubelet.rules.pods import Pod
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +83,7 @@ class PodWorker:
                     await self._sync_once()
             self._alarm.cancel()
             self._terminating = True
-            while not await self._terminate_once():
+            while not await self._terminate_once():  # noqa: ASYNC110 - a retry, not a poll
                 await asyncio.sleep(_RETRY * self._context.jitter())
         finally:
             self._alarm.cancel()
@@ -101,7 +106,7 @@ class PodWorker:
             self._alarm.set(await self._sync.sync(self._pod))
         except (MinipodError, OSError, ExceptionGroup) as error:
             # The task boundary of one sync: the pod is tried again, the node goes on.
-            logger.error("sync of pod %s failed", self._pod.full_name, exc_info=error)
+            logger.exception("sync of pod %s failed", self._pod.full_name)
             words = error.message if isinstance(error, MinipodError) else str(error)
             self._context.recorder.warning(
                 self._pod, "FailedSync", f"error determining status: {words}"
@@ -116,7 +121,7 @@ class PodWorker:
         try:
             await self._end()
         except (MinipodError, OSError, ExceptionGroup) as error:
-            logger.error("ending pod %s failed", self._pod.full_name, exc_info=error)
+            logger.exception("ending pod %s failed", self._pod.full_name)
             self._context.recorder.warning(
                 self._pod, "FailedKillPod", f"error killing pod: {error}"
             )

@@ -1,15 +1,12 @@
-"""The pod's whole status from what is known: generateAPIPodStatus (K8S pkg/kubelet/kubelet_pods.go)."""
+"""The pod's whole status from what is known: generateAPIPodStatus (K8S
+pkg/kubelet/kubelet_pods.go)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from minipod.kubelet.context import Context
 from minipod.kubelet.rules import conditions, qos
-from minipod.kubelet.rules.observed import Observed
 from minipod.kubelet.rules.phase import TERMINAL, final_phase, get_phase, sticky_phase
-from minipod.kubelet.rules.pods import Pod
 from minipod.kubelet.rules.render import container_status, parse_status, timestamp
 from minipod.kubelet.rules.status import (
     ContainerStatus,
@@ -18,6 +15,13 @@ from minipod.kubelet.rules.status import (
     app_statuses,
     init_statuses,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from minipod.kubelet.context import Context
+    from minipod.kubelet.rules.observed import Observed
+    from minipod.kubelet.rules.pods import Pod
 
 
 def generate(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from minipod.errors import FailedPrecondition
 from minipod.kubelet.hooks import resolve_port
 from minipod.kubelet.probe.targets import Exec, Handler, HttpGet, Target, TcpSocket
 from minipod.kubelet.rules.env import expand
 from minipod.kubelet.rules.observed import Observed, State
-from minipod.kubelet.rules.pods import Container, Pod, Probe
 from minipod.kubelet.rules.probe import ProbeKind, Thresholds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from minipod.kubelet.rules.pods import Container, Pod, Probe
 
 
 def targets(pod: Pod, observed: Observed, ip: str) -> Iterator[Target]:

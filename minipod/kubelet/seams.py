@@ -7,6 +7,8 @@ from collections.abc import Callable
 from minipod.api.store import Event, Store
 from minipod.spec.sandbox import DnsConfig
 
-HostDns = Callable[[], DnsConfig]  # the node's resolver, a loopback one replaced by the real upstream
+HostDns = Callable[
+    [], DnsConfig
+]  # the node's resolver, a loopback one replaced by the real upstream
 
 __all__ = ["Event", "HostDns", "Store"]

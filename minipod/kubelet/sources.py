@@ -6,11 +6,15 @@ Owns the set of pods that are known to exist, so that a relist after Gone also f
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from minipod.errors import Gone
 from minipod.kubelet.rules.pods import Pod, compile_pod
-from minipod.kubelet.seams import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minipod.kubelet.seams import Store
 
 logger = logging.getLogger(__name__)
 

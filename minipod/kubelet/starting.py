@@ -1,34 +1,39 @@
-"""Start one container: image, spec, create, start, postStart. Each failure has the kubelet's reason.
+"""Start one container: image, spec, create, start, postStart. Each failure has the kubelet's
+reason.
 
-startContainer (K8S pkg/kubelet/kuberuntime/kuberuntime_container.go). A failure is a `StartFailed` that
-becomes the container's waiting state; nothing is left behind but an exited instance, if it got that far.
+startContainer (K8S pkg/kubelet/kuberuntime/kuberuntime_container.go). A failure is a `StartFailed`
+that becomes the container's waiting state; nothing is left behind but an exited instance, if it got
+that far.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minipod.errors import ImageError, InvalidSpec, MinipodError
 from minipod.kubelet import hooks, translate
-from minipod.kubelet.context import Context
 from minipod.kubelet.images import ImagePuller
 from minipod.kubelet.rules import restart
 from minipod.kubelet.rules.env import NodeFacts
 from minipod.kubelet.rules.hashing import spec_hash
-from minipod.kubelet.rules.observed import Observed, Sandbox
-from minipod.kubelet.rules.pods import Container, Pod
 from minipod.kubelet.rules.status import Waiting
-from minipod.kubelet.volumes import PodDirectory
-from minipod.runtime.service import ImageStatus
 from minipod.spec.container import ContainerSpec, Mount
 from minipod.spec.ids import ContainerId, SandboxId
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
+    from minipod.kubelet.context import Context
+    from minipod.kubelet.rules.observed import Observed, Sandbox
+    from minipod.kubelet.rules.pods import Container, Pod
+    from minipod.kubelet.volumes import PodDirectory
+    from minipod.runtime.service import ImageStatus
 
 _POST_START_GRACE = 2.0
 
 
-class StartFailed(MinipodError):
+class StartFailed(MinipodError):  # noqa: N818 - reads as what it says
     """The container did not start; *waiting* is what its status shows."""
 
     def __init__(self, waiting: Waiting) -> None:

@@ -1,21 +1,24 @@
 """The status manager: the newest status of each pod, written at most once per pod and loop turn.
 
-Owns the version of each pod's status; an older one never overwrites a newer one. The stored status is
-compared first: what did not change is not written.
+Owns the version of each pod's status; an older one never overwrites a newer one. The stored status
+is compared first: what did not change is not written.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minipod.aio.workers import KeyedWorkers
 from minipod.errors import MinipodError, NotFound
-from minipod.kubelet.rules.pods import Pod
-from minipod.kubelet.seams import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from minipod.kubelet.rules.pods import Pod
+    from minipod.kubelet.seams import Store
 
 logger = logging.getLogger(__name__)
 

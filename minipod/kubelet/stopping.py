@@ -1,7 +1,7 @@
 """Stop containers: Killing event, preStop inside the grace period, then the runtime's stop.
 
-killContainer (K8S pkg/kubelet/kuberuntime/kuberuntime_container.go): grace shrinks by what preStop took,
-and is never less than two seconds.
+killContainer (K8S pkg/kubelet/kuberuntime/kuberuntime_container.go): grace shrinks by what preStop
+took, and is never less than two seconds.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from minipod.errors import MinipodError
 from minipod.kubelet import hooks
-from minipod.kubelet.context import Context
 from minipod.kubelet.rules.observed import Observed, State
 from minipod.kubelet.rules.pods import Container, Pod
 from minipod.kubelet.starting import pod_ip
 from minipod.spec.ids import ContainerId, SandboxId
+
+if TYPE_CHECKING:
+    from minipod.kubelet.context import Context
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
     observe -> rules.actions.compute -> kill, sandbox, init container, containers -> status
          ^------------- again after a step that changes what there is to decide ---------|
 
-Owns the waiting reasons of one pod (the original's reason cache) and its image backoff. Every return says
-when looking again makes sense; events of the runtime and the prober wake earlier.
+Owns the waiting reasons of one pod (the original's reason cache) and its image backoff. Every
+return says when looking again makes sense; events of the runtime and the prober wake earlier.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ import asyncio
 import logging
 import os
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from minipod.errors import FailedPrecondition, MinipodError
 from minipod.journal import Record
 from minipod.kubelet import podstatus, probing, translate
-from minipod.kubelet.context import Context
 from minipod.kubelet.rules import dns, restart
 from minipod.kubelet.rules.actions import Kill, PodActions, compute
-from minipod.kubelet.rules.observed import Instance, Observed
-from minipod.kubelet.rules.pods import Container, Pod
 from minipod.kubelet.rules.status import Waiting
 from minipod.kubelet.starting import Starter, StartFailed, pod_ip
 from minipod.kubelet.stopping import Stop, Stopper
@@ -29,6 +27,11 @@ from minipod.kubelet.termination import read_message
 from minipod.kubelet.volumes import PodDirectory
 from minipod.runtime.service import ContainerState, ContainerStatus
 from minipod.spec.ids import ContainerId, SandboxId
+
+if TYPE_CHECKING:
+    from minipod.kubelet.context import Context
+    from minipod.kubelet.rules.observed import Instance, Observed
+    from minipod.kubelet.rules.pods import Container, Pod
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +56,8 @@ class PodSync:
         self._interrupted = False
 
     def interrupt(self) -> None:
-        """A termination waits: end long waits, begin nothing new; what is being built is finished."""
+        """A termination waits: end long waits, begin nothing new; what is being built is
+        finished."""
         self._interrupted = True
         self._starter.interrupt()
 

@@ -1,11 +1,15 @@
-"""Termination messages: the container's file, or the end of its log (kubelet-rules: 4096 bytes; 80 lines, 2048)."""
+"""Termination messages: the container's file, or the end of its log (kubelet-rules: 4096 bytes; 80
+lines, 2048)."""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from minipod.kubelet.translate import TERMINATION_FILE, TERMINATION_POLICY
-from minipod.runtime.service import ContainerStatus
+
+if TYPE_CHECKING:
+    from minipod.runtime.service import ContainerStatus
 
 _FILE_LIMIT, _LOG_LIMIT, _LOG_LINES = 4096, 2048, 80
 

@@ -1,21 +1,20 @@
 """Pod to SandboxSpec, Container to ContainerSpec, runtime statuses to the rules' values.
 
-Kubernetes words end here: below are only specs. Everything a restarted kubelet must know about an instance
-(restart count, spec hash, backoff entry) travels in the container's annotations.
+Kubernetes words end here: below are only specs. Everything a restarted kubelet must know about an
+instance (restart count, spec hash, backoff entry) travels in the container's annotations.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from minipod.errors import InvalidSpec
 from minipod.kubelet.rules import env as env_rules
 from minipod.kubelet.rules import qos
 from minipod.kubelet.rules.hashing import spec_hash
 from minipod.kubelet.rules.observed import Backoff, Instance, Observed, Sandbox, State
-from minipod.kubelet.rules.pods import Container, Pod, Raw
 from minipod.runtime.service import ContainerStatus, SandboxState, SandboxStatus
 from minipod.spec.container import ContainerSpec, Mount, Propagation, SeccompMode, Security
 from minipod.spec.sandbox import (
@@ -25,6 +24,11 @@ from minipod.spec.sandbox import (
     SandboxMetadata,
     SandboxSpec,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from minipod.kubelet.rules.pods import Container, Pod, Raw
 
 UID = "io.kubernetes.pod.uid"
 _NAME, _NAMESPACE = "io.kubernetes.pod.name", "io.kubernetes.pod.namespace"

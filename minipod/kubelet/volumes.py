@@ -4,8 +4,8 @@
                            etc-hosts
                            containers/<container>/<8 hex>         one termination log per instance
 
-Owns emptyDir (disk and Memory) and the checks of hostPath. Invariant: removal unmounts first, and never
-descends into a mount point that is still one.
+Owns emptyDir (disk and Memory) and the checks of hostPath. Invariant: removal unmounts first, and
+never descends into a mount point that is still one.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from minipod.errors import FailedPrecondition
-from minipod.kubelet.rules.pods import Container, Pod, Raw
 from minipod.kubelet.rules.quantity import whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minipod.kubelet.rules.pods import Container, Pod, Raw
 
 _EMPTY_DIR = "kubernetes.io~empty-dir"
 _KINDS: dict[str, tuple[Callable[[int], bool], str]] = {
@@ -95,7 +99,7 @@ class PodDirectory:
     def _empty_dir(self, pod: Pod, name: str, source: Raw, memory_capacity: int) -> str:
         path = f"{self.path}/volumes/{_EMPTY_DIR}/{name}"
         os.makedirs(path, exist_ok=True)
-        os.chmod(path, 0o777)
+        os.chmod(path, 0o777)  # noqa: S103 - what emptyDir is
         medium = source.get("medium") or ""
         if medium == "Memory" and not os.path.ismount(path):
             from minipod.linux import flags, mount

@@ -1,15 +1,16 @@
-"""A runtime in memory: sandboxes and containers are records, nothing runs. A fake leaf, complete in its verbs.
+"""A runtime in memory: sandboxes and containers are records, nothing runs. A fake leaf, complete in
+its verbs.
 
-`exits` scripts what a container does: name -> exit codes of its instances in order; when the list is over
-(or has none) it runs until it is stopped. A stopped container ends at once with 143, or, when it `ignores`
-SIGTERM, after its whole grace period with 137.
+`exits` scripts what a container does: name -> exit codes of its instances in order; when the list
+is over (or has none) it runs until it is stopped. A stopped container ends at once with 143, or,
+when it `ignores` SIGTERM, after its whole grace period with 137.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from minipod.errors import ImageError, MinipodError, NotFound
 from minipod.runtime.service import (
@@ -22,9 +23,13 @@ from minipod.runtime.service import (
     SandboxState,
     SandboxStatus,
 )
-from minipod.spec.container import ContainerSpec
 from minipod.spec.ids import ContainerId, SandboxId
 from minipod.spec.sandbox import NamespaceMode, SandboxSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minipod.spec.container import ContainerSpec
 
 
 @dataclass

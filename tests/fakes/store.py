@@ -1,14 +1,17 @@
-"""A store in memory with the semantics that the kubelet meets: versions, watch, graceful delete of pods."""
+"""A store in memory with the semantics that the kubelet meets: versions, watch, graceful delete of
+pods."""
 
 from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minipod.api.store import Event
 from minipod.errors import AlreadyExists, Conflict, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
 
 Object = dict[str, Any]
 

@@ -1,8 +1,10 @@
-"""The kubelet's actors over a fake runtime and store, on looptime. Excluded: the kernel, the prober process."""
+"""The kubelet's actors over a fake runtime and store, on looptime. Excluded: the kernel, the prober
+process."""
 
 import asyncio
 import contextlib
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 
@@ -65,7 +67,7 @@ class Node:
 
     async def until(self, condition, limit: float = 3600.0) -> None:
         async with asyncio.timeout(limit):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - virtual time
                 await asyncio.sleep(0.01)
 
 
@@ -155,7 +157,7 @@ async def test_a_crash_loop_waits_ten_then_twenty_seconds(node):
                     "back-off 20s restarting failed container=app pod=web_default(uid-web)"
                 )
                 assert node.container("web")["lastState"]["terminated"]["exitCode"] == 1
-        gaps = [round(b - a) for a, b in zip(starts, starts[1:], strict=False)]
+        gaps = [round(b - a) for a, b in pairwise(starts)]
         assert gaps == [1, 11, 21]  # each ran for a second
         await node.until(lambda: node.container("web")["restartCount"] == 3)
 

@@ -1,4 +1,5 @@
-"""The prober for real on localhost sockets: handlers, worker, protocol. Excluded: exec through a supervisor."""
+"""The prober for real on localhost sockets: handlers, worker, protocol. Excluded: exec through a
+supervisor."""
 
 import asyncio
 import contextlib
@@ -154,7 +155,7 @@ async def test_tcp_socket_succeeds_on_an_open_port():
 
 async def test_https_is_not_verified(tmp_path):
     key, cert = tmp_path / "key", tmp_path / "cert"
-    subprocess.run(
+    subprocess.run(  # noqa: ASYNC221 - the loop is the test's own
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
          "-nodes", "-subj", "/CN=x", "-days", "1", "-keyout", key, "-out", cert],
         check=True, capture_output=True,
@@ -292,6 +293,6 @@ async def test_a_prober_that_lost_its_state_starts_from_what_the_daemon_knows(tm
         fresh = Pair(path, Runner((1, b"")))
         async with tasks(fresh.prober.serve(path)):
             async with asyncio.timeout(10):
-                while not fresh.prober._workers:
+                while not fresh.prober._workers:  # noqa: ASYNC110 - a turn of the loop
                     await asyncio.sleep(0)
             assert manager.results("u").readiness["c1"] is ProbeResult.SUCCESS

@@ -55,10 +55,12 @@ def pod(policy: str = "Always", *, init: int = 0, apps: int = 1, **spec):
 
 
 def statuses(*states, init=()):
-    named = [(f"i{n}", s) for n, s in enumerate(init)] + [(f"a{n}", s) for n, s in enumerate(states)]
+    named = [(f"i{n}", s) for n, s in enumerate(init)] + [
+        (f"a{n}", s) for n, s in enumerate(states)
+    ]
     out = []
-    for name, state in named:
-        state, last = state if isinstance(state, tuple) else (state, None)
+    for name, pair in named:
+        state, last = pair if isinstance(pair, tuple) else (pair, None)
         out.append(ContainerStatus(name=name, state=state, last=last))
     return out
 
@@ -154,9 +156,7 @@ SANDBOX = Sandbox(id="s", ips=("10.0.0.1",))
 
 
 def instance(name, state, code=0, *, sandbox="s", subject=None, **fields):
-    container = next(
-        (c for c in (subject or pod(init=2, apps=2)).all_containers if c.name == name)
-    )
+    container = next(c for c in (subject or pod(init=2, apps=2)).all_containers if c.name == name)
     return Instance(
         name=name,
         id=f"id-{name}",

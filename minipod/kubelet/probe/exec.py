@@ -19,9 +19,13 @@ class ExecRunner(Protocol):
     """Runs a command in a running container."""
 
     async def exec_sync(
-        self, container_id: str, command: tuple[str, ...], timeout: float
+        self,
+        container_id: str,
+        command: tuple[str, ...],
+        timeout: float,  # noqa: ASYNC109
     ) -> tuple[int, bytes]:
-        """Return exit code and combined output; DeadlineExceeded after killing the whole session."""
+        """Return exit code and combined output; DeadlineExceeded after killing the whole
+        session."""
 
 
 async def probe(handler: Exec, container_id: str, runner: ExecRunner, time_limit: float) -> Attempt:

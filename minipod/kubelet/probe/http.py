@@ -1,8 +1,8 @@
 """httpGet: one request on a fresh connection, by hand on a raw socket (K8S pkg/probe/http/http.go).
 
 200 <= code < 400 is success. A redirect within the same host name is followed (at most ten); one to
-another host is a *warning*, which counts as success. At most 10 KiB of the body are read. TLS is not
-verified: the kubelet asks whether somebody answers, not who.
+another host is a *warning*, which counts as success. At most 10 KiB of the body are read. TLS is
+not verified: the kubelet asks whether somebody answers, not who.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _redirect(url: Url, location: str) -> Url | None:
 async def _get(url: Url, headers: tuple[tuple[str, str], ...]) -> Response:
     sock = await dial(url.host, url.port)
     try:
-        name = dict((k.lower(), v) for k, v in headers).get("host", url.host)
+        name = {k.lower(): v for k, v in headers}.get("host", url.host)
         stream: Stream = await open_tls(sock, name) if url.scheme == "https" else PlainStream(sock)
         await stream.send(request_bytes(url, headers))
         return await read_response(stream)

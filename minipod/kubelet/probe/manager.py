@@ -1,21 +1,24 @@
 """The daemon's side of probing: which probes exist, what they told, one connection to the prober.
 
-Owns the last known result of each probe, so that a prober that died starts from there. A new connection
-begins with a `sync` of everything. Results wake the pod's worker through a callback; what they mean is
-decided in `kubelet.rules`.
+Owns the last known result of each probe, so that a prober that died starts from there. A new
+connection begins with a `sync` of everything. Results wake the pod's worker through a callback;
+what they mean is decided in `kubelet.rules`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from minipod.kubelet.probe.targets import Command, Report, Target
 from minipod.kubelet.rules.observed import ProbeResults
 from minipod.kubelet.rules.probe import ProbeKind, ProbeResult
 from minipod.spec import codec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 logger = logging.getLogger(__name__)
 

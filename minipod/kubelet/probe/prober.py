@@ -1,8 +1,9 @@
 """The prober process: a listening socket, a worker per probe, reports to whoever is connected.
 
-Forked by the supervisor, which calls `main(instance)`; asyncio is imported after the fork. One daemon at
-a time: a new connection replaces the old. Without a daemon the workers go on counting; what changed is
-told in the answer to the next `sync`. Invariant: a worker lives exactly as long as its target is wanted.
+Forked by the supervisor, which calls `main(instance)`; asyncio is imported after the fork. One
+daemon at a time: a new connection replaces the old. Without a daemon the workers go on counting;
+what changed is told in the answer to the next `sync`. Invariant: a worker lives exactly as long as
+its target is wanted.
 """
 
 from __future__ import annotations
@@ -155,7 +156,8 @@ class Prober:
 
 
 def main(instance: Instance, connect_exec: Callable[[Instance], ExecRunner] | None = None) -> None:
-    """Run the prober of *instance* until SIGTERM. *connect_exec* makes the way to the supervisor."""
+    """Run the prober of *instance* until SIGTERM. *connect_exec* makes the way to the
+    supervisor."""
     import asyncio
     import contextlib
     import signal

@@ -1,13 +1,16 @@
-"""An HTTP/1.1 response, read from a stream as far as a probe needs it: head and at most 10 KiB of body.
+"""An HTTP/1.1 response, read from a stream as far as a probe needs it: head and at most 10 KiB of
+body.
 
 A body cut by the limit is fine; one cut by the peer is an error, as for Go's client.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
 
 MAX_BODY = 10 * 1024
 _MAX_HEAD = 64 * 1024

@@ -19,7 +19,10 @@ class SupervisorExecRunner:
         self._runner: ExecRunner | None = None
 
     async def exec_sync(
-        self, container_id: str, command: tuple[str, ...], timeout: float
+        self,
+        container_id: str,
+        command: tuple[str, ...],
+        timeout: float,  # noqa: ASYNC109
     ) -> tuple[int, bytes]:
         """Return exit code and combined output. Raises Unavailable without a supervisor."""
         if self._runner is None:

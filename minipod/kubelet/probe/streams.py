@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import TYPE_CHECKING, Protocol
 
 from minipod.kubelet.probe.response import BadResponse
 
 if TYPE_CHECKING:
+    import socket
     import ssl
 
 _CHUNK = 16 * 1024

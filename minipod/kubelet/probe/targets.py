@@ -6,7 +6,7 @@ prober -> daemon   Report(result: a result changed, or the answer to sync | atte
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from minipod.kubelet.rules.probe import Outcome, ProbeKind, ProbeResult, Thresholds
 
@@ -59,7 +59,7 @@ class Target:
     timeout: float = 1.0
     period: float = 10.0
     initial_delay: int = 0
-    thresholds: Thresholds = Thresholds()
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
     @property
     def key(self) -> tuple[str, str, str]:

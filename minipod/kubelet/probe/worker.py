@@ -1,9 +1,10 @@
 """One probe of one container: waits for its due time, asks, counts, tells (K8S prober/worker.go).
 
-    update(target) --> wake --> due? --> attempt (3 tries on prober errors) --> rules.count --> report
+    update(target) --> wake --> due? --> attempt (3 tries on prober errors) --> rules.count -->
+    report
 
-The first attempt comes when the initial delay is over, then one every period. There is no start jitter
-except for containers older than the prober (a herd after a restart is what jitter is for).
+The first attempt comes when the initial delay is over, then one every period. There is no start
+jitter except for containers older than the prober (a herd after a restart is what jitter is for).
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
-from minipod.aio.timers import Clock
 from minipod.kubelet.probe.targets import Attempt, Report, Target
 from minipod.kubelet.rules import probe as rules
 from minipod.kubelet.rules.probe import Outcome, ProbeKind, ProbeResult, ProbeState
+
+if TYPE_CHECKING:
+    from minipod.aio.timers import Clock
 
 logger = logging.getLogger(__name__)
 

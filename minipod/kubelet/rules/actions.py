@@ -1,7 +1,7 @@
 """What a pod needs next: computePodActions (K8S kuberuntime_manager.go, 1.20.2), with due times.
 
-The original wakes up and looks whether a backoff is over; here the decision carries `wake_at`, the time
-at which looking again makes sense, and nobody polls.
+The original wakes up and looks whether a backoff is over; here the decision carries `wake_at`, the
+time at which looking again makes sense, and nobody polls.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def _kill_unknown(container: Container, instance: Instance, *, init: bool) -> Ki
     return Kill(
         container=container,
         container_id=instance.id,
-        message=f"{kind} is in {instance.state.value.title()!r} state, try killing it before restart",
+        message=f"{kind} is in 'Unknown' state, try killing it before restart",
         cause="unknown",
     )
 

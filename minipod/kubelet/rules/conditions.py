@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from minipod.kubelet.rules.pods import Pod
-from minipod.kubelet.rules.status import ContainerStatus
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from minipod.kubelet.rules.pods import Pod
+    from minipod.kubelet.rules.status import ContainerStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,8 @@ def conditions(
 def merge(
     old: Iterable[Mapping[str, Any]], new: Iterable[Condition], now: str
 ) -> list[dict[str, Any]]:
-    """Raw conditions; lastTransitionTime changes only when the status flips. Foreign types are kept."""
+    """Raw conditions; lastTransitionTime changes only when the status flips. Foreign types are
+    kept."""
     previous = {c["type"]: c for c in old}
     merged = []
     for condition in new:

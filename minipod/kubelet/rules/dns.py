@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from minipod.kubelet.rules.pods import Pod
 from minipod.spec.sandbox import DnsConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from minipod.kubelet.rules.pods import Pod
 
 _MAX_NAMESERVERS, _MAX_SEARCHES, _MAX_SEARCH_CHARS = 3, 32, 2048
 _HOSTNAME_MAX = 63

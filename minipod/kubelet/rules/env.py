@@ -1,18 +1,22 @@
 """A container's environment: $(VAR) expansion, fieldRef, resourceFieldRef.
 
-K8S third_party/forked/golang/expansion and pkg/kubelet/kubelet_pods.go makeEnvironmentVariables. A missing
-source is a CreateContainerConfigError, raised as InvalidSpec with the kubelet's words.
+K8S third_party/forked/golang/expansion and pkg/kubelet/kubelet_pods.go makeEnvironmentVariables. A
+missing source is a CreateContainerConfigError, raised as InvalidSpec with the kubelet's words.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from minipod.errors import InvalidSpec
-from minipod.kubelet.rules.pods import Container, Pod, Raw
 from minipod.kubelet.rules.quantity import divided
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from minipod.kubelet.rules.pods import Container, Pod, Raw
 
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['(.*)'\]")
 _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")

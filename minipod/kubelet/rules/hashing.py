@@ -6,8 +6,10 @@ Only the image is mutable in a running pod, so this is how an image edit restart
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
-from minipod.kubelet.rules.pods import Container
+if TYPE_CHECKING:
+    from minipod.kubelet.rules.pods import Container
 
 _OFFSET, _PRIME = 0x811C9DC5, 0x01000193
 

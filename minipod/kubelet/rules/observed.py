@@ -7,10 +7,13 @@ Times are seconds since the epoch, 0.0 = not yet.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from minipod.kubelet.rules.probe import ProbeResult
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from minipod.kubelet.rules.probe import ProbeResult
 
 
 class State(enum.Enum):
@@ -24,7 +27,8 @@ class State(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """The crash-loop entry of a container: written when a start is decided, kept with the instance."""
+    """The crash-loop entry of a container: written when a start is decided, kept with the
+    instance."""
 
     delay: float  # seconds that the next start waits after the exit
     decided_at: float

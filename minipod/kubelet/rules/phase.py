@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from minipod.kubelet.rules.pods import Container, Pod
 from minipod.kubelet.rules.status import ContainerStatus, Running, Terminated, Waiting
+
+if TYPE_CHECKING:
+    from minipod.kubelet.rules.pods import Container, Pod
 
 TERMINAL = frozenset(("Succeeded", "Failed"))
 _Statuses = Mapping[str, ContainerStatus]

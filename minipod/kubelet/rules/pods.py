@@ -1,8 +1,8 @@
 """A pod as the kubelet's loop reads it: frozen dataclasses compiled from the raw object.
 
-Kubernetes names in snake_case, only the fields that the rules and translation use; the raw object is kept
-whole beside them. Assumes a validated, defaulted object (the store holds no other), yet reads every optional
-field with its default, so that a rule can be tested with three lines.
+Kubernetes names in snake_case, only the fields that the rules and translation use; the raw object
+is kept whole beside them. Assumes a validated, defaulted object (the store holds no other), yet
+reads every optional field with its default, so that a rule can be tested with three lines.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def default_pull_policy(image: str) -> str:
 
 def parse_time(text: str | None) -> float | None:
     """RFC 3339 to seconds since the epoch."""
-    return None if not text else datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    return None if not text else datetime.fromisoformat(text).timestamp()
 
 
 def _containers(spec: Raw, key: str) -> tuple[Container, ...]:

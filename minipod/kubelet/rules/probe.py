@@ -1,4 +1,5 @@
-"""Probe thresholds as a state machine without time: worker.doProbe (K8S pkg/kubelet/prober/worker.go).
+"""Probe thresholds as a state machine without time: worker.doProbe (K8S
+pkg/kubelet/prober/worker.go).
 
     observe(container)   a new container id resets the state; not running means Failure
     count(outcome)       a run of equal outcomes at its threshold flips the result
@@ -103,5 +104,6 @@ def due(started_at: float, initial_delay: int, now: float) -> float:
 
 
 def may_probe(kind: ProbeKind, *, started: bool) -> bool:
-    """The startup gate: until the container has started only the startup probe runs, then never again."""
+    """The startup gate: until the container has started only the startup probe runs, then never
+    again."""
     return started is not (kind is ProbeKind.STARTUP)

@@ -1,15 +1,20 @@
 """Requests and limits to QoS class, cgroups and oom_score_adj.
 
-K8S pkg/kubelet/cm/helpers_linux.go, qos/policy.go, kuberuntime_container_linux.go, apis/core/v1/helper/qos.
+K8S pkg/kubelet/cm/helpers_linux.go, qos/policy.go, kuberuntime_container_linux.go,
+apis/core/v1/helper/qos.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
-from minipod.kubelet.rules.pods import Container, Pod, Raw
 from minipod.kubelet.rules.quantity import milli, whole
 from minipod.spec.container import Resources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from minipod.kubelet.rules.pods import Container, Pod, Raw
 
 PERIOD = 100_000  # microseconds
 _MIN_QUOTA = 1_000

@@ -1,4 +1,5 @@
-"""Quantities as the rules need them: whole millicores and whole bytes, rounded up as Kubernetes does."""
+"""Quantities as the rules need them: whole millicores and whole bytes, rounded up as Kubernetes
+does."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """Whether a container starts again, and when: policy and crash-loop backoff.
 
-doBackOff (K8S pkg/kubelet/kuberuntime/kuberuntime_manager.go) with flowcontrol/backoff.go: the first
-restart is immediate, then 10 s, doubling to 300 s; more than 600 s between the last start decision and
-the exit forget it all. The entry is derived from the newest instance (it travels as an annotation of the
-container), so it survives the daemon, and a changed container hash starts from nothing.
+doBackOff (K8S pkg/kubelet/kuberuntime/kuberuntime_manager.go) with flowcontrol/backoff.go: the
+first restart is immediate, then 10 s, doubling to 300 s; more than 600 s between the last start
+decision and the exit forget it all. The entry is derived from the newest instance (it travels as an
+annotation of the container), so it survives the daemon, and a changed container hash starts from
+nothing.
 """
 
 from __future__ import annotations

@@ -1,18 +1,21 @@
 """Container statuses: convertToAPIContainerStatuses (K8S pkg/kubelet/kubelet_pods.go).
 
-The newest instance is `state`, the one before `lastState`; a container that waits for its next start shows
-why (the reasons of the last sync), and its end moves to `lastState`.
+The newest instance is `state`, the one before `lastState`; a container that waits for its next
+start shows why (the reasons of the last sync), and its end moves to `lastState`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from minipod.kubelet.rules import restart
 from minipod.kubelet.rules.observed import Instance, Observed, ProbeResults, State
-from minipod.kubelet.rules.pods import Container, Pod
 from minipod.kubelet.rules.probe import ProbeResult
+
+if TYPE_CHECKING:
+    from minipod.kubelet.rules.pods import Container, Pod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,5 +174,5 @@ def _with_probes(
     return replace(status, started=started, ready=ready)
 
 
-def _passed(exists: bool, results: Mapping[str, ProbeResult], container_id: str) -> bool:  # noqa: FBT001
+def _passed(exists: bool, results: Mapping[str, ProbeResult], container_id: str) -> bool:
     return not exists or results.get(container_id) is ProbeResult.SUCCESS
