@@ -179,6 +179,6 @@ def main(instance: Instance, connect_exec: Callable[[Instance], ExecRunner] | No
 
 
 def _supervisor_runner(instance: Instance) -> ExecRunner:
-    from minipod.kubelet.probe.runner import SupervisorExecRunner
+    from minipod.runtime.probe_exec import ProbeExec
 
-    return SupervisorExecRunner(instance)
+    return ProbeExec(instance)
