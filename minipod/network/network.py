@@ -1,0 +1,157 @@
+"""The pod network of one node: bridge, addresses, links. Everything that enters a namespace runs in one worker thread.
+
+    start()                       bridge, forwarding, masquerade: once, idempotent
+    attach(sandbox, netns fd)     lease, veth pair, addresses, routes: two netlink batches, about a millisecond
+    detach(sandbox)               free the lease; the link goes with its namespace
+
+The worker visits a pod's namespace to open a netlink socket there and comes back; sockets stay where they were opened. It is a thread
+of ours because setns(2) of a network namespace concerns a thread only, and because the daemon never forks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+from minipod.errors import SetupFailed
+from minipod.linux import namespaces
+from minipod.linux.flags import CloneFlag
+from minipod.network import bridge, masquerade
+from minipod.network.ipam import Leases, Subnets
+from minipod.network.rtnl import Rtnl
+from minipod.network.veth import PodLink, delete_request, host_requests, pod_requests
+from minipod.spec.instance import Instance
+
+MTU = 1500
+
+
+class Network:
+    """See the module. Raises SetupFailed from attach, with nothing left behind."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self._subnets = Subnets.parse(instance.subnet4, instance.subnet6)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self._ipv6 = os.path.exists("/proc/sys/net/ipv6")
+        self._leases: Leases | None = None
+        self._host: Rtnl | None = None  # opened in the worker, in the node's namespace
+        self._bridge = 0
+
+    async def start(self) -> None:
+        """Make the bridge and the table, load the leases."""
+        await self._run(self._start)
+
+    async def stop(self) -> None:
+        """Close our sockets; bridge and pods stay."""
+        await self._run(self._close)
+        self._worker.shutdown()
+
+    async def attach(self, sandbox_id: str, netns_fd: int) -> tuple[str, ...]:
+        """Connect the namespace; return its addresses, IPv4 first."""
+        return await self._run(self._attach, sandbox_id, netns_fd)
+
+    async def detach(self, sandbox_id: str) -> None:
+        """Free the lease. Idempotent."""
+        await self._run(self._detach, sandbox_id)
+
+    async def recover(self, live: set[str]) -> None:
+        """Free the leases of sandboxes that are no more."""
+        await self._run(self._recover, live)
+
+    async def _run(self, function, *arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN202
+        return await asyncio.get_running_loop().run_in_executor(
+            self._worker, function, *arguments
+        )
+
+    # -- in the worker
+
+    def _start(self) -> None:
+        instance = self._instance
+        self._bridge = bridge.ensure(instance.bridge, self._subnets)
+        bridge.enable_forwarding()
+        masquerade.install(instance.nft_table, instance.bridge, instance.subnet4, instance.subnet6)
+        self._leases = Leases(f"{instance.run_dir}/leases", self._subnets)
+        self._host = Rtnl()
+        self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    def _close(self) -> None:
+        if self._host is not None:
+            self._host.close()
+            os.close(self._home)
+            self._host = None
+
+    def _attach(self, sandbox_id: str, netns_fd: int) -> tuple[str, ...]:
+        assert self._leases is not None
+        assert self._host is not None
+        index = self._leases.allocate(sandbox_id)
+        link = self._link(sandbox_id, index)
+        try:
+            self._host.execute(host_requests(link, netns_fd), link.host_name)
+            try:
+                self._inside(link, netns_fd)
+            except BaseException:
+                self._host.execute((delete_request(link.host_name),), link.host_name)
+                raise
+        except SetupFailed:
+            self._leases.free(sandbox_id)
+            raise
+        except OSError as e:
+            self._leases.free(sandbox_id)
+            raise SetupFailed("network", errno=e.errno or 0, subject=str(e.filename or ""), detail=str(e.strerror or e)) from e
+        return tuple(str(a.ip) for a in link.addresses)
+
+    def _inside(self, link: PodLink, netns_fd: int) -> None:
+        namespaces.setns(netns_fd, CloneFlag.CLONE_NEWNET)
+        try:
+            with Rtnl() as pod:
+                pod.execute(pod_requests(link, socket.if_nametoindex("eth0")), "eth0")
+        finally:
+            namespaces.setns(self._home, CloneFlag.CLONE_NEWNET)
+
+    def _link(self, sandbox_id: str, index: int) -> PodLink:
+        versions = 2 if self._ipv6 else 1
+        return PodLink(
+            host_name=self.host_name(sandbox_id),
+            master=self._bridge,
+            mtu=MTU,
+            addresses=self._subnets.at(index)[:versions],
+            gateways=tuple(a.ip for a in self._subnets.at(1)[:versions]),
+            ipv6=self._ipv6,
+        )
+
+    def host_name(self, sandbox_id: str) -> str:
+        """Return the name of the node's end of a sandbox's link."""
+        return f"{self._instance.link_prefix}{sandbox_id[:8]}"
+
+    def _detach(self, sandbox_id: str) -> None:
+        assert self._leases is not None
+        self._leases.free(sandbox_id)
+
+    def _recover(self, live: set[str]) -> None:
+        assert self._leases is not None
+        for sandbox_id in set(self._leases.by_sandbox) - live:
+            self._leases.free(sandbox_id)
+
+    # -- without a running node
+
+    def remove(self) -> None:
+        """Remove bridge, links and table of the instance. Idempotent."""
+        masquerade.remove(self._instance.nft_table)
+        bridge.remove(self._instance.bridge)
+
+    def leaks(self, sandboxes: set[str]) -> list[str]:
+        """Return links and leases that none of *sandboxes* owns."""
+        names = {self.host_name(s) for s in sandboxes}
+        found = [
+            f"link {name}"
+            for _, name in socket.if_nameindex()
+            if name.startswith(self._instance.link_prefix) and name not in names
+        ]
+        directory = f"{self._instance.run_dir}/leases"
+        for name in os.listdir(directory) if os.path.isdir(directory) else ():
+            owner = os.readlink(f"{directory}/{name}")
+            if owner not in sandboxes:
+                found.append(f"lease {name} of sandbox {owner}")
+        return found
