@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FEATURES = {
     "root": lambda: os.geteuid() == 0,
@@ -36,3 +41,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         for feature in marker.args:
             if not has(feature):
                 pytest.skip(f"this machine has no {feature}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _main_thread_loop() -> Iterator[None]:
+    """Own the loop pytest-asyncio asks for first: on 3.11 asking makes one that nobody closes."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    loop.close()
