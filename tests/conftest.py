@@ -1,4 +1,4 @@
-"""What every test may ask for: `requires(...)`, and, for tests against the real kernel, that nothing is left behind."""
+"""What tests may ask for, `requires(...)`, and that nothing is left behind on the real kernel."""
 
 from __future__ import annotations
 
