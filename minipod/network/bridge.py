@@ -1,6 +1,6 @@
 """The node's bridge: made at the first start, kept between starts, removed by reset.
 
-pyroute2 is imported only when there is something to make or remove (125 ms, 12 MB): a node that starts again finds its bridge by
+pyroute2 is imported only when there is something to make (125 ms, 12 MB): a node that starts again finds its bridge by
 one look at /sys. Forwarding is switched on without losing the host's own IPv6 route: an interface that accepted router
 advertisements does so no longer once it forwards, unless accept_ra is 2.
 """
@@ -11,6 +11,8 @@ import os
 import socket
 
 from minipod.network.ipam import Subnets
+from minipod.network.rtnl import Rtnl
+from minipod.network.veth import delete_request
 
 
 def index_of(name: str) -> int | None:
@@ -54,12 +56,9 @@ def _make(name: str, subnets: Subnets) -> None:
 
 def remove(name: str) -> None:
     """Remove the bridge. Idempotent."""
-    index = index_of(name)
-    if index is not None:
-        from pyroute2 import IPRoute  # see _make
-
-        with IPRoute() as ip:
-            ip.link("del", index=index)
+    if index_of(name) is not None:
+        with Rtnl() as host:
+            host.execute((delete_request(name),), name)
 
 
 def enable_forwarding() -> None:

@@ -1,0 +1,200 @@
+"""A reader of tar archives: v7, ustar, pax, GNU long names and sparse files, as a stream.
+
+Why not tarfile: it loses setuid bits and extended attributes under its filters, and has no protection
+without them. This one only parses; where an entry may go is decided in minipod.image.unpack.
+Sources: POSIX pax(1), tar(5) of libarchive, GNU tar's manual ("Sparse Formats").
+
+    header [extended headers before it] -> Entry -> its data, to be read before the next entry
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from minipod.errors import ImageError
+from minipod.image.tarheader import (
+    BLOCK,
+    HEADER_ONLY,
+    Header,
+    corrupt,
+    parse_header,
+    parse_pax,
+    pax_number,
+    pax_time_ns,
+    sparse_map,
+    sparse_map_old,
+    to_text,
+)
+
+MAX_EXTENDED = 1 << 20  # bytes of one extended header: xattrs are at most 64 KiB each
+XATTR_PREFIX = "SCHILY.xattr."
+
+
+class Readable(Protocol):
+    """What a stream of bytes needs to have."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One member. *segments* are the (offset, length) of a sparse file's data, else None."""
+
+    name: str
+    type: str  # POSIX typeflag, one character; "0" for all regular files
+    mode: int
+    uid: int
+    gid: int
+    size: int  # of the file as it will be; its data may be shorter when it is sparse
+    mtime_ns: int
+    linkname: str = ""
+    device: tuple[int, int] = (0, 0)
+    xattrs: dict[str, bytes] = field(default_factory=dict)
+    segments: tuple[tuple[int, int], ...] | None = None
+
+
+class TarReader:
+    """Iterate over the entries of *stream*; call `chunks()` for the data of the current one."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self._left = 0  # bytes of the current member's data that are not read yet
+        self._padding = 0
+        self._globals: dict[str, bytes] = {}
+
+    def __iter__(self) -> Iterator[Entry]:
+        while (entry := self._next()) is not None:
+            yield entry
+
+    def chunks(self, size: int = 1 << 20) -> Iterator[bytes]:
+        """Yield what is left of the current member's data."""
+        while self._left:
+            data = self._stream.read(min(size, self._left))
+            if not data:
+                raise corrupt("the archive ends inside a file")
+            self._left -= len(data)
+            yield data
+
+    def _next(self) -> Entry | None:
+        """Read headers until one is a member; None at the end of the archive."""
+        extended: dict[str, bytes] = dict(self._globals)
+        while (header := self._read_header()) is not None:
+            match header.type:
+                case "x":
+                    extended.update(parse_pax(self._read_extended(header.size)))
+                case "g":
+                    self._globals.update(parse_pax(self._read_extended(header.size)))
+                    extended = self._globals | extended
+                case "L":
+                    extended["path"] = self._read_extended(header.size).rstrip(b"\0")
+                case "K":
+                    extended["linkpath"] = self._read_extended(header.size).rstrip(b"\0")
+                case _:
+                    return self._member(header, extended)
+        return None
+
+    def _read_header(self) -> Header | None:
+        for _ in self.chunks():  # what the caller did not want of the last member
+            pass
+        self._read_exactly(self._padding)
+        self._padding = 0
+        block = self._stream.read(BLOCK)
+        if not block or block.count(0) == BLOCK:
+            return None  # one block of zeros is enough for us, as for GNU tar
+        if len(block) < BLOCK:
+            block += self._read_exactly(BLOCK - len(block))
+        header = parse_header(block)
+        self._begin_data(0 if header.type in HEADER_ONLY else header.size)
+        return header
+
+    def _begin_data(self, size: int) -> None:
+        self._left = size
+        self._padding = -size % BLOCK
+
+    def _read_extended(self, size: int) -> bytes:
+        if size > MAX_EXTENDED:
+            raise corrupt(f"an extended header of {size} bytes")
+        return b"".join(self.chunks())
+
+    def _read_exactly(self, size: int) -> bytes:
+        parts: list[bytes] = []
+        while size:
+            data = self._stream.read(size)
+            if not data:
+                raise corrupt("the archive ends inside a block")
+            parts.append(data)
+            size -= len(data)
+        return b"".join(parts)
+
+    def _member(self, header: Header, extended: dict[str, bytes]) -> Entry:
+        """Join the header with what the extended headers before it said."""
+        size = pax_number(extended, "size", header.size)
+        if header.type not in HEADER_ONLY:
+            self._begin_data(size)
+        name = to_text(extended.get("path", header.name))
+        segments = None
+        if header.type == "S":
+            segments, size = self._old_sparse(header)
+        elif "GNU.sparse.major" in extended or "GNU.sparse.size" in extended:
+            segments = self._pax_sparse(extended)
+            size = pax_number(extended, "GNU.sparse.realsize", size)
+            size = pax_number(extended, "GNU.sparse.size", size)
+            name = to_text(extended.get("GNU.sparse.name", name.encode(errors="surrogateescape")))
+        if segments is not None and sum(length for _, length in segments) != self._left:
+            raise corrupt(f"the map of the sparse file {name!r} does not fit its data")
+        return Entry(
+            name=name,
+            type=_plain_type(header.type, name),
+            mode=header.mode & 0o7777,
+            uid=pax_number(extended, "uid", header.uid),
+            gid=pax_number(extended, "gid", header.gid),
+            size=0 if header.type in HEADER_ONLY else size,
+            mtime_ns=pax_time_ns(extended, "mtime", header.mtime_ns),
+            linkname=to_text(extended.get("linkpath", header.linkname)),
+            device=header.device,
+            xattrs={
+                key.removeprefix(XATTR_PREFIX): value
+                for key, value in extended.items()
+                if key.startswith(XATTR_PREFIX)
+            },
+            segments=segments,
+        )
+
+    def _old_sparse(self, header: Header) -> tuple[tuple[tuple[int, int], ...], int]:
+        """GNU's own format: four segments in the header, then blocks of 21 before the data."""
+        pairs, more = sparse_map_old(header.block, 386, 4, flag_at=482)
+        while more:
+            block = self._read_exactly(BLOCK)
+            further, more = sparse_map_old(block, 0, 21, flag_at=504)
+            pairs += further
+            if len(pairs) > MAX_EXTENDED:
+                raise corrupt("a sparse file with too many segments")
+        return tuple(pairs), header.realsize
+
+    def _pax_sparse(self, extended: dict[str, bytes]) -> tuple[tuple[int, int], ...]:
+        """GNU pax formats 0.0 and 0.1 (map in the header) and 1.0 (map before the data)."""
+        if extended.get("GNU.sparse.major") != b"1":
+            return sparse_map(extended.get("GNU.sparse.map", b"").split(b","))
+        numbers: list[bytes] = []
+        text = b""
+        while not numbers or len(numbers) < 1 + 2 * int(numbers[0]):
+            if self._left < BLOCK or len(text) > MAX_EXTENDED:
+                raise corrupt("a sparse file without its map")
+            text += self._read_exactly(BLOCK)
+            self._left -= BLOCK
+            numbers = text.split(b"\n")[:-1]
+            if numbers and not numbers[0].isdigit():
+                raise corrupt("a sparse file with a broken map")
+        return sparse_map(numbers[1 : 1 + 2 * int(numbers[0])])
+
+
+def _plain_type(typeflag: str, name: str) -> str:
+    """Fold the spellings of "regular file" into "0"; v7 marks a directory by the slash alone."""
+    if typeflag in ("0", "\0", "7", "S"):
+        return "5" if name.endswith("/") and typeflag != "S" else "0"
+    return typeflag
+
+
+__all__ = ["Entry", "ImageError", "Readable", "TarReader"]
