@@ -1,0 +1,49 @@
+"""minipod exec: run a command in a container, with pipes or with a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from minipod.cli import options
+from minipod.cli.channels import run_channels
+
+
+class ExecCommand(click.Command):
+    """Remembers whether there was a `--`: everything behind it belongs to the command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--" in args:
+            at = args.index("--")
+            ctx.meta["command"] = tuple(args[at + 1 :])
+            args = args[:at]
+        return super().parse_args(ctx, args)
+
+
+@click.command("exec", cls=ExecCommand)
+@click.argument("pod", shell_complete=options.complete_names)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@options.namespace_option
+@click.option("-c", "--container", default="")
+@click.option("-i", "--stdin", is_flag=True, help="Pass stdin to the command.")
+@click.option("-t", "--tty", is_flag=True, help="Give the command a terminal.")
+@click.pass_context
+def command(  # noqa: PLR0913 one parameter for each option
+    ctx: click.Context, pod: str, words: Sequence[str], namespace: str, container: str, stdin: bool, tty: bool
+) -> int:
+    """Run COMMAND in a container: minipod exec POD [-c CONTAINER] [-it] -- COMMAND [ARGS]."""
+    argv = (*words, *ctx.meta.get("command", ()))
+    if not argv:
+        raise click.UsageError("name the command: minipod exec POD -- COMMAND [ARGS]")
+    if tty and not sys.stdin.isatty():
+        click.echo("warning: no terminal here: --tty is ignored", err=True)
+        tty = False
+    client = options.client(ctx)
+    name = pod.partition("/")[2] or pod
+    query = [("command", word) for word in argv]
+    query += [("container", container), ("stdout", "true"), ("stderr", str(not tty).lower())]
+    query += [("stdin", str(stdin).lower()), ("tty", str(tty).lower())]
+    path = client.path("pods", namespace, name, "exec")
+    return run_channels(client.instance.api_socket, path, query, stdin=stdin, tty=tty)
