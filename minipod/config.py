@@ -1,9 +1,9 @@
 """The settings of a node: defaults, one TOML file, environment, flags; each value with where it came from.
 
-    /etc/minipod/minipod.toml    node_name = "lab"      (any field of Instance but the name)
-                                 [instance.two]         the same for the node called "two"
-                                 subnet4 = "10.99.0.0/16"
-    MINIPOD_INSTANCE, MINIPOD_CONFIG
+/etc/minipod/minipod.toml    node_name = "lab"      (any field of Instance but the name)
+                             [instance.two]         the same for the node called "two"
+                             subnet4 = "10.99.0.0/16"
+MINIPOD_INSTANCE, MINIPOD_CONFIG
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def _unsupported(path: str, findings: Findings) -> None:
         findings.errors.append(FieldError(path, text, "FieldValueNotSupported"))
 
 
-def _scalar(value: Any, kind: str, path: str, findings: Findings) -> None:
+def _scalar(value: Any, kind: str, path: str, findings: Findings) -> None:  # noqa: C901, PLR0912 one branch for each type
     if kind in WORDS:
         wanted, words = WORDS[kind]
         if not isinstance(value, wanted) or (kind == "int" and isinstance(value, bool)):

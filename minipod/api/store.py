@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 Object = dict[str, Any]
+Objects = list[Object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class Store(Protocol):
     async def get(self, resource: str, namespace: str, name: str) -> Object:
         """Return one object."""
 
-    async def list(self, resource: str, namespace: str | None) -> tuple[list[Object], int]:
+    async def list(self, resource: str, namespace: str | None) -> tuple[Objects, int]:
         """Return the objects (None: of all namespaces) and the version to watch from."""
 
     async def update(

@@ -44,7 +44,7 @@ def validate_pod(obj: Object, *, lenient: bool = False) -> list[str]:
     if not findings.errors:  # the rest relies on right types
         findings.errors += list(_pod(obj))
     if findings.errors:
-        name = (obj.get("metadata") or {}).get("name", "") if isinstance(obj, dict) else ""
+        name = (obj.get("metadata") or {}).get("name", "")
         raise FieldErrors(f'Pod "{name}"', findings.errors)
     return findings.warnings
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from minipod import errors
 from minipod.api import selectors
@@ -92,7 +93,7 @@ class Api:
 
     def _where(self, request: web.Request) -> tuple[Resource, str | None]:
         info = request.match_info
-        resource = RESOURCES.get(info["resource"] if "resource" in info else "pods")
+        resource = RESOURCES.get(info.get("resource", "pods"))
         if resource is None:
             raise errors.NotFound("the server could not find the requested resource")
         return resource, info.get("namespace")
@@ -126,11 +127,11 @@ class Api:
     def _answer(
         self, request: web.Request, resource: Resource, obj: Object, code: int = 200
     ) -> web.Response:
-        headers = {"Warning": f'299 - "{w}"' for w in request.get("warnings", [])[:1]}
+        headers = [("Warning", f'299 - "{w}"') for w in request.get("warnings", [])]
         if wants_table(request):
             version = obj["metadata"]["resourceVersion"]
             return web.json_response(table(resource.plural, [obj], version), status=code)
-        return web.json_response(obj, status=code, headers=headers)
+        return web.json_response(obj, status=code, headers=CIMultiDict(headers))
 
     async def create(self, request: web.Request) -> web.Response:
         resource, namespace = self._where(request)
@@ -243,7 +244,7 @@ class Api:
             await asyncio.gather(watching, closing, return_exceptions=True)
         return response
 
-    async def _send_events(  # noqa: PLR0913 what a watch is made of
+    async def _send_events(
         self,
         response: web.StreamResponse,
         resource: Resource,

@@ -28,12 +28,18 @@ def apply(current: dict[str, Any], content: bytes, kind: str) -> dict[str, Any]:
             target = _operation(target, operation)
         return target
     if kind == "application/merge-patch+json":
-        merged: dict[str, Any] = merge(target, wanted, strategic=False)
-        return merged
+        return merge_object(target, wanted, strategic=False)
     if kind == "application/strategic-merge-patch+json":
-        merged = merge(target, wanted, strategic=True)
-        return merged
+        return merge_object(target, wanted, strategic=True)
     raise FailedPrecondition(f"minipod does not know patches of type {kind} yet")
+
+
+def merge_object(target: dict[str, Any], wanted: Any, *, strategic: bool) -> dict[str, Any]:
+    """Merge a whole object. Raises FailedPrecondition when the patch is none."""
+    if not isinstance(wanted, dict):
+        raise FailedPrecondition("the patch must be a JSON object")
+    merge(target, wanted, strategic=strategic)
+    return target
 
 
 def merge(target: Any, wanted: Any, *, strategic: bool) -> Any:

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,8 @@ from minipod.errors import AlreadyExists, Conflict, Gone, NotFound
 LOG_EVENTS = 10_000
 TERMINAL = ("Succeeded", "Failed")
 Key = tuple[str, str, str]  # resource, namespace, name
+Objects = list[Object]  # inside the class, `list` is the verb
+Encoded = list[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,11 @@ class SqliteStore:
     async def get(self, resource: str, namespace: str, name: str) -> Object:
         return self._load((resource, namespace, name))
 
-    async def list(self, resource: str, namespace: str | None) -> tuple[list[Object], int]:
+    async def list(self, resource: str, namespace: str | None) -> tuple[Objects, int]:
         found = [json.loads(data) for data in self.encoded(resource, namespace)]
         return found, self._rv
 
-    def encoded(self, resource: str, namespace: str | None) -> list[bytes]:
+    def encoded(self, resource: str, namespace: str | None) -> Encoded:
         """Return the objects as JSON, ordered by namespace and name: a list is their joining."""
         keys = [k for k in self._objects if k[0] == resource and namespace in (None, k[1])]
         return [self._objects[k] for k in sorted(keys)]
@@ -261,7 +263,7 @@ class SqliteStore:
     async def flush(self) -> None:
         loop = asyncio.get_running_loop()
         done = asyncio.Event()
-        self._writes.put(Write(None, done=lambda: loop.call_soon_threadsafe(done.set)))
+        self._writes.put(Write(None, done=lambda: _wake(loop, done)))
         await done.wait()
 
     def _write_loop(self) -> None:
@@ -277,7 +279,7 @@ class SqliteStore:
                 db.close()
                 return
 
-    def _commit(self, db: sqlite3.Connection, writes: list[Write]) -> None:
+    def _commit(self, db: sqlite3.Connection, writes: Sequence[Write]) -> None:
         rows = [w for w in writes if w.key is not None]
         if rows:
             durable = any(w.durable for w in rows)
@@ -301,3 +303,7 @@ class SqliteStore:
                 "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?)",
                 (*parameters, write.rv, write.data),
             )
+
+
+def _wake(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
+    loop.call_soon_threadsafe(done.set)

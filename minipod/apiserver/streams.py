@@ -145,7 +145,7 @@ async def read_some(fd: int) -> bytes:
             return os.read(fd, CHUNK)
         except BlockingIOError:
             ready = loop.create_future()
-            loop.add_reader(fd, lambda: ready.done() or ready.set_result(None))  # noqa: B023 one at a time
+            loop.add_reader(fd, _resolve, ready)
             try:
                 await ready
             finally:
@@ -163,8 +163,13 @@ async def write_all(fd: int, payload: bytes) -> None:
             view = view[os.write(fd, view) :]
         except BlockingIOError:
             ready = loop.create_future()
-            loop.add_writer(fd, lambda: ready.done() or ready.set_result(None))  # noqa: B023
+            loop.add_writer(fd, _resolve, ready)
             try:
                 await ready
             finally:
                 loop.remove_writer(fd)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -42,7 +42,7 @@ def age(since: str | None, now: datetime | None = None) -> str:
     return human((now or datetime.now(UTC)).timestamp() - then.timestamp())
 
 
-def human(seconds: float) -> str:
+def human(seconds: float) -> str:  # noqa: PLR0911 one return for each unit
     """HumanDuration: two units at most, fewer the longer it is."""
     s = max(0, int(seconds))
     m, h, d = s // 60, s // 3600, s // 86400

@@ -65,7 +65,7 @@ class Verbs(click.Group):
 
             near = difflib.get_close_matches(args[0], VERBS, 1)
             if near:
-                e.message += f" Did you mean {near[0]!r}?"
+                raise click.UsageError(f"{e.message} Did you mean {near[0]!r}?", ctx) from None
             raise
 
 
@@ -80,6 +80,7 @@ def group(ctx: click.Context, instance: str | None, config_file: str | None) -> 
 
 def main() -> None:
     """Run, and turn errors into messages."""
+    code: object = 1
     try:
         code = group(standalone_mode=False)
     except click.ClickException as e:

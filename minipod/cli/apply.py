@@ -12,9 +12,13 @@ from minipod.errors import AlreadyExists, FailedPrecondition
 
 
 @click.command("apply")
-@click.option("-f", "--filename", "files", multiple=True, required=True, help='A manifest, "-" for stdin.')
+@click.option(
+    "-f", "--filename", "files", multiple=True, required=True, help='A manifest, "-" for stdin.'
+)
 @options.namespace_option
-@click.option("--lenient", is_flag=True, help="Warn about fields that are not supported, instead of refusing.")
+@click.option(
+    "--lenient", is_flag=True, help="Warn about fields that are not supported, instead of refusing."
+)
 @click.option("--dry-run", is_flag=True, help="Check only.")
 @click.pass_context
 def command(
@@ -52,15 +56,13 @@ def apply_object(
     for warning in answer.headers.get_all("Warning") or []:
         click.echo(f"warning: {warning.removeprefix('299 - ').strip(chr(34))}", err=True)
 
-
     return json.loads(answer.read()), "created (dry run)" if dry_run else "created"
 
 
 def _change(client: Client, obj: Object, path: str) -> tuple[Object, str]:
     before = client.request("GET", path)
-    current = {k: v for k, v in obj.items() if k not in ("status",)}
+    current = {k: v for k, v in obj.items() if k != "status"}
     connection = client.open("PATCH", path, body=current, content_type=PATCH)
-
 
     after = json.loads(connection.read())
     same = before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"]

@@ -49,7 +49,12 @@ def connect(path: str, target: str) -> tuple[socket.socket, bytes]:
 
 def _refused(sock: socket.socket, head: bytes, rest: bytes) -> None:
     length = next(
-        (int(h.split(b":")[1]) for h in head.split(b"\r\n") if h.lower().startswith(b"content-length:")), 0
+        (
+            int(h.split(b":")[1])
+            for h in head.split(b"\r\n")
+            if h.lower().startswith(b"content-length:")
+        ),
+        0,
     )
     while len(rest) < length and (chunk := sock.recv(1 << 16)):
         rest += chunk
@@ -82,7 +87,9 @@ class _Session:
         self._code: int | None = None
         self._ended = False
         if stdin:
-            with contextlib.suppress(PermissionError):  # a plain file: always readable, epoll refuses it
+            with contextlib.suppress(
+                PermissionError
+            ):  # a plain file: always readable, epoll refuses it
                 self._selector.register(0, selectors.EVENT_READ, self._from_stdin)
             if 0 not in self._selector.get_map():
                 self._copy_file()
@@ -119,7 +126,12 @@ class _Session:
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGWINCH, lambda *_: None)
         signal.set_wakeup_fd(writer)
-        self._selector.register(reader, selectors.EVENT_READ, lambda: (os.read(reader, 64), self._resize()))
+
+        def resized() -> None:
+            os.read(reader, 64)
+            self._resize()
+
+        self._selector.register(reader, selectors.EVENT_READ, resized)
         self._resize()
 
     def _resize(self) -> None:

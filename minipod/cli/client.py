@@ -83,7 +83,9 @@ class Client:
         target = f"{path}?{urlencode(query, doseq=True)}" if query else path
         headers = {"Accept": accept, "Content-Type": content_type}
         try:
-            connection.request(method, target, json.dumps(body) if body is not None else None, headers)
+            connection.request(
+                method, target, json.dumps(body) if body is not None else None, headers
+            )
             answer = connection.getresponse()
         except PermissionError:
             raise

@@ -9,6 +9,10 @@ import click
 from minipod import config
 from minipod.cli import options
 
+DERIVED = (
+    "run_dir", "state_dir", "log_dir", "api_socket", "cgroup_root", "bridge", "link_prefix", "nft_table",
+)  # fmt: skip
+
 
 @click.command("config")
 @click.pass_context
@@ -21,6 +25,5 @@ def command(ctx: click.Context) -> None:
         value = getattr(loaded.instance, field.name)
         shown = ",".join(value) if isinstance(value, tuple) else str(value)
         rows.append([field.name, shown or "<empty>", loaded.sources[field.name]])
-    for name in ("run_dir", "state_dir", "log_dir", "api_socket", "cgroup_root", "bridge", "link_prefix", "nft_table"):
-        rows.append([name, getattr(loaded.instance, name), "derived"])
+    rows += [[name, getattr(loaded.instance, name), "derived"] for name in DERIVED]
     options.print_rows(rows)

@@ -16,12 +16,19 @@ from minipod.errors import NotFound
 @click.option("--all", "everything", is_flag=True)
 @click.option("--grace-period", type=int, default=-1, help="Seconds; -1: the pod's own.")
 @click.option("--now", is_flag=True, help="A grace period of one second.")
-@click.option("--force", is_flag=True, help="With --grace-period=0: do not wait for the containers.")
+@click.option(
+    "--force", is_flag=True, help="With --grace-period=0: do not wait for the containers."
+)
 @click.option("--wait/--no-wait", default=True)
 @click.option("--ignore-not-found", is_flag=True)
 @click.pass_context
 def command(
-    ctx: click.Context, words: tuple[str, ...], files: tuple[str, ...], namespace: str, **flags: object
+    ctx: click.Context,
+    /,
+    words: tuple[str, ...],
+    files: tuple[str, ...],
+    namespace: str,
+    **flags: object,
 ) -> int:
     """Delete pods (and other objects) by name or manifest."""
     client = options.client(ctx)
@@ -40,7 +47,9 @@ def command(
     grace = 1 if flags["now"] else 0 if flags["force"] else int(str(flags["grace_period"]))
     if grace == 0 and not flags["force"]:
         grace = 1  # as kubectl: only --force skips the kubelet
-    return delete_all(client, targets, grace, wait=bool(flags["wait"]), ignore=bool(flags["ignore_not_found"]))
+    return delete_all(
+        client, targets, grace, wait=bool(flags["wait"]), ignore=bool(flags["ignore_not_found"])
+    )
 
 
 def delete_all(
@@ -65,7 +74,9 @@ def delete_all(
     return failed
 
 
-def await_gone(client: Client, resource: str, namespace: str, name: str, obj: dict[str, object]) -> None:
+def await_gone(
+    client: Client, resource: str, namespace: str, name: str, obj: dict[str, object]
+) -> None:
     """Return when this very object (by uid) is gone."""
     metadata = obj["metadata"]
     assert isinstance(metadata, dict)

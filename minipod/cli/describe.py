@@ -27,7 +27,9 @@ def command(ctx: click.Context, words: tuple[str, ...], namespace: str) -> None:
         table = client.request("GET", client.path("events", namespace), query=query, accept=TABLE)
         click.echo("Events:" if table["rows"] else "Events: <none>")
         rows = [[str(c) for c in (*r["cells"][:3], r["cells"][4])] for r in table["rows"]]
-        options.print_rows([["  AGE", "TYPE", "REASON", "MESSAGE"], *([f"  {r[0]}", *r[1:]] for r in rows)])
+        options.print_rows(
+            [["  AGE", "TYPE", "REASON", "MESSAGE"], *([f"  {r[0]}", *r[1:]] for r in rows)]
+        )
 
 
 def describe_pod(pod: dict[str, Any]) -> None:
@@ -53,7 +55,10 @@ def describe_pod(pod: dict[str, Any]) -> None:
                 _container(container, by_name.get(container["name"], {}))
     click.echo("Conditions:")
     options.print_rows(
-        [["  TYPE", "STATUS"], *([f"  {c['type']}", c["status"]] for c in status.get("conditions", []))]
+        [
+            ["  TYPE", "STATUS"],
+            *([f"  {c['type']}", c["status"]] for c in status.get("conditions", [])),
+        ]
     )
 
 
@@ -73,6 +78,10 @@ def _container(container: dict[str, Any], status: dict[str, Any]) -> None:
 def _state(state: dict[str, Any] | None) -> str:
     for kind, facts in (state or {}).items():
         words = [kind.title()]
-        words += [f"{k}={facts[k]}" for k in ("reason", "exitCode", "signal", "startedAt", "finishedAt", "message") if facts.get(k) not in (None, "")]
+        words += [
+            f"{k}={facts[k]}"
+            for k in ("reason", "exitCode", "signal", "startedAt", "finishedAt", "message")
+            if facts.get(k) not in (None, "")
+        ]
         return " ".join(words)
     return ""

@@ -8,7 +8,9 @@ from minipod.cli import options
 
 
 @click.command("down")
-@click.option("--keep-pods", is_flag=True, help="Stop only our processes; the next `up` adopts the pods.")
+@click.option(
+    "--keep-pods", is_flag=True, help="Stop only our processes; the next `up` adopts the pods."
+)
 @click.pass_context
 def command(ctx: click.Context, keep_pods: bool) -> None:
     """Stop the pods (each with its grace period), then the node."""

@@ -14,7 +14,9 @@ from minipod.cli.client import TABLE
 @click.option("--for", "about", default="", help="pod/NAME")
 @click.option("-w", "--watch", is_flag=True)
 @click.pass_context
-def command(ctx: click.Context, namespace: str, all_namespaces: bool, about: str, watch: bool) -> None:
+def command(
+    ctx: click.Context, namespace: str, all_namespaces: bool, about: str, watch: bool
+) -> None:
     """List what happened."""
     client = options.client(ctx)
     query = {}

@@ -31,7 +31,13 @@ class ExecCommand(click.Command):
 @click.option("-t", "--tty", is_flag=True, help="Give the command a terminal.")
 @click.pass_context
 def command(  # noqa: PLR0913 one parameter for each option
-    ctx: click.Context, pod: str, words: Sequence[str], namespace: str, container: str, stdin: bool, tty: bool
+    ctx: click.Context,
+    pod: str,
+    words: Sequence[str],
+    namespace: str,
+    container: str,
+    stdin: bool,
+    tty: bool,
 ) -> int:
     """Run COMMAND in a container: minipod exec POD [-c CONTAINER] [-it] -- COMMAND [ARGS]."""
     argv = (*words, *ctx.meta.get("command", ()))

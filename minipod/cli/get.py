@@ -20,7 +20,7 @@ from minipod.errors import NotFound
 @click.option("--no-headers", is_flag=True)
 @click.option("--ignore-not-found", is_flag=True)
 @click.pass_context
-def command(ctx: click.Context, words: tuple[str, ...], namespace: str, **flags: object) -> None:
+def command(ctx: click.Context, /, words: tuple[str, ...], namespace: str, **flags: object) -> None:
     """List pods, events, nodes or namespaces: get pods, get pod NAME, get pod/NAME."""
     client = options.client(ctx)
     targets = options.split_target(words)
@@ -34,7 +34,9 @@ def command(ctx: click.Context, words: tuple[str, ...], namespace: str, **flags:
                 raise
 
 
-def _show(client: Client, resource: str, name: str, namespace: str, flags: dict[str, object]) -> None:
+def _show(
+    client: Client, resource: str, name: str, namespace: str, flags: dict[str, object]
+) -> None:
     everywhere = bool(flags["all_namespaces"])
     output = str(flags["output"])
     path = client.path(resource, None if everywhere else namespace, name)
@@ -48,7 +50,11 @@ def _show(client: Client, resource: str, name: str, namespace: str, flags: dict[
     if output in ("", "wide"):
         table = client.request("GET", path, query=query, accept=TABLE)
         if not table["rows"] and not name and not flags["watch"]:
-            where = "" if everywhere or resource in ("nodes", "namespaces") else f" in {namespace} namespace"
+            where = (
+                ""
+                if everywhere or resource in ("nodes", "namespaces")
+                else f" in {namespace} namespace"
+            )
             click.echo(f"No resources found{where}.", err=True)
             return
         headers = not flags["no_headers"]
@@ -83,4 +89,6 @@ def _print(found: dict[str, object], output: str, resource: str) -> None:
     elif output in ("json", "yaml"):
         options.print_object(found, output)
     else:
-        raise click.UsageError(f"unknown output {output!r}: wide, yaml, json, name, jsonpath={{...}}")
+        raise click.UsageError(
+            f"unknown output {output!r}: wide, yaml, json, name, jsonpath={{...}}"
+        )

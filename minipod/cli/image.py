@@ -29,7 +29,10 @@ def list_images(ctx: click.Context) -> None:
     """List images."""
     rows = [["IMAGE", "ID", "SIZE"]]
     for image in _store(ctx).list():
-        rows += [[tag, image.id.removeprefix("sha256:")[:12], f"{image.size / 1e6:.1f}MB"] for tag in image.tags]
+        rows += [
+            [tag, image.id.removeprefix("sha256:")[:12], f"{image.size / 1e6:.1f}MB"]
+            for tag in image.tags
+        ]
     options.print_rows(rows)
 
 

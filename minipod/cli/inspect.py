@@ -44,7 +44,13 @@ def print_namespaces(running: list[dict[str, object]]) -> None:
         numbers = [os.readlink(f"/proc/{c['pid']}/ns/{kind}") for c in running]
         host = os.readlink(f"/proc/self/ns/{kind}")
         if len(set(numbers)) == 1:
-            word = "the node's" if numbers[0] == host else "shared by the pod" if len(running) > 1 else "the pod's"
+            word = (
+                "the node's"
+                if numbers[0] == host
+                else "shared by the pod"
+                if len(running) > 1
+                else "the pod's"
+            )
         else:
             word = "each its own"
         rows.append([kind, *(n.split(":")[1].strip("[]") for n in (*numbers, host)), word])

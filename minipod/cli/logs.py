@@ -26,7 +26,13 @@ from minipod.errors import FailedPrecondition
 @click.option("--all-containers", is_flag=True)
 @click.pass_context
 def command(
-    ctx: click.Context, pod: str, container_name: str | None, namespace: str, container: str, **flags: object
+    ctx: click.Context,
+    /,
+    pod: str,
+    container_name: str | None,
+    namespace: str,
+    container: str,
+    **flags: object,
 ) -> None:
     """Print the log of a pod's container."""
     client = options.client(ctx)
@@ -39,7 +45,9 @@ def command(
         stream(client, namespace, name, one, flags)
 
 
-def stream(client: Client, namespace: str, pod: str, container: str, flags: dict[str, object]) -> None:
+def stream(
+    client: Client, namespace: str, pod: str, container: str, flags: dict[str, object]
+) -> None:
     """Copy one log to stdout."""
     query: dict[str, object] = {"container": container}
     query |= {k: "true" for k in ("follow", "previous", "timestamps") if flags.get(k)}
@@ -60,4 +68,6 @@ def seconds(text: str) -> int:
     parts = re.findall(r"(\d+(?:\.\d+)?)(h|ms|m|s)", text)
     if not parts or "".join(n + u for n, u in parts) != text:
         raise FailedPrecondition(f"not a duration: {text!r}", hint="like 5s, 2m or 1h30m")
-    return max(1, round(sum(float(n) * {"h": 3600, "m": 60, "s": 1, "ms": 0.001}[u] for n, u in parts)))
+    return max(
+        1, round(sum(float(n) * {"h": 3600, "m": 60, "s": 1, "ms": 0.001}[u] for n, u in parts))
+    )

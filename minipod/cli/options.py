@@ -58,9 +58,13 @@ def split_target(words: tuple[str, ...]) -> list[tuple[str, str]]:
     return [(plural(kind), name) for kind in kinds for name in (words[1:] or ("",))]
 
 
-def print_table(table: Object, *, wide: bool, headers: bool = True, namespace: bool = False) -> None:
+def print_table(
+    table: Object, *, wide: bool, headers: bool = True, namespace: bool = False
+) -> None:
     """Print a server's Table as kubectl does: upper case, three spaces, columns as wide as needed."""
-    shown = [i for i, c in enumerate(table.get("columnDefinitions") or []) if wide or not c["priority"]]
+    shown = [
+        i for i, c in enumerate(table.get("columnDefinitions") or []) if wide or not c["priority"]
+    ]
     rows = []
     if headers:
         names = [table["columnDefinitions"][i]["name"].upper() for i in shown]
@@ -134,4 +138,3 @@ def field(obj: Any, path: str) -> str:
         except (KeyError, IndexError, ValueError, TypeError):
             return ""
     return obj if isinstance(obj, str) else json.dumps(obj)
-

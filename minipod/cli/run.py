@@ -28,10 +28,15 @@ def command(ctx: click.Context, file: str, namespace: str, lenient: bool, keep: 
     instance = options.instance(ctx)
     pods = [o for o in options.load_manifests([file]) if o["kind"] == "Pod"]
     if len(pods) != 1:
-        raise FailedPrecondition(f"{file}: run takes one pod, found {len(pods)}", hint="minipod apply -f takes any number")
+        raise FailedPrecondition(
+            f"{file}: run takes one pod, found {len(pods)}",
+            hint="minipod apply -f takes any number",
+        )
     if not node_status(instance)["running"]:
         start_node(instance)
-        click.echo(f"node {instance.name} was started, and stays up (minipod down stops it)", err=True)
+        click.echo(
+            f"node {instance.name} was started, and stays up (minipod down stops it)", err=True
+        )
     client = options.client(ctx)
     pod, what = apply_object(client, pods[0], namespace, lenient=lenient)
     name, space = pod["metadata"]["name"], pod["metadata"]["namespace"]
@@ -90,6 +95,8 @@ def _events(client: Client, namespace: str, name: str) -> None:
 def exit_code(pod: dict[str, Any]) -> int:
     """Return the first code that is not 0 among its containers; 1 for a pod that failed otherwise."""
     statuses = pod.get("status", {}).get("containerStatuses", [])
-    codes = [s["state"]["terminated"]["exitCode"] for s in statuses if "terminated" in s.get("state", {})]
+    codes = [
+        s["state"]["terminated"]["exitCode"] for s in statuses if "terminated" in s.get("state", {})
+    ]
     failed = next((c for c in codes if c), 0)
     return failed or (1 if pod.get("status", {}).get("phase") == "Failed" else 0)

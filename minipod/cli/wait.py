@@ -19,10 +19,14 @@ Test = Callable[[dict[str, Any]], bool]
 @click.command("wait")
 @click.argument("words", nargs=-1, required=True, shell_complete=options.complete_names)
 @options.namespace_option
-@click.option("--for", "what", required=True, help="condition=Ready, delete, jsonpath={.status.phase}=Running")
+@click.option(
+    "--for", "what", required=True, help="condition=Ready, delete, jsonpath={.status.phase}=Running"
+)
 @click.option("--timeout", default="30s")
 @click.pass_context
-def command(ctx: click.Context, words: tuple[str, ...], namespace: str, what: str, timeout: str) -> None:
+def command(
+    ctx: click.Context, words: tuple[str, ...], namespace: str, what: str, timeout: str
+) -> None:
     """Wait for a condition of one or more objects."""
     client = options.client(ctx)
     deadline = time.monotonic() + seconds(timeout)
@@ -46,10 +50,12 @@ def parse(what: str) -> Test:
         if not path:
             return lambda obj: options.field(obj, rest) != ""
         return lambda obj: options.field(obj, path.strip("'\"")) == value
-    raise FailedPrecondition(f"unknown condition {what!r}", hint="condition=NAME, delete or jsonpath={...}=VALUE")
+    raise FailedPrecondition(
+        f"unknown condition {what!r}", hint="condition=NAME, delete or jsonpath={...}=VALUE"
+    )
 
 
-def await_one(  # noqa: PLR0913 what a wait is made of
+def await_one(
     client: Client, resource: str, namespace: str, name: str, what: str, deadline: float
 ) -> None:
     """Return when it is so. Raises DeadlineExceeded, NotFound."""
@@ -74,4 +80,7 @@ def await_one(  # noqa: PLR0913 what a wait is made of
             raise NotFound(f'{resource} "{name}" was deleted while waiting')
         if test(event["object"]):
             return
-    raise DeadlineExceeded(f"timed out waiting for {what} on {resource}/{name}", hint=f"minipod describe {resource.removesuffix('s')} {name}")
+    raise DeadlineExceeded(
+        f"timed out waiting for {what} on {resource}/{name}",
+        hint=f"minipod describe {resource.removesuffix('s')} {name}",
+    )

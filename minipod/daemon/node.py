@@ -56,7 +56,7 @@ def require_root() -> None:
         raise FailedPrecondition("minipod must run as root", hint="try it with sudo")
 
 
-def start_node(instance: Instance, foreground: bool = False) -> bool:  # noqa: FBT001, FBT002 the CLI's flag
+def start_node(instance: Instance, foreground: bool = False) -> bool:
     """Start the node and wait until its API answers; False when it ran already.
 
     In the foreground, stay until the supervisor ends (for systemd). Raises Unavailable with the log's end.

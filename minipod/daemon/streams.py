@@ -11,7 +11,6 @@ from minipod.errors import FailedPrecondition, NotFound
 from minipod.runtime import logs
 from minipod.runtime.runtime import Runtime
 from minipod.runtime.service import ContainerStatus, ExecSession
-from minipod.spec.ids import ContainerId
 
 Object = dict[str, Any]
 
@@ -92,7 +91,7 @@ def choose_container(pod: Object, wanted: str) -> str:
         return default or str(spec["containers"][0]["name"])
     if wanted not in names:
         raise NotFound(
-            f'container {wanted} is not valid for pod {metadata["name"]}',
+            f"container {wanted} is not valid for pod {metadata['name']}",
             hint=f"its containers: {', '.join(names)}",
         )
     return wanted

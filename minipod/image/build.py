@@ -55,7 +55,9 @@ def read_recipe(directory: str) -> Recipe:
     except tomllib.TOMLDecodeError as e:
         raise InvalidSpec(str(e), path=path) from e
     if unknown := sorted(raw.keys() - KEYS):
-        raise InvalidSpec(f"unknown keys {unknown}", path=path, hint=f"known: {', '.join(sorted(KEYS))}")
+        raise InvalidSpec(
+            f"unknown keys {unknown}", path=path, hint=f"known: {', '.join(sorted(KEYS))}"
+        )
     if not raw.get("tags"):
         raise InvalidSpec("an image needs a name: tags = [...]", path=path)
     return Recipe(raw, hashlib.sha256(text).hexdigest())
@@ -90,7 +92,9 @@ def build_all(images_dir: str, store: ImageStore) -> list[Image]:
 
 def unpack_package(package: str, root: str) -> None:
     """Put a package's files below *root*: from the installed package if it is there, else downloaded with apt."""
-    listed = subprocess.run(["dpkg-query", "-L", package], capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["dpkg-query", "-L", package], capture_output=True, text=True, check=False
+    )
     if listed.returncode == 0:
         for path in listed.stdout.splitlines():
             if os.path.isfile(path) and not path.startswith("/usr/share/doc"):
@@ -127,7 +131,13 @@ def entries(raw: dict[str, Any], root: str) -> dict[str, tuple[tarfile.TarInfo, 
             full = f"{base}/{name}"
             # Debian's merged /usr: /bin is a link to /usr/bin; the image has plain directories.
             with open(full, "rb") as f:
-                _add(found, full.removeprefix(root), tarfile.REGTYPE, os.stat(full).st_mode & 0o7777, f.read())
+                _add(
+                    found,
+                    full.removeprefix(root),
+                    tarfile.REGTYPE,
+                    os.stat(full).st_mode & 0o7777,
+                    f.read(),
+                )
     if "busybox" in raw:
         _applets(found, raw["busybox"], root)
     for path, text in raw.get("files", {}).items():
@@ -148,7 +158,7 @@ def _applets(found: dict[str, tuple[tarfile.TarInfo, bytes]], busybox: str, root
             _add(found, f"/bin/{applet}", tarfile.SYMTYPE, 0o777, link="busybox")
 
 
-def _add(  # noqa: PLR0913 a tar entry has that many sides
+def _add(
     found: dict[str, tuple[tarfile.TarInfo, bytes]],
     path: str,
     kind: bytes,

@@ -1,9 +1,9 @@
 """The image store of one node: names to images, images to unpacked layers.
 
-    <root>/blobs/sha256/...    every blob (content)
-    <root>/index.json          names -> manifests (tags)
-    <root>/layers/<diff id>/   a layer, unpacked once; complete, or its name begins with a dot
-    <root>/lock                flock of whoever changes something
+<root>/blobs/sha256/...    every blob (content)
+<root>/index.json          names -> manifests (tags)
+<root>/layers/<diff id>/   a layer, unpacked once; complete, or its name begins with a dot
+<root>/lock                flock of whoever changes something
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import gzip
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -46,6 +46,9 @@ class Image:
         return tuple(f"{name}@{self.manifest}" for name in names)
 
 
+Images = list[Image]  # inside the class, `list` is the verb
+
+
 class ImageStore:
     """Synchronous; an event loop calls it in threads."""
 
@@ -69,7 +72,7 @@ class ImageStore:
 
     # -- look up
 
-    def list(self) -> list[Image]:
+    def list(self) -> Images:
         """Return all images, in the order they came."""
         manifests = dict.fromkeys(e.manifest.digest for e in self._tags.entries())
         return [self._image(digest) for digest in manifests]
@@ -135,7 +138,7 @@ class ImageStore:
         temporary = f"{parent}/.{name}"
         shutil.rmtree(temporary, ignore_errors=True)  # of a kill half-way
         os.makedirs(f"{temporary}/fs", 0o755)
-        os.chmod(f"{temporary}/fs", 0o755)
+        os.chmod(f"{temporary}/fs", 0o755)  # noqa: S103 it will be a root directory
         try:
             with self.content.open(digest) as blob, decompressed(blob) as stream:
                 unpack.apply(stream, f"{temporary}/fs")
@@ -146,7 +149,9 @@ class ImageStore:
 
     # -- change
 
-    def put(self, config: dict[str, Any], layers: list[Descriptor], tags: list[str]) -> Image:
+    def put(
+        self, config: dict[str, Any], layers: Sequence[Descriptor], tags: Sequence[str]
+    ) -> Image:
         """Make an image of blobs that are here, under *tags* (references). The names move from older images."""
         body = json.dumps(config, sort_keys=True).encode()
         manifest = {
@@ -193,7 +198,9 @@ class ImageStore:
         shared = {d for o in others for d in o.layer_digests}
         shared_diffs = {d for o in others for d in self.config(o).diff_ids}
         for diff_id in set(self.config(image).diff_ids) - shared_diffs:
-            shutil.rmtree(f"{self._root}/layers/{diff_id.removeprefix('sha256:')}", ignore_errors=True)
+            shutil.rmtree(
+                f"{self._root}/layers/{diff_id.removeprefix('sha256:')}", ignore_errors=True
+            )
         for digest in set(image.layer_digests) - shared:
             self.content.delete(digest)
         self.content.delete(image.manifest)

@@ -51,9 +51,9 @@ def fork_setup(
 ) -> int:
     """Fork the first process of a set-up; return its pid. *keep* lists the fds it may use."""
     pid = os.fork()
-    if pid:
-        return pid
-    _first(plan, context, title, (*keep, context.sync.fileno()), fail_at)
+    if pid == 0:
+        _first(plan, context, title, (*keep, context.sync.fileno()), fail_at)
+    return pid
 
 
 def _first(
@@ -72,7 +72,7 @@ def _first(
         os._exit(0)
     except StepFailed as e:
         context.sync.failed(e)
-    except BaseException as e:  # noqa: BLE001 the process border
+    except BaseException as e:
         context.sync.failed(StepFailed("set-up", 0, "", detail=f"{type(e).__name__}: {e}"))
     finally:
         os._exit(1)
@@ -113,7 +113,7 @@ def _run(operations: tuple[Operation, ...], context: Context, fail_at: str) -> N
     for operation in operations:
         try:
             if fail_at and type(operation).__name__ == fail_at:
-                raise OSError(5, "injected fault", fail_at)
+                raise OSError(5, "injected fault", fail_at)  # noqa: TRY301 as the kernel would
             operation.apply(context)
         except OSError as e:
             subject = os.fsdecode(e.filename) if e.filename else ""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from minipod.init.operation import Context
 from minipod.linux import files, mount
 from minipod.linux.flags import AT, AT_FDCWD, MountAttr, MountFlag, MoveMount, OpenTree, UmountFlag
-from minipod.spec.container import Propagation
 from minipod.spec.bundle import RootFs
+from minipod.spec.container import Propagation
 
 PAGE = 4096  # mount(2) cuts its data at one page
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _POST_START_GRACE = 2.0
 
 
-class StartFailed(MinipodError):  # noqa: N818 - reads as what it says
+class StartFailed(MinipodError):
     """The container did not start; *waiting* is what its status shows."""
 
     def __init__(self, waiting: Waiting) -> None:
@@ -65,7 +65,7 @@ class Starter:
     ) -> None:
         """Start one instance in the newest sandbox. Raises StartFailed."""
         sandbox = observed.sandbox
-        assert sandbox is not None  # noqa: S101 - the caller has just made it
+        assert sandbox is not None
         await self._image(pod, container)
         spec = await self._spec(pod, container, observed, volumes, restart_count)
         created = await self._create(pod, container, sandbox, spec)
@@ -148,7 +148,7 @@ class Starter:
     async def _post_start(
         self, pod: Pod, container: Container, created: ContainerId, ip: str
     ) -> None:
-        assert container.post_start is not None  # noqa: S101
+        assert container.post_start is not None
         runtime = self._context.runtime
         try:
             await self._long(hooks.run(container.post_start, container, created, ip, runtime))

@@ -79,7 +79,7 @@ class Stopper:
     async def _pre_stop(
         self, pod: Pod, container: Container, container_id: str, ip: str, grace: float
     ) -> None:
-        assert container.pre_stop is not None  # noqa: S101
+        assert container.pre_stop is not None
         runtime = self._context.runtime
         try:
             async with asyncio.timeout(grace):

@@ -104,7 +104,7 @@ def clear_ambient() -> None:
     _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
 
 
-def set_keepcaps(on: bool) -> None:  # noqa: FBT001 a setter
+def set_keepcaps(on: bool) -> None:
     """PR_SET_KEEPCAPS: permitted capabilities survive the change of user."""
     if python_prctl is not None:
         python_prctl.set_keepcaps(on)

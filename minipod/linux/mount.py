@@ -59,7 +59,7 @@ def move_mount(
     )  # fmt: skip
 
 
-def mount_setattr(  # noqa: PLR0913 the kernel's own arguments
+def mount_setattr(
     dirfd: int,
     path: str,
     attr_set: MountAttr,

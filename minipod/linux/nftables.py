@@ -45,6 +45,8 @@ def run(commands: list[Command]) -> list[Command]:
     output = library.nft_ctx_get_output_buffer(context) or b""
     words = (library.nft_ctx_get_error_buffer(context) or b"").decode(errors="replace")
     if failed:
-        raise OSError(errno.EINVAL, words.strip().splitlines()[0] if words else "failed", "nftables")
+        raise OSError(
+            errno.EINVAL, words.strip().splitlines()[0] if words else "failed", "nftables"
+        )
     listed: list[Command] = json.loads(output)["nftables"] if output.strip() else []
     return listed

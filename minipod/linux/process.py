@@ -62,7 +62,7 @@ def start_time(pid: int) -> int:
     return int(fields[19])
 
 
-def set_child_subreaper(on: bool) -> None:  # noqa: FBT001 a setter
+def set_child_subreaper(on: bool) -> None:
     """PR_SET_CHILD_SUBREAPER: orphans below us become our children."""
     prctl(PR_SET_CHILD_SUBREAPER, int(on))
 
@@ -72,7 +72,7 @@ def set_pdeathsig(number: int) -> None:
     prctl(PR_SET_PDEATHSIG, int(number))
 
 
-def set_dumpable(on: bool) -> None:  # noqa: FBT001 a setter
+def set_dumpable(on: bool) -> None:
     """PR_SET_DUMPABLE."""
     prctl(PR_SET_DUMPABLE, int(on))
 

@@ -2,7 +2,8 @@
 
 The program checks the architecture, then finds the call number by binary search over ranges (some eight comparisons instead of
 three hundred), then looks at arguments where the profile wants it. `compile_profile` runs before the fork and is cached; `load`
-is one system call. See seccomp(2), Documentation/userspace-api/seccomp_filter.rst; struct seccomp_data: int nr; u32 arch; u64 ip; u64 args[6].
+is one system call. See seccomp(2),
+Documentation/userspace-api/seccomp_filter.rst; struct seccomp_data: int nr; u32 arch; u64 ip; u64 args[6].
 """
 
 from __future__ import annotations

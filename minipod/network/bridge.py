@@ -42,7 +42,9 @@ def _make(name: str, subnets: Subnets) -> None:
             # A bridge takes the lowest address of its ports otherwise, and changes with them.
             ip.link("set", index=index, address="02:6d:00:00:00:01")
             gateway4, gateway6 = subnets.at(1)
-            ip.addr("add", index=index, address=str(gateway4.ip), prefixlen=gateway4.network.prefixlen)
+            ip.addr(
+                "add", index=index, address=str(gateway4.ip), prefixlen=gateway4.network.prefixlen
+            )
             if os.path.exists("/proc/sys/net/ipv6"):
                 ip.addr(
                     "add", index=index, address=str(gateway6.ip), prefixlen=gateway6.network.prefixlen,

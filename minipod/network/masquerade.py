@@ -35,15 +35,22 @@ def rules(table: str, bridge: str, subnet4: str, subnet6: str) -> list[Rule]:
                 {"masquerade": None},
             )
         )
-    for direction in ("iifname", "oifname"):
-        commands.append(
-            _rule(where, "forward", _match({"meta": {"key": direction}}, bridge), {"accept": None})
-        )
+    commands += [
+        _rule(where, "forward", _match({"meta": {"key": direction}}, bridge), {"accept": None})
+        for direction in ("iifname", "oifname")
+    ]
     return commands
 
 
 def _chain(where: Rule, name: str, kind: str, hook: str, priority: int) -> Rule:
-    chain = {**where, "name": name, "type": kind, "hook": hook, "prio": priority, "policy": "accept"}
+    chain = {
+        **where,
+        "name": name,
+        "type": kind,
+        "hook": hook,
+        "prio": priority,
+        "policy": "accept",
+    }
     return {"add": {"chain": chain}}
 
 

@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from minipod.errors import SetupFailed
 from minipod.linux import namespaces
@@ -25,6 +27,8 @@ from minipod.network.veth import PodLink, delete_request, host_requests, pod_req
 from minipod.spec.instance import Instance
 
 MTU = 1500
+
+T = TypeVar("T")
 
 
 class Network:
@@ -60,10 +64,8 @@ class Network:
         """Free the leases of sandboxes that are no more."""
         await self._run(self._recover, live)
 
-    async def _run(self, function, *arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN202
-        return await asyncio.get_running_loop().run_in_executor(
-            self._worker, function, *arguments
-        )
+    async def _run(self, function: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, function, *arguments)
 
     # -- in the worker
 
@@ -99,7 +101,12 @@ class Network:
             raise
         except OSError as e:
             self._leases.free(sandbox_id)
-            raise SetupFailed("network", errno=e.errno or 0, subject=str(e.filename or ""), detail=str(e.strerror or e)) from e
+            raise SetupFailed(
+                "network",
+                errno=e.errno or 0,
+                subject=str(e.filename or ""),
+                detail=str(e.strerror or e),
+            ) from e
         return tuple(str(a.ip) for a in link.addresses)
 
     def _inside(self, link: PodLink, netns_fd: int) -> None:

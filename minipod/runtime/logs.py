@@ -93,7 +93,7 @@ async def read(
             os.close(fd)
 
 
-async def _follow(  # noqa: PLR0913 what a follower is made of
+async def _follow(  # noqa: PLR0912 one loop with its three ends
     path: str,
     fd: int,
     decoder: Decoder,

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 class Recovery:
     """Runs once for each connection to a supervisor."""
 
-    def __init__(  # noqa: PLR0913 it touches every part, once
+    def __init__(
         self,
         instance: Instance,
         state: State,
@@ -78,7 +78,7 @@ class Recovery:
         """Return what the supervisor knows, by container id."""
         _, received = await self._supervisor.request("list")
         try:
-            listed = loads(tuple[dict[str, Any], ...], linux_fds.read_sealed(received[0]))  # type: ignore[arg-type]
+            listed = loads(tuple[dict[str, Any], ...], linux_fds.read_sealed(received[0]))
         finally:
             os.close(received[0])
         return {entry["id"]: entry for entry in listed}

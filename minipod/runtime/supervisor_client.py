@@ -102,7 +102,7 @@ class SupervisorClient:
         loop = asyncio.get_running_loop()
         ready = loop.create_future()
         fd = self._sock.fileno()
-        loop.add_writer(fd, lambda: ready.done() or ready.set_result(None))
+        loop.add_writer(fd, _resolve, ready)
         try:
             await ready
         finally:
@@ -137,3 +137,8 @@ class SupervisorClient:
             future.set_exception(protocol.error_from_message(message["error"]))
         else:
             future.set_result((message["ok"], received))
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

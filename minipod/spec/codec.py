@@ -23,7 +23,8 @@ T = TypeVar("T")
 def to_plain(value: Any) -> Any:
     """Return *value* as what json can write."""
     if dataclasses.is_dataclass(value):
-        return {f: to_plain(getattr(value, f)) for f in _fields(type(value))}
+        kind: Any = type(value)
+        return {f: to_plain(getattr(value, f)) for f in _fields(kind)}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, bytes):
@@ -42,16 +43,17 @@ def dumps(value: Any) -> bytes:
 
 def loads(cls: type[T], text: bytes | str) -> T:
     """Decode *text* into *cls*; raise InvalidSpec naming the path of what does not fit."""
-    return from_plain(cls, json.loads(text), "")
+    decoded: T = from_plain(cls, json.loads(text), "")
+    return decoded
 
 
 @cache
-def _fields(cls: type) -> dict[str, Any]:
+def _fields(cls: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
 
 
-def from_plain(cls: Any, raw: Any, path: str) -> Any:
+def from_plain(cls: Any, raw: Any, path: str) -> Any:  # noqa: PLR0911 one return for each kind of type
     """Build a value of type *cls* from plain JSON data."""
     if dataclasses.is_dataclass(cls):
         return _dataclass(cls, raw, path)

@@ -15,7 +15,7 @@ import signal
 import time
 
 from minipod.errors import MinipodError
-from minipod.linux import process, procconn
+from minipod.linux import procconn, process
 from minipod.spec.bundle import Bundle
 from minipod.spec.codec import loads
 from minipod.supervisor import records

@@ -45,7 +45,9 @@ class Requests:
         handler = getattr(self, f"on_{message.get('op')}", None)
         try:
             if handler is None:
-                raise errors.NotFound(f"no such request: {message.get('op')!r}")
+                raise errors.NotFound(  # noqa: TRY301 answered like any other
+                    f"no such request: {message.get('op')!r}"
+                )
             answer = handler(client, message, received)
         except Exception as e:
             if not isinstance(e, errors.MinipodError):
@@ -217,7 +219,7 @@ class Requests:
 
     # -- forking, and what set-ups report
 
-    def _fork(
+    def _fork(  # noqa: PLR0913 the last three are an exec's
         self,
         made: Process,
         steps: Plan,

@@ -226,7 +226,7 @@ class Supervisor:
         except ConnectionError:
             pass
         except BlockingIOError:
-            logger.error("the log pump does not read its control socket")
+            logger.error("the log pump does not read its control socket")  # noqa: TRY400 no trace needed
 
     def _from_pump(self, sock: socket.socket) -> None:
         try:

@@ -101,7 +101,7 @@ def _become(title: str, keep: tuple[int, ...], entry: str, argument: object) -> 
         code = 0
     except SystemExit as e:
         code = e.code if isinstance(e.code, int) else 1
-    except BaseException:  # noqa: BLE001 the process border
+    except BaseException:
         traceback.print_exc()
     finally:
         os._exit(code)

@@ -151,7 +151,7 @@ class FakeRuntime:
         self._gone.setdefault(container, asyncio.Event()).set()
         self._tell(EventType.CONTAINER_EXITED, status.sandbox_id, container)
 
-    async def stop_container(self, container: ContainerId, timeout: float) -> None:  # noqa: ASYNC109
+    async def stop_container(self, container: ContainerId, timeout: float) -> None:
         status = self.containers.get(container)
         if status is None or status.state is not ContainerState.RUNNING:
             return
@@ -178,7 +178,7 @@ class FakeRuntime:
         ids = {s.id for s in await self.list_pod_sandboxes(pod_uid)}
         return [c for c in self.containers.values() if c.sandbox_id in ids][::-1]
 
-    async def exec_sync(self, container, command, timeout, limit=16 << 20) -> ExecResult:  # noqa: ASYNC109
+    async def exec_sync(self, container, command, timeout, limit=16 << 20) -> ExecResult:
         self.calls.append(f"exec_sync {' '.join(command)}")
         if self.exec_results:
             return self.exec_results.pop(0)

@@ -174,7 +174,7 @@ class Runner:
     def __init__(self, *answers) -> None:
         self.answers = list(answers)
 
-    async def exec_sync(self, container_id, command, timeout):  # noqa: ASYNC109
+    async def exec_sync(self, container_id, command, timeout):
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer

@@ -22,7 +22,7 @@ class ExecRunner(Protocol):
         self,
         container_id: str,
         command: tuple[str, ...],
-        timeout: float,  # noqa: ASYNC109
+        timeout: float,
     ) -> tuple[int, bytes]:
         """Return exit code and combined output; DeadlineExceeded after killing the whole
         session."""

@@ -16,7 +16,7 @@ MAX_BODY = 10 * 1024
 _MAX_HEAD = 64 * 1024
 
 
-class BadResponse(Exception):  # noqa: N818 - reads as what it says
+class BadResponse(Exception):
     """What came is no HTTP response, or ended too early."""
 
 

@@ -63,7 +63,7 @@ def compute(pod: Pod, observed: Observed, probes: ProbeResults, now: float) -> P
     if deadline is not None and now >= deadline:
         return PodActions(kill_pod=True, failed=DEADLINE, why={"deadline": str(deadline)})
     reason = sandbox_change(pod, observed)
-    if reason:
+    if reason:  # noqa: SIM108 two lines of equal weight
         actions = _for_new_sandbox(pod, observed, reason, now)
     else:
         actions = _in_sandbox(pod, observed, probes, now)
@@ -147,7 +147,7 @@ def _unfinished(pod: Pod, observed: Observed) -> tuple[Container, ...]:
 
 def _in_sandbox(pod: Pod, observed: Observed, probes: ProbeResults, now: float) -> PodActions:
     sandbox = observed.sandbox
-    assert sandbox is not None  # noqa: S101 - sandbox_change said so
+    assert sandbox is not None
     failed, following, done = next_init_container(pod, observed, sandbox)
     if not done:
         return _init_step(pod, failed, following, now)
