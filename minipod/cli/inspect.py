@@ -30,11 +30,20 @@ def command(ctx: click.Context, words: tuple[str, ...], namespace: str) -> None:
         print_namespaces(running)
         click.echo()
         for container in running:
-            click.echo(f"cgroups of {container['name']} (pid {container['pid']}):")
-            with open(f"/proc/{container['pid']}/cgroup", encoding="utf-8") as f:
-                for line in f:
-                    _, controllers, path = line.rstrip("\n").split(":", 2)
-                    click.echo(f"  {controllers or 'unified':14} {path}")
+            click.echo(f"cgroup of {container['name']} (pid {container['pid']}):")
+            for path, controllers in cgroups(int(str(container["pid"]))).items():
+                click.echo(f"  {path}")
+                click.echo(f"  in {', '.join(controllers)}")
+
+
+def cgroups(pid: int) -> dict[str, list[str]]:
+    """Return the cgroup paths of *pid*, each with the hierarchies that have it (/proc/PID/cgroup)."""
+    found: dict[str, list[str]] = {}
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8") as f:
+        for line in f:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            found.setdefault(path, []).append(controllers or "unified (v2)")
+    return found
 
 
 def print_namespaces(running: list[dict[str, object]]) -> None:
