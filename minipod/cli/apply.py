@@ -53,7 +53,7 @@ def apply_object(
         answer = client.open("POST", path, query=query, body=obj)
     except AlreadyExists:
         return _change(client, obj, f"{path}/{metadata['name']}")
-    for warning in answer.headers.get_all("Warning") or []:
+    for warning in [v for n, v in answer.headers if n == "warning"]:
         click.echo(f"warning: {warning.removeprefix('299 - ').strip(chr(34))}", err=True)
 
     return json.loads(answer.read()), "created (dry run)" if dry_run else "created"

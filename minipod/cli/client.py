@@ -1,15 +1,14 @@
-"""A small Kubernetes client over the node's unix socket: http.client, no TLS, no asyncio."""
+"""A small Kubernetes client over the node's unix socket: no TLS, no asyncio."""
 
 from __future__ import annotations
 
-import http.client
 import json
-import socket
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from minipod import errors
+from minipod.api import unix_http
 from minipod.spec.instance import Instance
 
 Object = dict[str, Any]
@@ -25,18 +24,6 @@ BY_REASON = {
     "NotFound": errors.NotFound, "AlreadyExists": errors.AlreadyExists, "Conflict": errors.Conflict,
     "Expired": errors.Gone,
 }  # fmt: skip
-
-
-class Connection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("minipod")
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.connect(self._path)
 
 
 def plural(kind: str) -> str:
@@ -77,16 +64,15 @@ class Client:
         body: Object | None = None,
         accept: str = "application/json",
         content_type: str = "application/json",
-    ) -> http.client.HTTPResponse:
+    ) -> unix_http.Response:
         """Send a request; return the answer with its body unread. Raises what the server said."""
-        connection = Connection(self.instance.api_socket)
         target = f"{path}?{urlencode(query, doseq=True)}" if query else path
         headers = {"Accept": accept, "Content-Type": content_type}
+        content = json.dumps(body).encode() if body is not None else b""
         try:
-            connection.request(
-                method, target, json.dumps(body) if body is not None else None, headers
+            answer = unix_http.request(
+                self.instance.api_socket, method, target, headers=headers, body=content
             )
-            answer = connection.getresponse()
         except PermissionError:
             raise
         except OSError as e:

@@ -58,7 +58,7 @@ def stream(
     if flags.get("limit_bytes"):
         query["limitBytes"] = flags["limit_bytes"]
     answer = client.open("GET", client.path("pods", namespace, pod, "log"), query=query)
-    while chunk := answer.read1(1 << 16):
+    while chunk := answer.read_some():
         sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
 

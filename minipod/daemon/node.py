@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import http.client
 import json
 import os
 import select
 import shutil
 import signal
-import socket
 import sys
 import time
 from typing import Any
 
+from minipod.api import unix_http
 from minipod.errors import DeadlineExceeded, FailedPrecondition, Internal, NotFound, Unavailable
 from minipod.linux import process
 from minipod.spec.instance import Instance
@@ -23,18 +22,6 @@ STOP_DEADLINE = 60.0  # seconds for processes to end after their pods did
 
 PUMP = "minipod.supervisor.pump:main"
 PROBER = "minipod.daemon.serve:prober"
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over the node's unix socket."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("minipod")
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.connect(self._path)
 
 
 def supervisor_argv(instance: Instance, ready_fd: int) -> list[str]:
@@ -136,18 +123,13 @@ def _stay(instance: Instance, pid: int) -> None:
 def _request(
     instance: Instance, method: str, path: str, timeout: float | None = 10.0
 ) -> dict[str, Any]:
-    connection = UnixConnection(instance.api_socket)
-    connection.timeout = timeout
     try:
-        connection.request(method, path)
-        answer = connection.getresponse()
+        answer = unix_http.request(instance.api_socket, method, path, headers={}, timeout=timeout)
         body = answer.read()
     except OSError as e:
         raise Unavailable(
             f"node {instance.name} is not running", hint="start it: minipod up"
         ) from e
-    finally:
-        connection.close()
     if answer.status >= 400:
         raise Internal(f"{method} {path}: {answer.status} {body[:200].decode(errors='replace')}")
     parsed: dict[str, Any] = json.loads(body)

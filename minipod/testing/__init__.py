@@ -1,1 +1,1 @@
-"""(docstring to be written with the package)."""
+"""For tests and documentation: pages generated from the code (`docs`)."""

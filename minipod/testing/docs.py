@@ -1,0 +1,113 @@
+"""The pages of docs/ that are generated from the code: pod fields, seccomp, cgroups. `python -m minipod.testing.docs` writes them."""
+
+from __future__ import annotations
+
+import os
+
+from minipod.api.schema import types
+from minipod.cgroups.resources import v1_settings, v2_settings
+from minipod.linux.seccomp_profile import (
+    ALWAYS,
+    NAMESPACE_FLAGS,
+    PERSONALITIES,
+    REFUSED_FAMILIES,
+    WITH,
+)
+from minipod.spec.container import Resources
+
+HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+NOTE = "Generated from the code by `scripts/docs`; a test checks that it is current.\n"
+
+
+def pages() -> dict[str, str]:
+    """Return file name -> content."""
+    return {
+        "pod-fields.md": pod_fields(),
+        "seccomp.md": seccomp_page(),
+        "cgroups.md": cgroups_page(),
+    }
+
+
+def pod_fields() -> str:
+    """Return the table of every field of a Pod."""
+    lines = ["# Fields of a Pod", "", NOTE, "| object | field | |", "|---|---|---|"]
+    for name, kind in types().items():
+        lines += [f"| {name} | {field} | supported |" for field in kind.fields]
+        lines += [
+            f"| {name} | {field} | no meaning on one machine: accepted with a warning |"
+            for field in sorted(kind.meaningless)
+        ]
+        lines += [
+            f"| {name} | {field} | not yet: refused (a warning with --lenient) |"
+            for field in sorted(kind.later)
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def seccomp_page() -> str:
+    """Return the default filter in words."""
+    lines = [
+        "# The default seccomp filter", "", NOTE,
+        "Everything that is not listed answers EPERM; `clone3` answers ENOSYS, so that libc falls back to `clone`.", "",
+        "## Allowed", "", " ".join(f"`{n}`" for n in sorted(set(ALWAYS))), "",
+        "## Allowed with a capability", "", "| capability | calls |", "|---|---|",
+    ]  # fmt: skip
+    lines += [
+        f"| CAP_{c} | {' '.join(f'`{n}`' for n in names)} |" for c, names in sorted(WITH.items())
+    ]
+    lines += [
+        "", "## Allowed by arguments", "", "| call | rule |", "|---|---|",
+        f"| `clone` | without the namespace flags {NAMESPACE_FLAGS:#x} |",
+        f"| `personality` | only {', '.join(hex(p) for p in PERSONALITIES)} |",
+        f"| `socket` | not the families {', '.join(str(f) for f in REFUSED_FAMILIES)} (AF_ALG, AF_VSOCK) |",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def cgroups_page() -> str:
+    """Return what differs between the versions: the same limits as files."""
+    example = Resources(
+        cpu_shares=512, cpu_quota=50000, cpu_period=100000, memory_limit=64 << 20, pids_limit=100,
+        cpuset_cpus="0", cpuset_mems="0", hugepage_limits={"2MB": 0}, oom_group=True,
+    )  # fmt: skip
+    lines = [
+        "# cgroup v1, hybrid and v2",
+        "",
+        NOTE,
+        "The same limits (cpu 500m, memory 64Mi, 100 processes), as files:",
+        "",
+    ]
+    for title, settings in (
+        ("v1, and the v1 trees of hybrid", v1_settings(example)),
+        ("v2", v2_settings(example)),
+    ):
+        lines += [f"## {title}", "", "| controller | file | value |", "|---|---|---|"]
+        lines += [f"| {s.controller} | {s.file} | {s.value} |" for s in settings]
+        lines.append("")
+    return "\n".join(lines) + "\n".join(DIFFERENCES)
+
+
+DIFFERENCES = """
+## What else differs
+
+| | v1 | hybrid | v2 |
+|---|---|---|---|
+| kill everything | a loop over cgroup.procs | cgroup.kill | cgroup.kill |
+| empty again | a short wait | "populated 0" in cgroup.events | "populated 0" in cgroup.events |
+| devices | devices.allow, devices.deny | devices.allow, devices.deny | BPF program on the cgroup |
+| OOM kills | memory.oom_control | memory.oom_control | memory.events |
+| freeze | freezer.state | freezer.state | cgroup.freeze |
+| new cpuset | copied from the parent | copied from the parent | inherits |
+| controllers below | each tree has its own | each tree has its own | cgroup.subtree_control, top down |
+""".splitlines()
+
+
+def main() -> None:
+    """Write the pages."""
+    for name, content in pages().items():
+        with open(f"{HERE}/docs/{name}", "w", encoding="utf-8") as f:
+            f.write(content)
+
+
+if __name__ == "__main__":
+    main()

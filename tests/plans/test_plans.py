@@ -1,0 +1,83 @@
+"""Plans are values: what a bundle turns into is compared, line by line, with a file.
+
+`UPDATE_GOLDEN=1 pytest tests/plans` writes the files anew; read the diff before committing it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from minipod.init import plan
+from minipod.init.filesystem import MountCgroups
+from minipod.spec.bundle import Bundle, ExecBundle, Process, RootFs, SandboxBundle
+from minipod.spec.container import Mount, Propagation, Resources
+from minipod.spec.sandbox import NamespaceMode
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+V1 = MountCgroups(v1=("cpu", "memory"), unified="unified")
+V2 = MountCgroups(unified=".")
+
+PROCESS = Process(argv=("sh", "-c", "true"), env=("PATH=/bin",), capabilities=("CHOWN", "KILL"))
+BUNDLE = Bundle(
+    id="c1", sandbox_id="s1", title="default/web/app", directory="/run/t/containers/c1", log_path="/log/0.log",
+    cgroup="t/kubepods/pod1/c1", resources=Resources(memory_limit=1 << 20),
+    rootfs=RootFs(lower=("/l2", "/l1"), upper="/u", work="/w", mountpoint="/run/t/containers/c1/rootfs"),
+    mounts=(
+        Mount(host_path="/data", container_path="/data", readonly=True, cause="spec.containers[0].volumeMounts[0]"),
+    ),
+    masked_paths=("/proc/kcore",), readonly_paths=("/proc/sys",), process=PROCESS, cause="spec.containers[0]",
+)  # fmt: skip
+
+CASES = {
+    "container-v1": plan.container_plan(BUNDLE, V1),
+    "container-v2-nnp-tty": plan.container_plan(
+        replace(
+            BUNDLE,
+            process=replace(PROCESS, tty=True, no_new_privs=True, uid=1000, gid=1000),
+            rootfs=replace(BUNDLE.rootfs, readonly=True),
+        ),
+        V2,
+    ),
+    "container-hostnetwork-shared": plan.container_plan(
+        replace(
+            BUNDLE,
+            network=NamespaceMode.NODE,
+            mounts=(replace(BUNDLE.mounts[0], propagation=Propagation.BIDIRECTIONAL),),
+        ),
+        V1,
+    ),
+    "sandbox": plan.sandbox_plan(
+        SandboxBundle(
+            id="s1", title="default/web", hostname="web", cgroup="t/kubepods/pod1",
+            sysctls=(("net.ipv4.ip_local_port_range", "1024 65535"),),
+        )
+    ),
+    "exec": plan.exec_plan(ExecBundle(id="e1", container_id="c1", process=PROCESS), "t/kubepods/pod1/c1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_plan_reads_as_its_golden_file(name: str) -> None:
+    path = f"{HERE}/{name}.txt"
+    text = "\n".join(CASES[name].describe()) + "\n"
+    if os.environ.get("UPDATE_GOLDEN"):
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+    with open(path, encoding="utf-8") as f:
+        assert text == f.read()
+
+
+def test_the_cgroup_is_entered_before_anything_is_opened() -> None:
+    names = [type(o).__name__ for o in CASES["container-v1"].outer]
+    assert names.index("EnterCgroup") < names.index("OpenFifos") < names.index("OpenSource")
+
+
+def test_seccomp_comes_last_only_with_no_new_privs() -> None:
+    assert [type(o).__name__ for o in CASES["container-v1"].execute] == ["Execve"]
+    assert [type(o).__name__ for o in CASES["container-v2-nnp-tty"].execute] == [
+        "LoadSeccomp",
+        "Execve",
+    ]
