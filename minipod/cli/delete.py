@@ -53,7 +53,13 @@ def command(
 
 
 def delete_all(
-    client: Client, targets: list[tuple[str, str, str]], grace: int, *, wait: bool, ignore: bool
+    client: Client,
+    targets: list[tuple[str, str, str]],
+    grace: int,
+    *,
+    wait: bool,
+    ignore: bool,
+    quiet: bool = False,
 ) -> int:
     """Ask for all deletions, then wait for all; return the exit code."""
     failed, deleted = 0, []
@@ -66,7 +72,8 @@ def delete_all(
                 failed = 1
                 click.echo(f"error: {e.message}", err=True)
             continue
-        click.echo(f'{resource.removesuffix("s")} "{name}" deleted')
+        if not quiet:
+            click.echo(f'{resource.removesuffix("s")} "{name}" deleted')
         deleted.append((resource, namespace, name, obj))
     if wait:
         for resource, namespace, name, obj in deleted:

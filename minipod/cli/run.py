@@ -45,11 +45,11 @@ def command(ctx: click.Context, file: str, namespace: str, lenient: bool, keep: 
         ended = follow(client, space, name)
     except KeyboardInterrupt:
         click.echo("ending the pod; again to leave it", err=True)
-        delete_all(client, [("pods", space, name)], -1, wait=True, ignore=True)
+        delete_all(client, [("pods", space, name)], -1, wait=True, ignore=True, quiet=True)
         return 130
     code = exit_code(ended)
     if not keep:
-        delete_all(client, [("pods", space, name)], -1, wait=True, ignore=True)
+        delete_all(client, [("pods", space, name)], -1, wait=True, ignore=True, quiet=True)
     return code
 
 

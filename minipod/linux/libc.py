@@ -25,6 +25,7 @@ _BY_MACHINE: Final = {
         "bpf": 321,
         "capget": 125,
         "capset": 126,
+        "rt_sigaction": 13,
     },
     "aarch64": {
         "pivot_root": 41,
@@ -33,6 +34,7 @@ _BY_MACHINE: Final = {
         "bpf": 280,
         "capget": 90,
         "capset": 91,
+        "rt_sigaction": 134,
     },
 }
 

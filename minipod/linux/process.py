@@ -82,6 +82,15 @@ def set_name(name: str) -> None:
     prctl(PR_SET_NAME, os.fsencode(name) + b"\0")
 
 
+def reset_internal_signals() -> None:
+    """Give signals 32 and 33 their default disposition: glibc's posix_spawn leaves them ignored, and every child inherits it."""
+    default = ctypes.create_string_buffer(
+        32
+    )  # struct sigaction of the kernel: SIG_DFL, no flags, no mask
+    for number in (32, 33):
+        syscall("rt_sigaction", number, ctypes.byref(default), None, 8)
+
+
 def join_session_keyring() -> None:
     """Start with a new, empty session keyring (keyctl(2)); a kernel without keys has none to leak."""
     try:

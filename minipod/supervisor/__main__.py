@@ -127,6 +127,7 @@ def main() -> None:
     os.umask(0o022)
     for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE}:
         signal.signal(number, signal.SIG_DFL)  # whatever our starter ignored, no container shall
+    process.reset_internal_signals()
     if config["ready_fd"] >= 0:
         os.set_inheritable(config["ready_fd"], False)
     take_lock(instance)

@@ -1,0 +1,80 @@
+"""A real node for tests, driven as a person would: by the command line, and looked at through /proc."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import yaml
+
+from minipod import config
+from minipod.cli.client import Client
+
+MINIPOD = f"{os.path.dirname(sys.executable)}/minipod"
+
+
+class Node:
+    """One instance of its own name; `pod` applies a manifest made of a few words."""
+
+    def __init__(self, name: str) -> None:
+        self.instance = config.load(name=name).instance
+        self.client = Client(self.instance)
+
+    def run(
+        self, *words: str, check: bool = True, text: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [MINIPOD, "--instance", self.instance.name, *words],
+            input=text, capture_output=True, text=True, check=False, timeout=50,
+        )  # fmt: skip
+        if check and done.returncode:
+            raise AssertionError(
+                f"minipod {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}"
+            )
+        return done
+
+    def status(self) -> dict[str, Any]:
+        return json.loads(self.run("status", "-o", "json").stdout)
+
+    def pod(
+        self, name: str, *containers: dict[str, Any], wait: str = "condition=Ready", **spec: Any
+    ) -> dict[str, Any]:
+        """Apply a pod and wait for it; return it."""
+        listed = [{"image": "busybox:1.36", **c} for c in containers]
+        manifest = {
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "spec": {"terminationGracePeriodSeconds": 1, "containers": listed, **spec},
+        }  # fmt: skip
+        self.run("apply", "-f", "-", text=yaml.safe_dump(manifest))
+        if wait:
+            self.run("wait", f"pod/{name}", f"--for={wait}", "--timeout=30s")
+        return self.get(name)
+
+    def get(self, name: str) -> dict[str, Any]:
+        return self.client.request("GET", f"/api/v1/namespaces/default/pods/{name}")
+
+    def delete(self, *names: str) -> None:
+        self.run("delete", "pods", *names, "--force", "--grace-period=0", "--ignore-not-found")
+
+    def containers(self, pod: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return what the runtime knows: pid, cgroup, log of each container by name, the newest instance."""
+        found = self.client.request("GET", f"/minipod/pods/{pod['metadata']['uid']}")["containers"]
+        return {c["name"]: c for c in reversed(found)}
+
+    def exec(self, pod: str, *command: str, container: str = "", check: bool = True) -> str:
+        chosen = ("-c", container) if container else ()
+        return self.run("exec", pod, *chosen, "--", *command, check=check).stdout
+
+    def state(self, pod: str, index: int = 0) -> dict[str, Any]:
+        return self.get(pod)["status"]["containerStatuses"][index]["state"]
+
+
+def sleeper(name: str = "app", **more: Any) -> dict[str, Any]:
+    return {"name": name, "command": ["sleep", "1000"], **more}
+
+
+def shell(script: str, name: str = "app", **more: Any) -> dict[str, Any]:
+    return {"name": name, "command": ["sh", "-c", script], **more}

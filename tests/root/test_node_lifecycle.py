@@ -1,0 +1,157 @@
+"""A pod's life on the real kernel: init containers, restarts, probes, volumes, ends, bad input."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from tests.node import shell, sleeper
+
+
+def test_init_containers_run_in_order_before_the_app(node, pods) -> None:
+    pods.append("init")
+    volume = [{"name": "v", "mountPath": "/v"}]
+    inits = [
+        {"image": "busybox:1.36", **shell(f"echo {n} >> /v/order", f"init{n}", volumeMounts=volume)}
+        for n in (1, 2)
+    ]
+    node.pod(
+        "init", shell("cat /v/order; sleep 1000", volumeMounts=volume),
+        initContainers=inits, volumes=[{"name": "v", "emptyDir": {}}],
+    )  # fmt: skip
+    assert node.run("logs", "init", "-c", "app").stdout == "1\n2\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "phase", "reason"), [(0, "Succeeded", "Completed"), (7, "Failed", "Error")]
+)
+def test_a_pod_that_is_never_restarted_ends_with_its_code(
+    node, pods, code: int, phase: str, reason: str
+) -> None:
+    pods.append("end")
+    node.pod(
+        "end",
+        shell(f"exit {code}"),
+        wait=f"jsonpath={{.status.phase}}={phase}",
+        restartPolicy="Never",
+    )
+    assert (
+        node.state("end")["terminated"]["exitCode"],
+        node.state("end")["terminated"]["reason"],
+    ) == (code, reason)
+
+
+def test_a_failing_container_is_restarted_and_its_first_log_is_previous(node, pods) -> None:
+    pods.append("again")
+    volume = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    node.pod(
+        "again", shell("if [ -e /v/x ]; then echo second; sleep 1000; fi; touch /v/x; echo first; exit 1", **volume),
+        wait="jsonpath={.status.containerStatuses[0].restartCount}=1", volumes=[{"name": "v", "emptyDir": {}}],
+    )  # fmt: skip
+    node.run("wait", "pod/again", "--for=condition=Ready")
+    assert node.run("logs", "again", "--previous").stdout == "first\n"
+
+
+def test_a_command_that_does_not_exist_is_a_start_error(node, pods) -> None:
+    pods.append("nosuch")
+    node.pod(
+        "nosuch", {"name": "app", "command": ["/no/such"]},
+        wait="jsonpath={.status.phase}=Failed", restartPolicy="Never",
+    )  # fmt: skip
+    ended = node.state("nosuch")["terminated"]
+    assert (ended["reason"], ended["exitCode"]) == ("StartError", 128)
+    assert "no such file or directory" in ended["message"]
+
+
+def test_sigterm_is_given_its_grace(node, pods) -> None:
+    pods.append("term")
+    volume = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    node.pod("term", shell("trap 'exit 0' TERM; echo up; while true; do sleep 0.05; done", **volume),
+             volumes=[{"name": "v", "emptyDir": {}}], terminationGracePeriodSeconds=20)  # fmt: skip
+    node.run(
+        "delete", "pod", "term"
+    )  # returns when it is gone: the test's time limit is shorter than a SIGKILL needs
+    assert (
+        "NotFound" in str(node.run("get", "pod", "term", check=False))
+        or "not found" in node.run("get", "pod", "term", check=False).stderr
+    )
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    "probe",
+    [
+        {"exec": {"command": ["test", "-e", "/tmp/ok"]}},
+        {"httpGet": {"port": 80, "path": "/ok"}},
+        {"tcpSocket": {"port": 80}},
+    ],
+    ids=["exec", "http", "tcp"],
+)
+def test_a_pod_is_ready_when_its_probe_says_so(node, pods, probe: dict) -> None:
+    pods.append("probed")
+    script = "mkdir -p /www; httpd -p 127.0.0.1:81; sleep 1000"
+    node.pod(
+        "probed",
+        shell(script, readinessProbe={**probe, "periodSeconds": 1}),
+        wait="jsonpath={.status.phase}=Running",
+    )
+    ready = next(c for c in node.get("probed")["status"]["conditions"] if c["type"] == "Ready")
+    assert ready["status"] == "False"
+    node.exec("probed", "sh", "-c", "touch /tmp/ok /www/ok; httpd -p 80 -h /www")
+    node.run("wait", "pod/probed", "--for=condition=Ready", "--timeout=10s")
+
+
+def test_a_failing_liveness_probe_restarts_the_container(node, pods) -> None:
+    pods.append("alive")
+    probe = {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1}
+    node.pod(
+        "alive",
+        sleeper(livenessProbe=probe),
+        wait="jsonpath={.status.containerStatuses[0].restartCount}=1",
+    )
+    assert (
+        "failed liveness probe, will be restarted"
+        in node.run("events", "--for", "pod/alive").stdout
+    )
+
+
+def test_run_ends_with_the_pods_code_and_output(node, tmp_path) -> None:
+    manifest = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "job"},
+        "spec": {"restartPolicy": "Never", "containers": [{"image": "busybox", **shell("echo said; exit 5")}]},
+    }  # fmt: skip
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(manifest))
+    done = node.run("run", str(path), check=False)
+    assert (done.returncode, done.stdout) == (5, "said\n")
+
+
+def test_a_bad_manifest_is_refused_with_every_path(node) -> None:
+    bad = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bad"},
+        "spec": {"containers": [{"name": "a", "imagee": "x"}], "hostPID": True},
+    }  # fmt: skip
+    done = node.run("apply", "-f", "-", text=yaml.safe_dump(bad), check=False)
+    assert done.returncode == 1
+    assert "spec.containers[0].imagee: unknown field" in done.stderr
+    assert "spec.hostPID" in done.stderr
+
+
+def test_an_image_that_is_not_here_waits_with_the_reason(node, pods) -> None:
+    pods.append("noimage")
+    path = "jsonpath={.status.containerStatuses[0].state.waiting.reason}"
+    node.pod(
+        "noimage",
+        {"name": "app", "image": "nosuch:1", "imagePullPolicy": "Never"},
+        wait=f"{path}=ErrImageNeverPull",
+    )
+    assert node.run("get", "pods").stdout.count("ErrImageNeverPull") == 1
+
+
+def test_exec_passes_stdin_output_and_code(node, pods) -> None:
+    pods.append("ex")
+    node.pod("ex", sleeper())
+    assert node.run("exec", "-i", "ex", "--", "cat", text="a\n" * 200_000).stdout == "a\n" * 200_000
+    done = node.run("exec", "ex", "--", "sh", "-c", "echo out; echo err >&2; exit 9", check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("out\n", "err\n", 9)
+    assert "executable file not found" in node.run("exec", "ex", "--", "nosuch", check=False).stderr

@@ -1,0 +1,114 @@
+"""What a container may not do, and what must not leak into it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+
+import pytest
+
+from minipod.image import build
+from minipod.image.store import ImageStore
+from tests.node import shell, sleeper
+
+
+@pytest.fixture
+def hostile(node, tmp_path):
+    """An image with a copy of every stdlib module that leaves a mark when it is imported."""
+    code = "open('/IMPORTED', 'w').write(__name__)\\nraise SystemExit(77)\\n"
+    names = sorted(n for n in sys.stdlib_module_names if not n.startswith("_"))
+    paths = [f"/usr/lib/python3.11/{n}.py" for n in names]
+    paths += [
+        f"/usr/lib/python3.11/encodings/{n}.py"
+        for n in ("__init__", "utf_8", "latin_1", "ascii", "idna")
+    ]
+    here = os.path.dirname(os.path.dirname(build.__file__))
+    paths += [f"{here}/linux/{n}.py" for n in ("credentials", "seccomp", "mount")]
+    recipe = (
+        'tags = ["hostile:1"]\npackages = ["busybox-static"]\nbusybox = "/bin/busybox"\n[files]\n'
+    )
+    recipe += "".join(f'"{p}" = "{code}"\n' for p in paths)
+    (tmp_path / "recipe.toml").write_text(recipe)
+    store = ImageStore(f"{node.instance.state_dir}/images")
+    build.build(str(tmp_path), store)
+    return "hostile:1"
+
+
+def test_nothing_of_the_image_is_ever_imported(node, pods, hostile: str) -> None:
+    """Start, exec, a failing exec, a failing start, a missing working directory: each takes another error path."""
+    pods += ["h", "hbad", "hdir"]
+    node.pod("h", sleeper(image=hostile))
+    node.exec("h", "true")
+    node.exec("h", "nosuch", check=False)
+    node.pod(
+        "hbad", {"name": "app", "image": hostile, "command": ["nosuch"]},
+        wait="jsonpath={.status.phase}=Failed", restartPolicy="Never",
+    )  # fmt: skip
+    node.pod("hdir", sleeper(image=hostile, workingDir="/a/b", securityContext={"runAsUser": 1000}))
+    assert node.exec("h", "ls", "/").count("IMPORTED") == 0
+    directory = f"{node.instance.state_dir}/containers"
+    for container in os.listdir(directory):
+        assert "IMPORTED" not in os.listdir(f"{directory}/{container}/upper")
+    assert not os.path.exists("/IMPORTED")
+
+
+def test_the_interpreter_can_not_be_written_through_proc_self_exe(node, pods) -> None:
+    """CVE-2019-5736: the supervisor's interpreter is on a read-only mount of its own."""
+    interpreter = os.path.realpath(sys.executable)
+    with open(interpreter, "rb") as f:
+        before = hashlib.sha256(f.read()).hexdigest()
+    supervisor = node.status()["supervisor_pid"]
+    with pytest.raises(OSError, match=r"Read-only file system|Text file busy"):
+        open(f"/proc/{supervisor}/exe", "r+b")  # noqa: SIM115 it must fail
+    pods.append("exe")
+    node.pod(
+        "exe", {"name": "app", "command": ["/proc/self/exe", "-c", "print(1)"]},
+        wait="jsonpath={.status.phase}=Failed", restartPolicy="Never",
+    )  # fmt: skip
+    with open(interpreter, "rb") as f:
+        assert hashlib.sha256(f.read()).hexdigest() == before
+
+
+def test_nothing_of_ours_leaks_into_a_container(node, pods) -> None:
+    pods.append("clean")
+    node.pod("clean", shell("exec sleep 1000"))
+    pid = node.containers(node.get("clean"))["app"]["pid"]
+    assert sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2"]
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+    assert status["SigBlk"] == status["SigIgn"] == "0" * 16
+    assert status["Umask"] == "0022"
+    assert status["CapEff"] == status["CapPrm"] == status["CapBnd"] == "00000000a80425fb"
+    assert status["CapInh"] == status["CapAmb"] == "0" * 16
+    assert status["Seccomp"] == "2"
+    assert status["Groups"].strip() == "0"
+    environment = node.exec("clean", "env")
+    assert "MINIPOD" not in environment
+    assert "PYTHON" not in environment
+
+
+def test_a_user_without_root_has_no_capability(node, pods) -> None:
+    pods.append("user")
+    node.pod("user", sleeper(securityContext={
+        "runAsUser": 1000, "runAsGroup": 1000, "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }))  # fmt: skip
+    text = node.exec("user", "grep", "-E", "Cap|NoNewPrivs|Uid", "/proc/self/status")
+    assert text.count("0000000000000000") == 5
+    assert "NoNewPrivs:\t1" in text
+    assert "1000" in text
+    assert "Read-only" in node.run("exec", "user", "--", "touch", "/x", check=False).stderr
+
+
+def test_a_volume_does_not_lead_out_of_itself(node, pods, tmp_path) -> None:
+    """A symlink at the subPath must not reach the host (CVE-2017-1002101)."""
+    pods.append("sub")
+    (tmp_path / "out").symlink_to("/etc")
+    mount = {"name": "v", "mountPath": "/v", "subPath": "out"}
+    node.pod(
+        "sub", sleeper(volumeMounts=[mount]), wait="",
+        volumes=[{"name": "v", "hostPath": {"path": str(tmp_path)}}], restartPolicy="Never",
+    )  # fmt: skip
+    path = "jsonpath={.status.containerStatuses[0].state.waiting.reason}"
+    node.run("wait", "pod/sub", f"--for={path}=CreateContainerError", "--timeout=10s")
