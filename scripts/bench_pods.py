@@ -1,9 +1,9 @@
 """Times one pod after another on a node of its own (`bench`), with the client's and the supervisor's clocks, which are one.
 
-    create -> execve    POST of the pod until its container has executed its command (state.json)
-    create -> running   until a watch shows phase Running
-    delete -> gone      DELETE until a watch shows it deleted; the app exits on SIGTERM
-    exec                /bin/true in a running container, over the API, with the client's process left out
+create -> execve    POST of the pod until its container has executed its command (state.json)
+create -> running   until a watch shows phase Running
+delete -> gone      DELETE until a watch shows it deleted; the app exits on SIGTERM
+exec                /bin/true in a running container, over the API, with the client's process left out
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ def one(client: Client, run_dir: str) -> dict[str, float]:
     path = client.path("pods", "default")
     begin = time.time()
     made = client.request("POST", path, body=POD)
-    query = {"fieldSelector": "metadata.name=b", "resourceVersion": made["metadata"]["resourceVersion"]}
+    query = {
+        "fieldSelector": "metadata.name=b",
+        "resourceVersion": made["metadata"]["resourceVersion"],
+    }
     for event in client.watch(path, query):
         if event["object"].get("status", {}).get("phase") == "Running":
             break
@@ -41,7 +44,13 @@ def one(client: Client, run_dir: str) -> dict[str, float]:
         executed = json.load(f)["started_at"]
     start = time.time()
     target = client.path("pods", "default", "b", "exec")
-    run_channels(client.instance.api_socket, target, [("command", "/bin/true"), ("stdout", "true")], stdin=False, tty=False)
+    run_channels(
+        client.instance.api_socket,
+        target,
+        [("command", "/bin/true"), ("stdout", "true")],
+        stdin=False,
+        tty=False,
+    )
     execed = time.time() - start
     start = time.time()
     version = client.request("GET", f"{path}/b")["metadata"]["resourceVersion"]
@@ -60,7 +69,11 @@ def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 50
     instance = config.load(name="bench").instance
     here = os.path.dirname(sys.executable)
-    subprocess.run([f"{here}/minipod", "--instance", "bench", "image", "build"], check=True, capture_output=True)
+    subprocess.run(
+        [f"{here}/minipod", "--instance", "bench", "image", "build"],
+        check=True,
+        capture_output=True,
+    )
     begin = time.time()
     start_node(instance)
     print(f"node start (first): {(time.time() - begin) * 1e3:.0f} ms")
