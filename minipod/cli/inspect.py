@@ -6,6 +6,8 @@ import os
 
 import click
 
+from minipod.cgroups.hierarchy import detect
+from minipod.cgroups.view import view
 from minipod.cli import options
 from minipod.errors import FailedPrecondition
 
@@ -29,11 +31,14 @@ def command(ctx: click.Context, words: tuple[str, ...], namespace: str) -> None:
             raise FailedPrecondition(f"no container of pod {name} runs")
         print_namespaces(running)
         click.echo()
+        hierarchy = detect()
         for container in running:
             click.echo(f"cgroup of {container['name']} (pid {container['pid']}):")
             for path, controllers in cgroups(int(str(container["pid"]))).items():
                 click.echo(f"  {path}")
                 click.echo(f"  in {', '.join(controllers)}")
+            limits = view(hierarchy, str(container["cgroup"]))
+            click.echo("  " + ", ".join(f"{k} {v}" for k, v in limits.items()))
 
 
 def cgroups(pid: int) -> dict[str, list[str]]:

@@ -4,8 +4,30 @@ from __future__ import annotations
 
 from minipod.spec.sandbox import DnsConfig
 
+# Where systemd-resolved and NetworkManager keep the servers behind their own on the loopback.
+UPSTREAM = ("/run/systemd/resolve/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf")
 
-def read(path: str = "/etc/resolv.conf") -> DnsConfig:
+
+def read(path: str = "/etc/resolv.conf", upstream: tuple[str, ...] = UPSTREAM) -> DnsConfig:
+    """Return the node's settings; a resolver on its loopback, which no pod can reach, is replaced by the real ones."""
+    found = _read(path)
+    if not found.servers or not all(is_loopback(server) for server in found.servers):
+        return found
+    for other in upstream:
+        behind = _read(other)
+        servers = tuple(s for s in behind.servers if not is_loopback(s))
+        if servers:
+            return DnsConfig(
+                servers=servers, searches=found.searches or behind.searches, options=found.options
+            )
+    return found
+
+
+def is_loopback(server: str) -> bool:
+    return server.startswith("127.") or server == "::1"
+
+
+def _read(path: str) -> DnsConfig:
     """Parse the file; a missing one has no servers."""
     try:
         with open(path, encoding="utf-8") as file:

@@ -1,0 +1,118 @@
+"""cgroups on the real kernel: the trees of this machine, and the unified one alone where it is mounted (what v2 is made of)."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+
+import pytest
+
+from minipod.cgroups.devices import DevicePolicy
+from minipod.cgroups.hierarchy import Hierarchy, Mode, detect, read
+from minipod.linux.process import pidfd_open
+from minipod.spec.container import Resources
+
+pytestmark = pytest.mark.smoke
+PATH = "mptest/a/b"
+
+
+@pytest.fixture(params=["all", "unified"])
+def hierarchy(request):
+    found = detect()
+    if request.param == "unified":
+        if found.unified is None:
+            pytest.skip("no unified hierarchy is mounted")
+        found = Hierarchy(Mode.V2, (found.unified,))
+    yield found
+    found.kill("mptest")
+    found.remove("mptest")
+
+
+def child(hierarchy: Hierarchy, function) -> int:
+    """Run *function* in a forked child inside the cgroup; return its exit code, 128 + signal when killed."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            hierarchy.attach(PATH, 0)
+            os._exit(function() or 0)
+        except OSError as e:
+            os._exit(e.errno or 1)
+    _, status = os.waitpid(pid, 0)
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def open_device(path: str) -> int:
+    os.close(os.open(path, os.O_RDONLY))
+    return 0
+
+
+def test_only_the_allowed_devices_open(hierarchy) -> None:
+    """By devices.allow where that hierarchy exists, by a BPF program on the unified one alone."""
+    hierarchy.create(PATH, Resources(), devices=DevicePolicy.of(privileged=False))
+    assert child(hierarchy, lambda: open_device("/dev/null")) == 0
+    assert child(hierarchy, lambda: open_device("/dev/kmsg")) == 1  # EPERM
+
+
+def test_a_privileged_policy_allows_all_devices(hierarchy) -> None:
+    hierarchy.create(PATH, Resources(), devices=DevicePolicy.of(privileged=True))
+    assert child(hierarchy, lambda: open_device("/dev/kmsg")) == 0
+
+
+def test_kill_ends_everything_below(hierarchy) -> None:
+    hierarchy.create(PATH, Resources())
+    pid = os.fork()
+    if pid == 0:
+        hierarchy.attach(PATH, 0)
+        signal.pause()
+        os._exit(0)
+    pidfd = pidfd_open(pid)
+    while pid not in hierarchy.procs(PATH):
+        select.select([pidfd], [], [], 0.01)
+    hierarchy.kill("mptest")
+    assert select.select([pidfd], [], [], 5)[0]
+    os.close(pidfd)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+
+
+def test_remove_is_idempotent_and_leaves_no_directory(hierarchy) -> None:
+    hierarchy.create(PATH, Resources())
+    hierarchy.remove("mptest")
+    hierarchy.remove("mptest")
+    assert not any(os.path.exists(tree.path("mptest")) for tree in hierarchy.trees)
+
+
+def test_a_frozen_cgroup_stands_still(hierarchy) -> None:
+    hierarchy.create(PATH, Resources())
+    hierarchy.freeze(PATH, frozen=True)
+    tree = next((t for t in hierarchy.trees if "freezer" in t.controllers), hierarchy.unified)
+    name = "freezer.state" if "freezer" in tree.controllers else "cgroup.freeze"
+    assert read(f"{tree.path(PATH)}/{name}").strip() in (b"FROZEN", b"1")
+    hierarchy.freeze(PATH, frozen=False)
+
+
+def test_limits_are_really_enforced() -> None:
+    hierarchy = detect()
+    if "pids" not in hierarchy.controllers or "memory" not in hierarchy.controllers:
+        pytest.skip("this machine has no pids or no memory controller")
+    try:
+        hierarchy.create(
+            PATH, Resources(pids_limit=2, memory_limit=32 << 20, cpu_quota=20000, cpu_period=100000)
+        )
+
+        def fork_too_often() -> int:
+            for _ in range(4):
+                if os.fork() == 0:
+                    signal.alarm(2)
+                    signal.pause()
+            return 0
+
+        assert child(hierarchy, fork_too_often) == 11  # EAGAIN
+        hierarchy.kill(PATH)
+        hierarchy.update(PATH, Resources(pids_limit=10))
+        assert child(hierarchy, lambda: len(bytearray(128 << 20)) and 0) == 137
+        assert hierarchy.oom_kills(PATH) >= 1
+        assert hierarchy.stats(PATH)["memory"] >= 0
+    finally:
+        hierarchy.kill("mptest")
+        hierarchy.remove("mptest")
