@@ -35,7 +35,9 @@ def _v1(tree: Tree, path: str) -> dict[str, str]:
             "memory limit": shown,
         }
     quota = controller.cfs_quota_us
-    limit_cpu = "none" if quota < 0 else f"{quota / controller.cfs_period_us:g} cpu"
+    limit_cpu = (
+        "none" if quota is None or quota < 0 else f"{quota / controller.cfs_period_us:g} cpu"
+    )
     return {"cpu shares": str(controller.shares), "cpu limit": limit_cpu}
 
 

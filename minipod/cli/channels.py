@@ -175,7 +175,7 @@ def exit_code(status: dict[str, object]) -> int:
 def raw_terminal() -> Iterator[None]:
     """Pass every key on as it is; give the terminal back afterwards."""
     before = termios.tcgetattr(0)
-    terminal.setraw(0)
+    terminal.setraw(0, termios.TCSADRAIN)  # what was typed ahead is for the command
     try:
         yield
     finally:

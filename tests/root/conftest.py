@@ -97,7 +97,7 @@ def leak_check(request):
 def node():
     """A running node of its own; gone without a trace afterwards."""
     before = snapshot()
-    made = Node("tnode")
+    made = Node("testnode")
     made.run("image", "build")
     made.run("up")
     yield made

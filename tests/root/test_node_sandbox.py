@@ -32,6 +32,18 @@ def test_containers_of_a_pod_share_net_ipc_uts_and_nothing_else(node, pods) -> N
     )
 
 
+def test_inspect_shows_what_is_shared_and_limited(node, pods) -> None:
+    pods.append("seen")
+    node.pod(
+        "seen", sleeper("a", resources={"limits": {"memory": "32Mi", "cpu": "250m"}}), sleeper("b")
+    )
+    text = node.run("inspect", "pod", "seen").stdout
+    assert text.count("shared by the pod") == 3
+    assert text.count("each its own") == 3
+    assert "memory limit 32 MiB" in text or "memory limit 33554432" in text
+    assert "cpu limit 0.25 cpu" in text or "cpu limit 25000 100000" in text
+
+
 def test_a_container_pings_its_neighbour_its_name_another_pod_and_the_node(node, pods) -> None:
     pods += ["one", "other"]
     node.pod("one", sleeper())
