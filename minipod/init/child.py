@@ -65,7 +65,7 @@ def _first(
         _run(plan.outer, context, fail_at)
         if not plan.inner:
             _tell_ready(context)
-        elif pid := os.fork():
+        elif pid := _fork_main(context):
             context.sync.forked(pid)
         else:
             _main(plan, context, title, fail_at)
@@ -96,6 +96,19 @@ def _tell_ready(context: Context) -> None:
     opened = {k[3:]: fd for k, fd in context.fds.items() if k.startswith("ns:")}
     numbers = {kind: os.fstat(fd).st_ino for kind, fd in opened.items()}
     context.sync.ready([opened["net"]] if "net" in opened else [], namespaces=numbers)
+
+
+def _fork_main(context: Context) -> int:
+    """Fork the container's first process, into its cgroup of the unified tree where there is one."""
+    cgroup = context.fds.pop("cgroup", -1)
+    if cgroup < 0:
+        return os.fork()
+    try:
+        return process.fork_into_cgroup(cgroup)
+    except OSError as e:
+        raise StepFailed(
+            "clone3 into the cgroup", e.errno or 0, "", detail=str(e.strerror)
+        ) from None
 
 
 def _main(plan: Plan, context: Context, title: str, fail_at: str) -> None:

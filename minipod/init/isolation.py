@@ -52,7 +52,7 @@ class CreateCgroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnterCgroup:
-    """Put this process into the cgroup; its children are born there."""
+    """Enter the cgroup in the v1 trees; in the unified tree the main process is born there (`child._fork_main`)."""
 
     path: str
     cause: str = ""
@@ -61,7 +61,7 @@ class EnterCgroup:
         return f"cgroup {self.path}: enter"
 
     def apply(self, context: Context) -> None:
-        context.hierarchy.attach(self.path, 0)
+        context.fds["cgroup"] = context.hierarchy.attach_self(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +132,9 @@ class JoinContainer:
     """Enter all namespaces of a running container at once, by the pidfd of its main process."""
 
     cause: str = ""
-    ALL = (
+    ALL = (  # the cgroup namespace comes last, see JoinCgroupNamespace
         CloneFlag.CLONE_NEWNS | CloneFlag.CLONE_NEWPID | CloneFlag.CLONE_NEWNET
-        | CloneFlag.CLONE_NEWIPC | CloneFlag.CLONE_NEWUTS | CloneFlag.CLONE_NEWCGROUP
+        | CloneFlag.CLONE_NEWIPC | CloneFlag.CLONE_NEWUTS
     )  # fmt: skip
 
     def describe(self) -> str:
@@ -142,6 +142,19 @@ class JoinContainer:
 
     def apply(self, context: Context) -> None:
         namespaces.setns(context.target_pidfd, self.ALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinCgroupNamespace:
+    """Enter the container's cgroup namespace, from inside: a cgroup mounted nsdelegate lets nobody be born below it from outside."""
+
+    cause: str = ""
+
+    def describe(self) -> str:
+        return "setns pidfd: cgroup"
+
+    def apply(self, context: Context) -> None:
+        namespaces.setns(context.target_pidfd, CloneFlag.CLONE_NEWCGROUP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

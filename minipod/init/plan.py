@@ -44,6 +44,7 @@ from minipod.init.isolation import (
     CreateCgroup,
     DropPins,
     EnterCgroup,
+    JoinCgroupNamespace,
     JoinContainer,
     JoinNamespaces,
     OpenPins,
@@ -69,6 +70,8 @@ def container_plan(bundle: Bundle, cgroups: MountCgroups) -> Plan:
     return Plan(
         outer=tuple(_outer(bundle)),
         inner=(
+            # Only here is this process in all of its cgroups: made earlier, the namespace's root would be wrong.
+            Unshare(flags=CloneFlag.CLONE_NEWCGROUP),
             *_filesystem(bundle, cgroups),
             *_process(bundle.process, console=True, readonly_root=bundle.rootfs.readonly),
         ),
@@ -91,7 +94,7 @@ def shared_kinds(network: NamespaceMode, ipc: NamespaceMode) -> tuple[str, ...]:
 
 def _outer(bundle: Bundle) -> list[Operation]:
     kinds = shared_kinds(bundle.network, bundle.ipc)
-    flags = CloneFlag.CLONE_NEWNS | CloneFlag.CLONE_NEWCGROUP
+    flags = CloneFlag.CLONE_NEWNS
     if bundle.pid is NamespaceMode.CONTAINER:
         flags |= CloneFlag.CLONE_NEWPID
     process = bundle.process
@@ -249,6 +252,6 @@ def exec_plan(bundle: ExecBundle, cgroup: str) -> Plan:
     outer.append(JoinContainer())
     return Plan(
         outer=tuple(outer),
-        inner=tuple(_process(process, console=False)),
+        inner=(JoinCgroupNamespace(), *_process(process, console=False)),
         execute=_execute(process),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 from collections.abc import Iterable
 
 from minipod.linux.libc import check, libc, syscall
@@ -80,6 +81,28 @@ def set_dumpable(on: bool) -> None:
 def set_name(name: str) -> None:
     """PR_SET_NAME: the thread's name, cut at 15 bytes by the kernel."""
     prctl(PR_SET_NAME, os.fsencode(name) + b"\0")
+
+
+CLONE_INTO_CGROUP = 0x200000000
+
+
+class _CloneArgs(ctypes.Structure):
+    _fields_ = [
+        (n, ctypes.c_uint64)
+        for n in (
+            "flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack", "stack_size", "tls", "set_tid",
+            "set_tid_size", "cgroup",
+        )
+    ]  # fmt: skip
+
+
+def fork_into_cgroup(cgroup_fd: int) -> int:
+    """clone3(2) with CLONE_INTO_CGROUP: fork a child that is born in a cgroup of the unified tree.
+
+    Python is not told (no PyOS_AfterFork_Child): only for a single-threaded process whose child soon executes another program.
+    """
+    arguments = _CloneArgs(flags=CLONE_INTO_CGROUP, exit_signal=signal.SIGCHLD, cgroup=cgroup_fd)
+    return syscall("clone3", ctypes.byref(arguments), ctypes.sizeof(arguments))
 
 
 def reset_internal_signals() -> None:
