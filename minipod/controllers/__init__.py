@@ -1,1 +1,1 @@
-"""(docstring to be written with the package)."""
+"""Controllers of workloads, one small file per kind. Nothing is here yet: pods are applied one by one."""

@@ -1,1 +1,1 @@
-"""(docstring to be written with the package)."""
+"""A CRI server over `minipod.runtime`: conversion, error mapping, filters. Nothing is here yet."""
