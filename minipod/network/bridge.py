@@ -63,6 +63,13 @@ def remove(name: str) -> None:
             host.execute((delete_request(name),), name)
 
 
+def refuse_advertisements(name: str) -> None:
+    """Take no router advertisement on *name*, in this thread's namespace: a pod could become everyone's router (CVE-2020-10749)."""
+    path = f"/proc/sys/net/ipv6/conf/{name}/accept_ra"
+    if os.path.exists(path):
+        write(path, "0")
+
+
 def enable_forwarding() -> None:
     """Forward packets between pods and the outside."""
     base = "/proc/sys/net/ipv6/conf"

@@ -72,6 +72,7 @@ class Network:
     def _start(self) -> None:
         instance = self._instance
         self._bridge = bridge.ensure(instance.bridge, self._subnets)
+        bridge.refuse_advertisements(instance.bridge)
         bridge.enable_forwarding()
         masquerade.install(instance.nft_table, instance.bridge, instance.subnet4, instance.subnet6)
         self._leases = Leases(f"{instance.run_dir}/leases", self._subnets)
@@ -112,6 +113,7 @@ class Network:
     def _inside(self, link: PodLink, netns_fd: int) -> None:
         namespaces.setns(netns_fd, CloneFlag.CLONE_NEWNET)
         try:
+            bridge.refuse_advertisements("eth0")  # before the link is up
             with Rtnl() as pod:
                 pod.execute(pod_requests(link, socket.if_nametoindex("eth0")), "eth0")
         finally:

@@ -57,6 +57,15 @@ def test_a_container_pings_its_neighbour_its_name_another_pod_and_the_node(node,
         assert "0% packet loss" in node.exec("one", "ping", "-c", "1", "-W", "2", target)
 
 
+def test_nobody_takes_router_advertisements_from_a_pod(node, pods) -> None:
+    """CVE-2020-10749: a pod must not become the node's, or another pod's, IPv6 router."""
+    pods.append("ra")
+    node.pod("ra", sleeper())
+    with open(f"/proc/sys/net/ipv6/conf/{node.instance.bridge}/accept_ra", encoding="ascii") as f:
+        assert f.read().strip() == "0"
+    assert node.exec("ra", "cat", "/proc/sys/net/ipv6/conf/eth0/accept_ra").strip() == "0"
+
+
 def test_a_container_sees_only_its_own_processes(node, pods) -> None:
     pods.append("alone")
     node.pod("alone", sleeper())
