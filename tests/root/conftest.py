@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 
 import pytest
 
+from minipod import config
 from tests.node import Node
 
 
@@ -16,23 +18,42 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.requires("root"))
 
 
+# Every run has a node of its own name, so that two runs at once do not see each other's traces.
+INSTANCE = f"t{os.getpid():x}x"
+RUN = re.compile(r"\bt[0-9a-f]+x")
+
+
+def _of_another_run(name: str) -> bool:
+    found = RUN.search(name)
+    return found is not None and found[0] != INSTANCE
+
+
 def mounts() -> set[str]:
     with open("/proc/self/mountinfo", encoding="utf-8") as f:
-        return {line.split()[4] for line in f}
+        points = {line.split()[4] for line in f}
+    return {p for p in points if not _of_another_run(p)}
 
 
 def cgroups() -> set[str]:
+    """Return the cgroups of this run's node, in every hierarchy."""
     return {
         path
         for path, _, _ in os.walk("/sys/fs/cgroup")
-        # The node's tiers stay, made by the first pod of each class; the last line belongs to this machine's own tools.
-        if not path.endswith(("/kubepods", "/kubepods/besteffort", "/kubepods/burstable"))
-        and "/process_api" not in path
+        # The node's tiers stay, made by the first pod of each class.
+        if f"/{INSTANCE}" in path
+        and not path.endswith(("/kubepods", "/kubepods/besteffort", "/kubepods/burstable"))
     }
 
 
 def links() -> set[str]:
-    return {name for _, name in socket.if_nameindex()}
+    """Return the machine's links but for the bridges and veths of other runs."""
+    veth = config.load(name=INSTANCE).instance.link_prefix
+    names = {name for _, name in socket.if_nameindex()}
+    return {
+        n
+        for n in names
+        if not _of_another_run(n) and (n.startswith(veth) or not re.match("mp[0-9a-f]{12}", n))
+    }
 
 
 def descriptors() -> dict[str, str]:
@@ -97,7 +118,7 @@ def leak_check(request):
 def node():
     """A running node of its own; gone without a trace afterwards."""
     before = snapshot()
-    made = Node("testnode")
+    made = Node(INSTANCE)
     made.run("image", "build")
     made.run("up")
     yield made

@@ -14,7 +14,8 @@ from minipod.linux.process import pidfd_open
 from minipod.spec.container import Resources
 
 pytestmark = pytest.mark.smoke
-PATH = "mptest/a/b"
+TOP = f"t{os.getpid():x}x"  # as in conftest.py: another run has another name
+PATH = f"{TOP}/a/b"
 
 
 @pytest.fixture(params=["all", "unified"])
@@ -25,8 +26,8 @@ def hierarchy(request):
             pytest.skip("no unified hierarchy is mounted")
         found = Hierarchy(Mode.V2, (found.unified,))
     yield found
-    found.kill("mptest")
-    found.remove("mptest")
+    found.kill(TOP)
+    found.remove(TOP)
 
 
 def child(hierarchy: Hierarchy, function) -> int:
@@ -69,7 +70,7 @@ def test_kill_ends_everything_below(hierarchy) -> None:
     pidfd = pidfd_open(pid)
     while pid not in hierarchy.procs(PATH):
         select.select([pidfd], [], [], 0.01)
-    hierarchy.kill("mptest")
+    hierarchy.kill(TOP)
     assert select.select([pidfd], [], [], 5)[0]
     os.close(pidfd)
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
@@ -77,9 +78,9 @@ def test_kill_ends_everything_below(hierarchy) -> None:
 
 def test_remove_is_idempotent_and_leaves_no_directory(hierarchy) -> None:
     hierarchy.create(PATH, Resources())
-    hierarchy.remove("mptest")
-    hierarchy.remove("mptest")
-    assert not any(os.path.exists(tree.path("mptest")) for tree in hierarchy.trees)
+    hierarchy.remove(TOP)
+    hierarchy.remove(TOP)
+    assert not any(os.path.exists(tree.path(TOP)) for tree in hierarchy.trees)
 
 
 def test_a_frozen_cgroup_stands_still(hierarchy) -> None:
@@ -114,5 +115,5 @@ def test_limits_are_really_enforced() -> None:
         assert hierarchy.oom_kills(PATH) >= 1
         assert hierarchy.stats(PATH)["memory"] >= 0
     finally:
-        hierarchy.kill("mptest")
-        hierarchy.remove("mptest")
+        hierarchy.kill(TOP)
+        hierarchy.remove(TOP)
