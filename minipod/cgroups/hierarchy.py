@@ -183,14 +183,15 @@ class Hierarchy:
 
     def kill(self, path: str) -> None:
         """SIGKILL everything in it and below. Idempotent; returns before the processes are gone."""
+        tree = self.trees[0]
         if self.unified is not None:
             try:
                 write(f"{self.unified.path(path)}/cgroup.kill", "1")
             except FileNotFoundError:
                 pass  # no such cgroup, or a kernel before 5.14
             else:
-                return
-        tree = self.unified or self.trees[0]
+                if tree.unified:
+                    return  # else go on: a set-up's first process is in the v1 trees only
         for directory, _, _ in os.walk(tree.path(path)):
             kill_listed(f"{directory}/cgroup.procs")
 

@@ -125,8 +125,8 @@ def _main(plan: Plan, context: Context, title: str, fail_at: str) -> None:
 def _run(operations: tuple[Operation, ...], context: Context, fail_at: str) -> None:
     for operation in operations:
         try:
-            if fail_at and type(operation).__name__ == fail_at:
-                raise OSError(5, "injected fault", fail_at)  # noqa: TRY301 as the kernel would
+            if fail_at:
+                _inject(fail_at, type(operation).__name__)
             operation.apply(context)
         except OSError as e:
             subject = os.fsdecode(e.filename) if e.filename else ""
@@ -137,3 +137,11 @@ def _run(operations: tuple[Operation, ...], context: Context, fail_at: str) -> N
                 cause=operation.cause,
                 detail=str(e.strerror),
             ) from None
+
+
+def _inject(fault: str, name: str) -> None:
+    """Fail, or hang, where a test asks for it. Raises OSError."""
+    if fault == name:
+        raise OSError(5, "injected fault", name)
+    if fault == f"hang:{name}":
+        signal.pause()

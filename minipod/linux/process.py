@@ -63,6 +63,17 @@ def start_time(pid: int) -> int:
     return int(fields[19])
 
 
+def wait_channel(pidfd: int) -> str:
+    """Return the kernel function that a process sleeps in (proc(5), wchan); "" when that can't be told."""
+    try:
+        with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as f:
+            fields = dict(line.rstrip("\n").split(":\t", 1) for line in f)
+        with open(f"/proc/{fields['Pid']}/wchan", encoding="ascii") as f:
+            return f.read().strip("0")
+    except (OSError, KeyError):
+        return ""
+
+
 def set_child_subreaper(on: bool) -> None:
     """PR_SET_CHILD_SUBREAPER: orphans below us become our children."""
     prctl(PR_SET_CHILD_SUBREAPER, int(on))

@@ -66,7 +66,9 @@ class Bundle:
     target_pid: int = 0  # whose pid namespace to join, for NamespaceMode.TARGET
     process: Process
     cause: str = ""  # manifest path of the container
-    fail_at: str = ""  # fault injection: the name of the operation that is to fail with EIO
+    fail_at: str = (
+        ""  # fault injection: the operation that is to fail with EIO, or "hang:" and its name
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

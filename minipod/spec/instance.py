@@ -29,6 +29,7 @@ class Instance:
     subnet6: str = "fd00:6d70:88::/64"
     node_name: str = ""  # "" = the host's name
     cluster_domain: str = "cluster.local"
+    setup_deadline: float = 60.0  # seconds a sandbox, container or exec may take until it runs
     cluster_dns: tuple[str, ...] = ()  # none: ClusterFirst falls back to Default
 
     def __post_init__(self) -> None:

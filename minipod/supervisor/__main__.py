@@ -26,8 +26,9 @@ from minipod.spec.instance import Instance
 from minipod.supervisor import services
 from minipod.supervisor.adopt import Adoption
 from minipod.supervisor.records import ServiceRecord, write_service
-from minipod.supervisor.requests import Requests, default_filter
+from minipod.supervisor.requests import Requests
 from minipod.supervisor.server import Supervisor
+from minipod.supervisor.setups import Setups, default_filter
 
 logger = logging.getLogger("minipod.supervisor")
 
@@ -141,9 +142,10 @@ def main() -> None:
     own = ServiceRecord(pid=os.getpid(), start_time=process.start_time(os.getpid()))
     write_service(instance.run_dir, "supervisor", own)
     supervisor = Supervisor(instance, hierarchy, open_vault(instance))
-    requests = Requests(supervisor)
+    setups = Setups(supervisor)
+    Requests(supervisor, setups)
     supervisor.listen()
-    adoption = Adoption(supervisor, requests)
+    adoption = Adoption(supervisor, setups)
     adoption.adopt_all()
     default_filter()
     child.warm_up()

@@ -21,9 +21,9 @@ from minipod.spec.codec import loads
 from minipod.supervisor import records
 from minipod.supervisor.children import Container, Phase
 from minipod.supervisor.records import ExitRecord, StateRecord
-from minipod.supervisor.requests import Requests
 from minipod.supervisor.server import Supervisor
 from minipod.supervisor.services import Service
+from minipod.supervisor.setups import Setups
 from minipod.supervisor.streams import Streams
 
 logger = logging.getLogger(__name__)
@@ -34,9 +34,9 @@ PUMP_DEADLINE = 5.0  # seconds for the old pump to write what it has
 class Adoption:
     """Watches processes that are not our children, as long as there are any."""
 
-    def __init__(self, supervisor: Supervisor, requests: Requests) -> None:
+    def __init__(self, supervisor: Supervisor, setups: Setups) -> None:
         self._s = supervisor
-        self._requests = requests
+        self._setups = setups
         self._codes: dict[int, int] = {}  # pid -> wait status, from the proc connector
         self._watched = 0
         self._connector: procconn.ProcConnector | None = None
@@ -72,8 +72,7 @@ class Adoption:
         def ended() -> None:
             self._s.unwatch(pidfd)
             os.close(pidfd)
-            if service.ended(ExitRecord(code=0, finished_at=time.time())):
-                service.start()
+            self._s.service_ended(service)
 
         self._s.watch(pidfd, ended)
         return True
@@ -107,7 +106,7 @@ class Adoption:
     def _watch(self, container: Container, state: StateRecord) -> None:
         container.phase = Phase.RUNNING
         if not alive(state.pid, state.start_time):
-            self._requests.container_ended(container, unknown())
+            self._setups.container_ended(container, unknown())
             return
         container.pidfd = process.pidfd_open(state.pid)
         self._watched += 1
@@ -120,7 +119,7 @@ class Adoption:
         self._read_connector()
         status = self._codes.pop(container.pid, None)
         record = unknown() if status is None else from_status(status)
-        self._requests.container_ended(container, record)
+        self._setups.container_ended(container, record)
         self._silence_if_idle()
 
     # -- the proc connector

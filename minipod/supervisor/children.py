@@ -18,6 +18,7 @@ from minipod.linux import process
 from minipod.spec.bundle import Bundle, ExecBundle
 from minipod.supervisor.records import ExitRecord
 from minipod.supervisor.streams import Streams
+from minipod.supervisor.timers import Timer
 
 
 class Phase(enum.Enum):
@@ -40,6 +41,8 @@ class Process:
     pid: int = 0
     start_time: int = 0
     pidfd: int = -1
+    setup_pidfd: int = -1  # the first process of its set-up, while that goes on
+    timer: Timer | None = None  # its set-up's deadline
     created_at: float = 0.0
     started_at: float = 0.0
     exit: ExitRecord | None = None
@@ -62,8 +65,18 @@ class Process:
             return False
         return True
 
+    def set_up(self) -> None:
+        """The set-up is over, well or not: its deadline no longer holds. Idempotent."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if self.setup_pidfd >= 0:
+            os.close(self.setup_pidfd)
+            self.setup_pidfd = -1
+
     def close(self) -> None:
         """Close what is held. Idempotent."""
+        self.set_up()
         if self.sync is not None:
             self.sync.close()
             self.sync = None

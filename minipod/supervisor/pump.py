@@ -1,6 +1,8 @@
 """The log pump: a process that reads the containers' streams and writes CRI log files. Forked by the supervisor.
 
-    supervisor -> pump   {"op": "add", "id", "log"} + [stdout, stderr] or [pty master]
+    supervisor -> pump   {"op": "add", "id", "log"} + [stdout, stderr] or [pty master], and the write end of stdin where there is one:
+                         the pump only holds it, so that no container reads the end of its stdin because the supervisor died
+                         {"op": "close_stdin", "id"}
                          {"op": "finish", "id"}    it has exited: write what is buffered, answer {"op": "drained", "id"}
                          {"op": "reopen", "id"}    go on in a fresh file
                          {"op": "attach", "id"} + [fd]    a live copy from now on
@@ -45,6 +47,12 @@ class Log:
     file: LogFile
     streams: list[Stream] = field(default_factory=list)
     clients: list[int] = field(default_factory=list)
+    stdin: int = -1  # a write end, only held
+
+    def close_stdin(self) -> None:
+        if self.stdin >= 0:
+            os.close(self.stdin)
+            self.stdin = -1
 
 
 class Pump:
@@ -103,6 +111,12 @@ class Pump:
             stream = Stream(log, name, fd)
             log.streams.append(stream)
             self._selector.register(fd, selectors.EVENT_READ, stream)
+        if len(fds) > 2:
+            log.stdin = fds[2]
+
+    def _on_close_stdin(self, message: protocol.Message, _: list[int]) -> None:
+        if (log := self._logs.get(message["id"])) is not None:
+            log.close_stdin()
 
     def _on_finish(self, message: protocol.Message, _: list[int]) -> None:
         log = self._logs.pop(message["id"], None)
@@ -112,6 +126,7 @@ class Pump:
                 self._close(stream)
             for client in log.clients:
                 os.close(client)
+            log.close_stdin()
             log.file.close()
         try:
             protocol.send(self._control, {"op": "drained", "id": message["id"]})

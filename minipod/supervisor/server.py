@@ -15,7 +15,6 @@ import os
 import selectors
 import signal
 import socket
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -24,7 +23,8 @@ from minipod.spec.instance import Instance
 from minipod.supervisor import children, protocol
 from minipod.supervisor.children import Container, Exec, Process
 from minipod.supervisor.records import ExitRecord
-from minipod.supervisor.services import QUICK, Service, fork_pump
+from minipod.supervisor.services import Service, fork_pump
+from minipod.supervisor.timers import Timers
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +65,8 @@ class Supervisor:
         self._clients: set[Client] = set()
         self._pump: socket.socket | None = None
         self._running = True
+        self._timers = Timers()
+        self.call_later = self._timers.call_later
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
 
     # -- the loop
@@ -90,10 +92,10 @@ class Supervisor:
     def run(self) -> None:
         """Serve until `stop`."""
         while self._running:
-            for key, _ in self._selector.select(self._timeout()):
+            for key, _ in self._selector.select(self._timers.timeout()):
                 if key.fd in self._selector.get_map():  # an earlier callback may have dropped it
                     key.data()
-            self._restart_due()
+            self._timers.run_due()
 
     def stop(self) -> None:
         """End the loop after this turn."""
@@ -107,15 +109,6 @@ class Supervisor:
             self._selector.unregister(source)
         except (KeyError, ValueError):
             pass  # never watched, or closed already
-
-    def _timeout(self) -> float | None:
-        due = [s.restart_at for s in self.services.values() if s.restart_at]
-        return max(0.0, min(due) - time.monotonic()) if due else None
-
-    def _restart_due(self) -> None:
-        for service in self.services.values():
-            if service.restart_at and service.restart_at <= time.monotonic():
-                service.start()
 
     def _signalled(self, numbers: bytes) -> None:
         children.reap(self._ended)
@@ -138,11 +131,16 @@ class Supervisor:
         for service in self.services.values():
             if service.pid == pid:
                 logger.warning("%s (pid %d) ended with code %d", service.name, pid, record.code)
-                if service.ended(record):
-                    service.start()
+                self.service_ended(service)
                 return
         if self.tables.setups:
             self.tables.early[pid] = record
+
+    def service_ended(self, service: Service) -> None:
+        """Start it again: at once, or after a while when it lived too short."""
+        wait = service.ended()
+        if wait is not None:
+            self.call_later(wait, service.start)
 
     def setup_done(self) -> None:
         """One set-up less under way."""
@@ -215,7 +213,9 @@ class Supervisor:
 
     def pump_add(self, container: Container) -> None:
         streams = container.streams
-        self.tell_pump({"op": "add", "id": container.id, "log": streams.log_path}, streams.readers)
+        self.tell_pump(
+            {"op": "add", "id": container.id, "log": streams.log_path}, streams.for_the_pump()
+        )
 
     def tell_pump(self, message: protocol.Message, fds: list[int] | None = None) -> None:
         """Pass a message on; a dead pump hears it again when it is started anew."""
@@ -244,6 +244,3 @@ class Supervisor:
                 container.drained = True
                 container.streams.close()
             self.broadcast({"event": "drained", "id": message["id"]})
-
-
-__all__ = ["QUICK", "Client", "Supervisor", "Tables"]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from minipod.linux import process
-from minipod.supervisor.records import ExitRecord, ServiceRecord, write_service
+from minipod.supervisor.records import ServiceRecord, write_service
 
 QUICK = 1.0  # seconds; a service that lived shorter waits that long before the next try
 
@@ -31,25 +31,22 @@ class Service:
     run_dir: str
     pid: int = 0
     started_at: float = 0.0  # monotonic
-    restart_at: float = 0.0  # monotonic; 0.0 = not waiting
     wanted: bool = True
 
     def start(self) -> None:
-        self.restart_at = 0.0
+        if not self.wanted:
+            return
         self.started_at = time.monotonic()
         self.pid = self.spawn()
         record = ServiceRecord(pid=self.pid, start_time=process.start_time(self.pid))
         write_service(self.run_dir, self.name, record)
 
-    def ended(self, record: ExitRecord) -> bool:
-        """Note the end; return whether to start again right now."""
+    def ended(self) -> float | None:
+        """Note the end; return the seconds until it is to start again, None for never."""
         self.pid = 0
         if not self.wanted:
-            return False
-        if time.monotonic() - self.started_at < QUICK:
-            self.restart_at = time.monotonic() + QUICK
-            return False
-        return True
+            return None
+        return 0.0 if time.monotonic() - self.started_at >= QUICK else QUICK
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         self.wanted = False

@@ -33,13 +33,24 @@ class Streams:
         self.open()
 
     def open(self) -> None:
-        """Open the idle read ends (and the write end of stdin, which only an fd keeps alive)."""
+        """Open the idle read ends (and the write end of stdin, which only an fd keeps alive, unless it was closed for good)."""
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         self.readers = [os.open(f"{self.directory}/{name}", flags) for name in FIFOS]
-        if self.stdin:
+        path = f"{self.directory}/stdin"
+        if self.stdin and os.path.exists(path):
             # Read-write: a write-only open fails with ENXIO until the container has opened it.
-            path = f"{self.directory}/stdin"
             self.stdin_writer = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def for_the_pump(self) -> list[int]:
+        """What the pump gets copies of."""
+        return self.readers + ([self.stdin_writer] if self.stdin_writer >= 0 else [])
+
+    def close_stdin(self) -> None:
+        """Let the container read the end of its stdin, now and after an adoption. Idempotent."""
+        if self.stdin_writer >= 0:
+            os.unlink(f"{self.directory}/stdin")
+            os.close(self.stdin_writer)
+            self.stdin_writer = -1
 
     def set_console(self, master: int) -> None:
         """Keep the pty's master: with its last descriptor the container would get SIGHUP."""

@@ -114,8 +114,18 @@ def leak_check(request):
         time.sleep(0.01)  # asynchronous removal by the kernel: no event says that all of it is done
 
 
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory):
+    """The settings file of this run's node: what hangs is given up soon."""
+    path = tmp_path_factory.mktemp("settings") / "minipod.toml"
+    path.write_text(f"[instance.{INSTANCE}]\nsetup_deadline = 10\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINIPOD_CONFIG", str(path))
+        yield path
+
+
 @pytest.fixture(scope="module")
-def node():
+def node(settings):
     """A running node of its own; gone without a trace afterwards."""
     before = snapshot()
     made = Node(INSTANCE)

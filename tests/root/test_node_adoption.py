@@ -38,17 +38,25 @@ def test_pods_survive_the_death_of(node, pods, role: str) -> None:
         "i=0; while true; do echo $i; i=$((i+1)); usleep 5000; done",
         readinessProbe={"exec": {"command": ["true"]}, "periodSeconds": 1},
     )
-    before = node.containers(node.pod("stay", counter))["app"]
+    reader = shell("cat; exit 3", name="reader", stdin=True)  # ends when the last writer is gone
+    terminal = shell(  # SIGHUP when the last master is gone
+        "i=0; while true; do echo $i; i=$((i+1)); usleep 5000; done", name="terminal", tty=True
+    )
+    before = node.containers(node.pod("stay", counter, reader, terminal))
     old = node.status()[role]
     kill_and_wait(old)
     await_other(node, role, old)
-    after = node.containers(node.get("stay"))["app"]
-    assert (after["id"], after["pid"]) == (before["id"], before["pid"])
-    assert node.get("stay")["status"]["containerStatuses"][0]["restartCount"] == 0
-    assert node.exec("stay", "echo", "here") == "here\n"
-    lines = [int(line) for line in node.run("logs", "stay").stdout.split()]
-    assert lines == list(range(len(lines)))
-    assert len(lines) > 10
+    after = node.containers(node.get("stay"))
+    for name in ("app", "reader", "terminal"):
+        assert (after[name]["id"], after[name]["pid"]) == (before[name]["id"], before[name]["pid"])
+        assert os.path.exists(f"/proc/{after[name]['pid']}/exe")
+    statuses = node.get("stay")["status"]["containerStatuses"]
+    assert [s["restartCount"] for s in statuses] == [0, 0, 0]
+    assert node.exec("stay", "echo", "here", container="app") == "here\n"
+    for name in ("app", "terminal"):
+        lines = [int(line) for line in node.run("logs", "stay", "-c", name).stdout.split()]
+        assert lines == list(range(len(lines)))
+        assert len(lines) > 10
 
 
 def test_an_exit_after_the_supervisors_death_is_told_with_its_code(node, pods) -> None:

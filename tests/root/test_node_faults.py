@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import glob
 import os
+from dataclasses import replace
 
 import pytest
 
 from minipod.cgroups.hierarchy import detect
-from minipod.errors import MinipodError, SetupFailed
+from minipod.errors import SetupFailed
 from minipod.image.store import ImageStore
 from minipod.init import plan
 from minipod.init.filesystem import MountCgroups
 from minipod.init.operation import Plan
+from minipod.runtime import bundle as bundles
 from minipod.runtime.container import Containers
 from minipod.runtime.images import Images
 from minipod.runtime.sandbox import Sandboxes
 from minipod.runtime.state import State
 from minipod.runtime.supervisor_client import SupervisorClient
-from minipod.spec.bundle import Bundle, Process, RootFs, SandboxBundle
-from minipod.spec.container import ContainerSpec, Mount
+from minipod.spec.bundle import Bundle, ExecBundle, Process, RootFs, SandboxBundle
+from minipod.spec.container import ContainerSpec, Mount, Security
 from minipod.spec.sandbox import SandboxMetadata, SandboxSpec
 from minipod.supervisor.records import ExitRecord
 
 
 def operations(made: Plan) -> list[str]:
-    return sorted({type(o).__name__ for o in (*made.outer, *made.inner)})
+    return sorted({type(o).__name__ for o in (*made.outer, *made.inner, *made.execute)})
 
 
 CONTAINER = operations(
@@ -39,6 +43,16 @@ CONTAINER = operations(
         MountCgroups(unified="."),
     )
 )  # fmt: skip
+EXEC = operations(
+    plan.exec_plan(
+        ExecBundle(
+            id="x",
+            container_id="x",
+            process=Process(argv=("x",), env=(), rlimits=(("RLIMIT_NOFILE", 64, 64),)),
+        ),
+        "x",
+    )
+)
 SANDBOX = operations(
     plan.sandbox_plan(
         SandboxBundle(
@@ -86,27 +100,41 @@ def sandbox_spec() -> SandboxSpec:
     )  # fmt: skip
 
 
-async def make(parts: Parts, sandbox_fault: str, container_fault: str) -> None:
-    sandbox = await parts.sandboxes.run(sandbox_spec(), fail_at=sandbox_fault)
+async def run_all(
+    parts: Parts, *, sandbox: str = "", container: str = "", execute: str = ""
+) -> None:
+    """A sandbox, a container in it and an exec in that, each with a fault; removed whatever happens."""
+    made = await parts.sandboxes.run(sandbox_spec(), fail_at=sandbox)
     try:
         spec = ContainerSpec(
-            name="c", image="busybox", command=("true",), rlimits=(("RLIMIT_NOFILE", 64, 64),),
+            name="c", image="busybox", command=("sleep", "1000"), rlimits=(("RLIMIT_NOFILE", 64, 64),),
             mounts=(Mount(host_path="/etc/hostname", container_path="/h"),),
+            security=Security(readonly_rootfs=True),
         )  # fmt: skip
-        await parts.containers.create(
-            parts.state.sandbox(sandbox), spec, "", fail_at=container_fault
-        )
+        record = parts.state.sandbox(made)
+        started = await parts.containers.create(record, spec, "", fail_at=container)
+        try:
+            await parts.containers.start(parts.state.container(started))
+            directory = parts.state.container_directory(started)
+            process = replace(bundles.read(directory).process, argv=("true",))
+            bundle = ExecBundle(id=started, container_id=started, process=process, fail_at=execute)
+            with open(os.devnull, "r+b") as null:  # noqa: ASYNC230 it does not block
+                stdio = (null.fileno(),) * 3
+                await parts.supervisor.request("exec", id=started, bundle=bundle, fds=stdio)
+        finally:
+            await parts.containers.remove(started)
     finally:
-        await parts.sandboxes.remove(sandbox)
+        await parts.sandboxes.remove(made)
 
 
-async def attempt(node, *, sandbox_fault: str = "", container_fault: str = "") -> MinipodError:
+async def attempt(node, **faults: str) -> SetupFailed:
+    """Return the error; no record is left, and the leak check looks at the rest."""
     parts = Parts(node)
     parts.supervisor.connect()
     try:
         await parts.supervisor.request("subscribe")
         with pytest.raises(SetupFailed) as caught:
-            await make(parts, sandbox_fault, container_fault)
+            await run_all(parts, **faults)
         assert not parts.state.sandboxes
         assert not parts.state.containers
     finally:
@@ -114,20 +142,43 @@ async def attempt(node, *, sandbox_fault: str = "", container_fault: str = "") -
     return caught.value
 
 
+def directories(node) -> list[str]:
+    roots = (node.instance.run_dir, node.instance.state_dir)
+    return [path for root in roots for path in glob.glob(f"{root}/containers/*")]
+
+
 @pytest.mark.parametrize("step", SANDBOX)
 def test_a_failing_step_of_a_sandbox_leaves_nothing(node, step: str) -> None:
-    error = asyncio.run(attempt(node, sandbox_fault=step))
-    assert error.subject == step
-    assert error.errno == 5
+    error = asyncio.run(attempt(node, sandbox=step))
+    assert (error.subject, error.errno) == (step, errno.EIO)
+    assert directories(node) == []
 
 
-@pytest.mark.parametrize("step", [s for s in CONTAINER if s != "ReadOnlyRoot"])
+@pytest.mark.parametrize("step", CONTAINER)
 def test_a_failing_step_of_a_container_leaves_nothing(node, step: str) -> None:
-    """Excluded: ReadOnlyRoot, which this spec does not ask for."""
-    error = asyncio.run(attempt(node, container_fault=step))
-    assert error.subject == step
-    names = (
-        os.listdir(f"{node.instance.run_dir}/containers"),
-        os.listdir(f"{node.instance.state_dir}/containers"),
-    )
-    assert names == ([], [])
+    error = asyncio.run(attempt(node, container=step))
+    assert (error.subject, error.errno) == (step, errno.EIO)
+    assert directories(node) == []
+
+
+@pytest.mark.parametrize("step", EXEC)
+def test_a_failing_step_of_an_exec_leaves_nothing(node, step: str) -> None:
+    error = asyncio.run(attempt(node, execute=step))
+    assert (error.subject, error.errno) == (step, errno.EIO)
+    assert directories(node) == []
+
+
+def test_hanging_steps_are_given_up_at_the_deadline_and_leave_nothing(node) -> None:
+    """One that hangs before the second fork, one after it, one of an exec."""
+
+    async def all_at_once() -> list[SetupFailed]:
+        return await asyncio.gather(
+            attempt(node, container="hang:OpenSource"),
+            attempt(node, container="hang:MountRoot"),
+            attempt(node, execute="hang:JoinContainer"),
+        )
+
+    for error in asyncio.run(all_at_once()):
+        assert error.errno == errno.ETIMEDOUT
+        assert "not done after 10 s" in str(error)
+    assert directories(node) == []

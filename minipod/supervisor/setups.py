@@ -1,0 +1,306 @@
+"""Set-ups under way: forking them, what they report, their deadline; and the ends of what came out of them.
+
+    SETTING_UP -> CREATED (parked; an exec goes on at once) -> STARTING -> RUNNING -> EXITED
+
+Whoever asked is answered exactly once: when the process is ready or has executed its command, when a step failed, or when the
+set-up did not come to its end in time (a hung network file system): then its processes are killed.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import time
+from dataclasses import replace
+
+from minipod.init import child, sync
+from minipod.init.operation import Context, Plan
+from minipod.linux import credentials, process, seccomp
+from minipod.spec.bundle import Process as ProcessSpec
+from minipod.spec.container import SeccompMode
+from minipod.supervisor import protocol, records
+from minipod.supervisor.children import Container, Exec, Phase, Process, SandboxSetup
+from minipod.supervisor.records import ExitRecord, StateRecord
+from minipod.supervisor.server import Client, Supervisor
+
+logger = logging.getLogger(__name__)
+
+
+class Setups:
+    """Forks set-ups and follows each process to its end; connects itself to the supervisor."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._s = supervisor
+        self._tables = supervisor.tables
+        self._waiting: dict[str, tuple[Client, int]] = {}  # id -> who waits for its set-up or start
+        supervisor.exited = self._exited
+
+    def await_for(self, made: Process, client: Client, n: int) -> None:
+        """Answer *client*'s request *n* when *made* gets to where the request wants it."""
+        self._waiting[made.id] = (client, n)
+
+    def go(self, made: Process) -> None:
+        """Let a parked process execute its command."""
+        assert made.sync is not None
+        made.phase = Phase.STARTING
+        self._limit(made)
+        made.sync.send(b"go")
+
+    def fork(  # noqa: PLR0913 the last three are an exec's
+        self,
+        made: Process,
+        steps: Plan,
+        title: str,
+        fail_at: str,
+        *,
+        target: int = -1,
+        stdio: tuple[int, ...] = (),
+        program: bytes = b"",
+    ) -> None:
+        ours, theirs = sync.pair()
+        context = Context(
+            sync=theirs,
+            hierarchy=self._s.hierarchy,
+            vault_fd=self._s.vault_fd,
+            filter=program,
+            target_pidfd=target,
+        )
+        if len(stdio) == 3:
+            context.stdio = (stdio[0], stdio[1], stdio[2])
+        keep = tuple(fd for fd in (self._s.vault_fd, target, *stdio) if fd >= 0)
+        made.sync = ours
+        self._tables.setups += 1
+        pid = child.fork_setup(steps, context, title=title, keep=keep, fail_at=fail_at)
+        theirs.close()
+        if target >= 0:
+            os.close(target)
+        made.setup_pidfd = process.pidfd_open(pid)  # our child: not reaped before we return
+        self._limit(made)
+        self._s.watch(ours, lambda: self._from_setup(made))
+
+    # -- the deadline
+
+    def _limit(self, made: Process) -> None:
+        seconds = self._s.instance.setup_deadline
+        made.timer = self._s.call_later(seconds, lambda: self._expired(made, seconds))
+
+    def _expired(self, made: Process, seconds: float) -> None:
+        """Give a set-up up: kill what it has, do not wait for it (it may hang in the kernel for ever)."""
+        where = process.wait_channel(made.pidfd if made.pidfd >= 0 else made.setup_pidfd)
+        made.error = {
+            "kind": "SetupFailed", "step": "set-up", "errno": errno.ETIMEDOUT, "subject": made.id, "cause": "",
+            "detail": f"not done after {seconds:g} s{where and f' (the kernel waits in {where})'}, killed",
+        }  # fmt: skip
+        self.abort(made)
+
+    def abort(self, made: Process) -> None:
+        """Kill what a set-up under way has; whoever waits for it is told."""
+        for pidfd in (made.setup_pidfd, made.pidfd):
+            try:
+                process.pidfd_send_signal(pidfd, signal.SIGKILL)
+            except OSError:
+                continue  # gone, or never there
+        if made.sync is not None:
+            self._setup_ended(made)
+
+    def _from_setup(self, made: Process) -> None:
+        """Read what a set-up says until it has nothing more to say."""
+        while made.sync is not None:
+            try:
+                message, received = sync.receive(made.sync)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                message, received = None, []
+            if message is None:
+                self._setup_ended(made)
+                return
+            getattr(self, f"_said_{message['t']}")(made, message, received)
+
+    def _said_forked(self, made: Process, message: protocol.Message, _: list[int]) -> None:
+        pid = message["pid"]
+        made.created_at = time.time()
+        early = self._tables.early.pop(pid, None)
+        if early is not None:  # it is gone already; its last words come next
+            made.pid, made.exit = pid, early
+            return
+        self._tables.by_pid[pid] = made
+        made.found(pid)
+        if isinstance(made, Container):
+            _write_state(made)
+
+    def _said_warning(self, made: Process, message: protocol.Message, _: list[int]) -> None:
+        logger.warning("%s: %s", made.id, message["text"])
+        made.warnings.append(message["text"])
+
+    def _said_console(self, made: Process, _: protocol.Message, received: list[int]) -> None:
+        if isinstance(made, Container):
+            made.streams.set_console(received[0])
+            _write_state(made)
+        elif isinstance(made, Exec):
+            made.console = received[0]
+
+    def _said_ready(self, made: Process, message: protocol.Message, received: list[int]) -> None:
+        if isinstance(made, SandboxSetup):
+            answer = {"namespaces": message["namespaces"], "warnings": made.warnings}
+            self._answer(made.id, answer, received)
+            for fd in received:
+                os.close(fd)
+            return
+        made.phase = Phase.CREATED
+        made.set_up()
+        self._s.setup_done()
+        if isinstance(made, Container):
+            self._s.pump_add(made)
+            self._answer(made.id, {"pid": made.pid, "warnings": made.warnings})
+        elif made.sync is not None:  # an exec starts at once
+            self.go(made)
+
+    def _said_failed(self, made: Process, message: protocol.Message, _: list[int]) -> None:
+        made.error = {"kind": "SetupFailed", **{k: v for k, v in message.items() if k != "t"}}
+
+    def _setup_ended(self, made: Process) -> None:
+        """The sync socket is at its end: execve worked, or the set-up is over one way or another."""
+        assert made.sync is not None
+        self._s.unwatch(made.sync)
+        made.sync.close()
+        made.sync = None
+        made.set_up()
+        if made.phase is Phase.STARTING and made.error is None and made.exit is None:
+            self._started(made)
+        elif isinstance(made, SandboxSetup):
+            self._s.setup_done()
+            self._answer_error(
+                made.id, made.error or _killed(made, "set-up")
+            )  # unless it said ready
+        elif made.phase is Phase.SETTING_UP:
+            self._s.setup_done()
+            self._failed_before_ready(made)
+        elif made.phase is Phase.STARTING:
+            self._failed_to_start(made)
+
+    def _started(self, made: Process) -> None:
+        made.phase = Phase.RUNNING
+        made.started_at = time.time()
+        if isinstance(made, Container):
+            _write_state(made)
+            self._answer(made.id, {"pid": made.pid, "started_at": made.started_at})
+        elif isinstance(made, Exec):
+            console = [made.console] if made.console >= 0 else []
+            self._answer(made.id, {"pid": made.pid}, console)
+            for fd in console:
+                os.close(fd)
+            made.console = -1
+
+    def _failed_before_ready(self, made: Process) -> None:
+        """Nothing is left in the tables; cgroup and directories are the caller's to undo."""
+        if isinstance(made, Container):
+            self._tables.containers.pop(made.id, None)
+            made.streams.close()
+        elif isinstance(made, Exec):
+            self._tables.execs.pop(made.id, None)
+        self._tables.by_pid.pop(made.pid, None)
+        self.close(made)
+        self._answer_error(made.id, made.error or _killed(made, "set-up"))
+
+    def _failed_to_start(self, made: Process) -> None:
+        made.error = made.error or _killed(made, "exec")
+        self._answer_error(made.id, made.error)
+        if isinstance(made, Exec):
+            self._tables.execs.pop(made.id, None)
+            self.close(made)
+        elif made.exit is not None:
+            self.container_ended(made, made.exit)
+
+    # -- ends
+
+    def _exited(self, made: Process, record: ExitRecord) -> None:
+        """A process of ours ended; it is not reaped yet. Runs before its pid can be used again."""
+        if made.sync is not None:
+            self._from_setup(made)  # its last words first
+        made.exit = record
+        if isinstance(made, Container):
+            if made.sync is None and made.phase in (Phase.RUNNING, Phase.STARTING, Phase.CREATED):
+                self.container_ended(made, record)
+        elif isinstance(made, Exec) and made.id in self._tables.execs:
+            if made.phase is Phase.STARTING and made.error is None:
+                self._started(made)
+            del self._tables.execs[made.id]
+            self.close(made)
+            self._s.broadcast({"event": "exec_exited", "id": made.id, "code": record.code})
+
+    def container_ended(self, made: Process, record: ExitRecord) -> None:
+        assert isinstance(made, Container)
+        if made.phase is Phase.EXITED:
+            return
+        cgroup = made.bundle.cgroup
+        oom = False
+        try:
+            oom = self._s.hierarchy.oom_kills(cgroup) > 0
+            self._s.hierarchy.kill(cgroup)  # survivors: shared pid namespaces, exec'd children
+        except OSError as e:
+            logger.warning("cgroup %s at the end of %s: %s", cgroup, made.id, e)
+        if made.error is not None:  # execve failed: the command can't be started
+            record = replace(
+                record, code=128, signal=0, reason="StartError",
+                message=protocol.error_from_message(made.error).message,
+            )  # fmt: skip
+        made.exit = replace(record, oom_killed=oom)
+        made.phase = Phase.EXITED
+        records.write_exit(made.bundle.directory, made.exit)
+        self._s.tell_pump({"op": "finish", "id": made.id})
+        self.close(made)
+        self._s.broadcast({"event": "exited", "id": made.id, **records.plain(made.exit)})
+
+    # -- small things
+
+    def close(self, made: Process) -> None:
+        if made.sync is not None:
+            self._s.unwatch(made.sync)
+        made.close()
+
+    def _answer(self, key: str, answer: protocol.Message, held: list[int] | None = None) -> None:
+        if (waiting := self._waiting.pop(key, None)) is not None:
+            client, n = waiting
+            self._s.reply(client, {"n": n, "ok": answer}, held)
+
+    def _answer_error(self, key: str, error: dict[str, object]) -> None:
+        if (waiting := self._waiting.pop(key, None)) is not None:
+            client, n = waiting
+            self._s.reply(client, {"n": n, "error": error})
+
+
+def _killed(made: Process, step: str) -> dict[str, object]:
+    """Return the error of a set-up that ended without a word."""
+    return {
+        "kind": "SetupFailed", "step": step, "errno": 0, "subject": made.id, "cause": "",
+        "detail": "its process was killed (out of memory within the container's limit?)",
+    }  # fmt: skip
+
+
+def _write_state(made: Container) -> None:
+    console = 0
+    if made.streams.tty and made.streams.readers:
+        console = os.fstat(made.streams.readers[0]).st_dev
+    state = StateRecord(
+        pid=made.pid,
+        start_time=made.start_time,
+        created_at=made.created_at,
+        started_at=made.started_at,
+        console=console,
+    )
+    records.write_state(made.bundle.directory, state)
+
+
+def compiled_filter(spec: ProcessSpec, *, privileged: bool) -> bytes:
+    """Return the seccomp program of a process; b"" for none."""
+    if privileged or spec.seccomp is SeccompMode.UNCONFINED:
+        return b""
+    return seccomp.compile_profile(frozenset(spec.capabilities))
+
+
+def default_filter() -> None:
+    """Compile the usual filter before the first container needs it."""
+    seccomp.compile_profile(frozenset(credentials.DEFAULT))
