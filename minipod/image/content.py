@@ -88,6 +88,8 @@ class ContentStore:
     def __init__(self, root: str) -> None:
         self._directory = os.path.join(root, "blobs", "sha256")
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError), open(f"{root}/oci-layout", "x") as marker:
+            marker.write('{"imageLayoutVersion":"1.0.0"}')
 
     def path(self, digest: str) -> str:
         """Return where the blob is, or would be. Raises ImageError for what is not a digest."""

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from minipod.errors import ImageError
 from minipod.image.tarheader import (
     BLOCK,
     HEADER_ONLY,
@@ -28,6 +27,7 @@ from minipod.image.tarheader import (
     to_text,
 )
 
+CHUNK = 1 << 20  # bytes
 MAX_EXTENDED = 1 << 20  # bytes of one extended header: xattrs are at most 64 KiB each
 XATTR_PREFIX = "SCHILY.xattr."
 
@@ -68,13 +68,15 @@ class TarReader:
         while (entry := self._next()) is not None:
             yield entry
 
-    def chunks(self, size: int = 1 << 20) -> Iterator[bytes]:
-        """Yield what is left of the current member's data."""
-        while self._left:
-            data = self._stream.read(min(size, self._left))
+    def chunks(self, limit: int = 1 << 62) -> Iterator[bytes]:
+        """Yield what is left of the current member's data, *limit* bytes at most."""
+        wanted = min(limit, self._left)
+        while wanted:
+            data = self._stream.read(min(CHUNK, wanted))
             if not data:
                 raise corrupt("the archive ends inside a file")
             self._left -= len(data)
+            wanted -= len(data)
             yield data
 
     def _next(self) -> Entry | None:
@@ -195,6 +197,3 @@ def _plain_type(typeflag: str, name: str) -> str:
     if typeflag in ("0", "\0", "7", "S"):
         return "5" if name.endswith("/") and typeflag != "S" else "0"
     return typeflag
-
-
-__all__ = ["Entry", "ImageError", "Readable", "TarReader"]
