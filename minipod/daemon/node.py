@@ -120,9 +120,10 @@ def _stay(instance: Instance, pid: int) -> None:
         stop_node(instance, keep_pods=True)
 
 
-def _request(
+def request(
     instance: Instance, method: str, path: str, timeout: float | None = 10.0
 ) -> dict[str, Any]:
+    """Ask the daemon. Raises Unavailable when there is none, Internal for an error answer."""
     try:
         answer = unix_http.request(instance.api_socket, method, path, headers={}, timeout=timeout)
         body = answer.read()
@@ -138,7 +139,7 @@ def _request(
 
 def _answers(instance: Instance) -> bool:
     try:
-        _request(instance, "GET", "/version", timeout=2.0)
+        request(instance, "GET", "/version", timeout=2.0)
     except (Unavailable, Internal):
         return False
     return True
@@ -147,7 +148,7 @@ def _answers(instance: Instance) -> bool:
 def node_status(instance: Instance) -> dict[str, Any]:
     """Return what the daemon says of itself; {"running": False} when there is none."""
     try:
-        return {"running": True, **_request(instance, "GET", "/minipod/status")}
+        return {"running": True, **request(instance, "GET", "/minipod/status")}
     except Unavailable:
         return {"running": False, "instance": instance.name}
 
@@ -155,11 +156,11 @@ def node_status(instance: Instance) -> dict[str, Any]:
 def stop_node(instance: Instance, *, keep_pods: bool) -> None:
     """Stop the pods (gracefully, unless they are to be kept), then daemon, prober, pump and supervisor."""
     require_root()
-    pids = _node_pids(instance)
+    pids = node_pids(instance)
     if not pids:
         raise NotFound(f"node {instance.name} is not running")
     if not keep_pods:
-        _request(instance, "POST", "/minipod/stop-pods", timeout=None)
+        request(instance, "POST", "/minipod/stop-pods", timeout=None)
     pidfds = []
     for pid in pids:
         try:
@@ -174,7 +175,7 @@ def stop_node(instance: Instance, *, keep_pods: bool) -> None:
         os.close(pidfd)
 
 
-def _node_pids(instance: Instance) -> list[int]:
+def node_pids(instance: Instance) -> list[int]:
     """Return the living processes of the node, the supervisor first."""
     from minipod.supervisor import adopt, records  # only here: keeps the CLI's start short
 
@@ -191,7 +192,7 @@ def _node_pids(instance: Instance) -> list[int]:
 def reset_node(instance: Instance) -> None:
     """Stop the node and its pods and remove all state of the instance: run and state directory, network, cgroups."""
     require_root()
-    if _node_pids(instance):
+    if node_pids(instance):
         try:
             stop_node(instance, keep_pods=False)
         except Unavailable:

@@ -94,7 +94,10 @@ class MountRoot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountFilesystem:
-    """Mount a new file system at *target* in the root."""
+    """Mount a new file system at *target* in the root.
+
+    An image whose /proc or /sys is a symlink is refused (CVE-2019-19921): masks would be put elsewhere.
+    """
 
     fstype: str
     target: str
@@ -108,7 +111,8 @@ class MountFilesystem:
         return f"mount {self.fstype} at {self.target}{options}"
 
     def apply(self, context: Context) -> None:
-        fd = target_directory(context, self.target)
+        os.close(target_directory(context, self.target))
+        fd = files.open_plain_directory(context.fds["root"], self.target)
         try:
             mount.mount(self.fstype, f"/proc/self/fd/{fd}", self.fstype, self.flags, self.options)
         except OSError as e:

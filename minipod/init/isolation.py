@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 from dataclasses import dataclass
 
-from minipod.cgroups.devices import DevicePolicy
+from minipod.cgroups.devices import DevicePolicy, Rule
 from minipod.init.operation import Context
 from minipod.linux import mount, namespaces, process
 from minipod.linux.flags import AT_FDCWD, CloneFlag, MountFlag, MoveMount, OpenTree, UmountFlag
-from minipod.spec.container import Resources
+from minipod.spec.container import Device, Resources
 
 SHARED = {
     "net": CloneFlag.CLONE_NEWNET,
@@ -40,14 +41,24 @@ class CreateCgroup:
     path: str
     resources: Resources
     privileged: bool | None = None  # None: no device policy (a pod's cgroup)
+    devices: tuple[Device, ...] = ()
     cause: str = ""
 
     def describe(self) -> str:
         return f"cgroup {self.path}: create, limit"
 
     def apply(self, context: Context) -> None:
-        policy = None if self.privileged is None else DevicePolicy.of(privileged=self.privileged)
+        policy = None
+        if self.privileged is not None:
+            extra = tuple(_rule(d) for d in self.devices)
+            policy = DevicePolicy.of(privileged=self.privileged, extra=extra)
         context.hierarchy.create(self.path, self.resources, devices=policy)
+
+
+def _rule(device: Device) -> Rule:
+    info = os.stat(device.host_path)
+    kind = "b" if stat.S_ISBLK(info.st_mode) else "c"
+    return Rule(kind, os.major(info.st_rdev), os.minor(info.st_rdev), device.permissions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +265,23 @@ class DropPins:
                 pass  # EINVAL: the pin was never mounted
             os.rmdir(path) if name == "shm" else os.unlink(path)
         os.rmdir(directory)
+
+
+def pinned(vault_fd: int) -> list[str]:
+    """Return the sandboxes that have pins in the vault. Forks: nobody else may enter a mount namespace."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            namespaces.setns(vault_fd, CloneFlag.CLONE_NEWNS)
+            os.write(writer, "\n".join(os.listdir("/")).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, encoding="utf-8") as f:
+        names = f.read().split()
+    os.waitpid(child, 0)
+    return names
 
 
 def make_vault(pin: str, stage: str) -> None:

@@ -103,6 +103,7 @@ def _outer(bundle: Bundle) -> list[Operation]:
             path=bundle.cgroup,
             resources=bundle.resources,
             privileged=bundle.privileged,
+            devices=bundle.devices,
             cause=f"{bundle.cause}.resources" if bundle.cause else "",
         ),
         EnterCgroup(path=bundle.cgroup),

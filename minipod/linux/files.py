@@ -8,6 +8,8 @@ import os
 from minipod.linux.flags import Resolve
 from minipod.linux.libc import syscall
 
+RACES = 128  # renames that may get between before we give up: somebody does it on purpose
+
 
 class _OpenHow(ctypes.Structure):
     _fields_ = [(n, ctypes.c_uint64) for n in ("flags", "mode", "resolve")]
@@ -23,13 +25,19 @@ def openat2(dirfd: int, path: str, flags: int, mode: int, resolve: Resolve) -> i
 
 def open_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
     """Open *path* as if *root_fd* were the root directory."""
-    while True:
+    resolve = Resolve.IN_ROOT | Resolve.NO_MAGICLINKS
+    for _ in range(RACES - 1):
         try:
-            return openat2(
-                root_fd, path, flags | os.O_CLOEXEC, mode, Resolve.IN_ROOT | Resolve.NO_MAGICLINKS
-            )
+            return openat2(root_fd, path, flags | os.O_CLOEXEC, mode, resolve)
         except BlockingIOError:
             continue  # EAGAIN: a rename raced with a ".." (openat2(2))
+    return openat2(root_fd, path, flags | os.O_CLOEXEC, mode, resolve)
+
+
+def open_plain_directory(root_fd: int, path: str) -> int:
+    """Open the directory *path* inside the root as O_PATH. Raises OSError ELOOP when a symlink is on the way."""
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    return openat2(root_fd, path, flags, 0, Resolve.IN_ROOT | Resolve.NO_SYMLINKS)
 
 
 def open_or_make_directory(root_fd: int, path: str, mode: int) -> int:

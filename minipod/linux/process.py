@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import time
 from collections.abc import Iterable
 
 from minipod.linux.libc import check, libc, syscall
@@ -61,6 +62,12 @@ def start_time(pid: int) -> int:
     except FileNotFoundError:
         raise ProcessLookupError(3, os.strerror(3), str(pid)) from None
     return int(fields[19])
+
+
+def age(pid: int) -> float:
+    """Return for how many seconds *pid* exists. Raises ProcessLookupError."""
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return now - start_time(pid) / os.sysconf("SC_CLK_TCK")
 
 
 def wait_channel(pidfd: int) -> str:

@@ -85,12 +85,15 @@ def decisions(capabilities: frozenset[str]) -> dict[str, Body]:
 
 @cache
 def compile_profile(capabilities: frozenset[str], machine: str = MACHINE) -> bytes:
-    """Compile the default profile. *capabilities* without CAP_."""
+    """Compile the default profile. *capabilities* without CAP_.
+
+    A call newer than our table gets ENOSYS: libraries then fall back to what they did before there was such a call.
+    """
     numbers = table(machine)
     by_number = {
         numbers[name]: body for name, body in decisions(capabilities).items() if name in numbers
     }
-    ranges = _ranges(by_number)
+    ranges = _ranges(by_number, max(numbers.values()))
     program: list[Instruction] = [
         (_LD_ABS, 0, 0, _ARCH),
         (_JEQ, 1, 0, AUDIT_ARCH[machine]),
@@ -103,11 +106,11 @@ def compile_profile(capabilities: frozenset[str], machine: str = MACHINE) -> byt
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
 
 
-def _ranges(by_number: dict[int, Body]) -> list[tuple[int, Body]]:
+def _ranges(by_number: dict[int, Body], newest: int) -> list[tuple[int, Body]]:
     """Return (first number, what happens from there on), in order, neighbours merged."""
     found: list[tuple[int, Body]] = []
-    for number in range(max(by_number) + 2):
-        body = by_number.get(number, DENIED)
+    for number in range(newest + 2):
+        body = by_number.get(number, DENIED if number <= newest else UNKNOWN)
         if not found or found[-1][1] != body:
             found.append((number, body))
     return found

@@ -1,8 +1,8 @@
 """The default filter's policy: what a container may call. Data only.
 
 An allow list, as every runtime ships one: what needs no capability (ALWAYS), what is allowed with a capability that the container
-has (WITH), and calls allowed only with certain arguments (in `seccomp`). All else gets EPERM; clone3, whose arguments a
-filter can't read, gets ENOSYS so that libc falls back to clone. docs/seccomp.md is generated from here.
+has (WITH), and calls allowed only with certain arguments (in `seccomp`). All else gets EPERM; a call newer than our table, and
+clone3, whose arguments a filter can't read, get ENOSYS so that libc falls back. docs/seccomp.md is generated from here.
 """
 
 from __future__ import annotations

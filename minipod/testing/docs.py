@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from minipod.api.schema import types
 from minipod.cgroups.resources import v1_settings, v2_settings
+from minipod.linux.seccomp import UNKNOWN, decisions
 from minipod.linux.seccomp_profile import (
     ALWAYS,
     NAMESPACE_FLAGS,
@@ -13,6 +15,7 @@ from minipod.linux.seccomp_profile import (
     REFUSED_FAMILIES,
     WITH,
 )
+from minipod.linux.syscalls import table
 from minipod.spec.container import Resources
 
 HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -48,7 +51,8 @@ def seccomp_page() -> str:
     """Return the default filter in words."""
     lines = [
         "# The default seccomp filter", "", NOTE,
-        "Everything that is not listed answers EPERM; `clone3` answers ENOSYS, so that libc falls back to `clone`.", "",
+        "Everything that is not listed answers EPERM; `clone3`, and calls newer than our table of numbers, answer ENOSYS,",
+        "so that libc falls back to older ones.", "",
         "## Allowed", "", " ".join(f"`{n}`" for n in sorted(set(ALWAYS))), "",
         "## Allowed with a capability", "", "| capability | calls |", "|---|---|",
     ]  # fmt: skip
@@ -61,6 +65,41 @@ def seccomp_page() -> str:
         f"| `personality` | only {', '.join(hex(p) for p in PERSONALITIES)} |",
         f"| `socket` | not the families {', '.join(str(f) for f in REFUSED_FAMILIES)} (AF_ALG, AF_VSOCK) |",
     ]  # fmt: skip
+    return "\n".join(lines) + "\n" + seccomp_comparison()
+
+
+OTHER_PROFILE = "/usr/share/containers/seccomp.json"  # Debian: golang-github-containers-common
+
+
+def seccomp_comparison() -> str:
+    """Return our x86_64 calls beside those of the profile that podman, buildah and CRI-O share, both without capabilities.
+
+    Raises FileNotFoundError where Debian's package is missing (scripts/packages-dev).
+    """
+    with open(OTHER_PROFILE, encoding="utf-8") as f:
+        rules = json.load(f)["syscalls"]
+    theirs = set()
+    for rule in rules:
+        wanted = rule.get("includes") or {}
+        fits = "amd64" in wanted["arches"] if "arches" in wanted else not wanted
+        if rule["action"] == "SCMP_ACT_ALLOW" and fits:
+            theirs |= set(rule["names"])
+    known = table("x86_64").keys()
+    ours = {n for n, body in decisions(frozenset()).items() if body != UNKNOWN} & known
+    theirs = {"socket", *theirs} & known  # theirs depends on AUDIT_WRITE for audit sockets only
+    rows = [
+        ("both", ours & theirs), ("minipod only", ours - theirs), ("containers-common only", theirs - ours),
+    ]  # fmt: skip
+    lines = [
+        "", "## Beside the profile of other runtimes", "",
+        "The profile of Debian's containers-common 0.50 (podman, buildah, CRI-O), x86_64, a container without capabilities.",
+        "What only they allow makes namespaces, mounts, keys or memory policies, which we allow with the capability; what only we",
+        "allow is newer than their profile, or harmless (`modify_ldt`, `vmsplice`: Docker's and containerd's allow them, too).", "",
+        "| allowed by | calls | |", "|---|---|---|",
+    ]  # fmt: skip
+    for who, names in rows:
+        listed = "" if who == "both" else " ".join(f"`{n}`" for n in sorted(names))
+        lines.append(f"| {who} | {len(names)} | {listed} |")
     return "\n".join(lines) + "\n"
 
 

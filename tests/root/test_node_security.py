@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import socket
 import sys
+from dataclasses import replace
 
 import pytest
 
 from minipod.image import build
 from minipod.image.store import ImageStore
+from minipod.linux import fds
+from minipod.runtime import bundle as bundles
+from minipod.spec.bundle import ExecBundle
+from minipod.spec.codec import dumps
+from minipod.supervisor import protocol
 from tests.node import shell, sleeper
 
 
@@ -17,7 +25,7 @@ from tests.node import shell, sleeper
 def hostile(node, tmp_path):
     """An image with a copy of every stdlib module that leaves a mark when it is imported."""
     code = "open('/IMPORTED', 'w').write(__name__)\\nraise SystemExit(77)\\n"
-    names = sorted(n for n in sys.stdlib_module_names if not n.startswith("_"))
+    names = sorted(sys.stdlib_module_names)
     paths = [f"/usr/lib/python3.11/{n}.py" for n in names]
     paths += [
         f"/usr/lib/python3.11/encodings/{n}.py"
@@ -33,6 +41,21 @@ def hostile(node, tmp_path):
     store = ImageStore(f"{node.instance.state_dir}/images")
     build.build(str(tmp_path), store)
     return "hostile:1"
+
+
+def import_in(pid: int, module: str) -> int:
+    """What a naive child would do: import from inside a container's root. Returns its exit code."""
+    if (child := os.fork()) == 0:
+        os.chroot(f"/proc/{pid}/root")
+        sys.modules.pop(module, None)
+        sys.path[:] = ["/usr/lib/python3.11"]
+        sys.path_importer_cache.clear()
+        try:
+            __import__(module)
+        except SystemExit as e:
+            os._exit(e.code)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def test_nothing_of_the_image_is_ever_imported(node, pods, hostile: str) -> None:
@@ -51,23 +74,67 @@ def test_nothing_of_the_image_is_ever_imported(node, pods, hostile: str) -> None
     for container in os.listdir(directory):
         assert "IMPORTED" not in os.listdir(f"{directory}/{container}/upper")
     assert not os.path.exists("/IMPORTED")
+    # The trap is a real one: an import from the root does run its code.
+    assert import_in(node.containers(node.get("h"))["app"]["pid"], "wave") == 77
+    assert "IMPORTED" in node.exec("h", "ls", "/")
 
 
-def test_the_interpreter_can_not_be_written_through_proc_self_exe(node, pods) -> None:
-    """CVE-2019-5736: the supervisor's interpreter is on a read-only mount of its own."""
+@pytest.mark.parametrize("link", ["proc", "sys"])
+def test_an_image_whose_proc_is_a_symlink_is_refused(node, pods, tmp_path, link: str) -> None:
+    """CVE-2019-19921: the masks would be put elsewhere."""
+    pods.append("link")
+    (tmp_path / "recipe.toml").write_text(
+        'tags = ["link:1"]\npackages = ["busybox-static"]\nbusybox = "/bin/busybox"\n'
+        f'[symlinks]\n"/{link}" = "/bin"\n'
+    )
+    build.build(str(tmp_path), ImageStore(f"{node.instance.state_dir}/images"))
+    reason = "jsonpath={.status.containerStatuses[0].state.waiting.reason}=CreateContainerError"
+    node.pod("link", sleeper(image="link:1"), wait=reason)
+    message = node.state("link")["waiting"]["message"]
+    assert f"at /{link}" in message
+    assert "symbolic links" in message
+
+
+def test_the_interpreter_can_not_be_written_from_a_container(node, pods) -> None:
+    """CVE-2019-5736: a process of ours on its way into a container, met by a hostile process there."""
     interpreter = os.path.realpath(sys.executable)
     with open(interpreter, "rb") as f:
         before = hashlib.sha256(f.read()).hexdigest()
-    supervisor = node.status()["supervisor_pid"]
     with pytest.raises(OSError, match=r"Read-only file system|Text file busy"):
-        open(f"/proc/{supervisor}/exe", "r+b")  # noqa: SIM115 it must fail
+        open(f"/proc/{node.status()['supervisor_pid']}/exe", "r+b")  # noqa: SIM115 it must fail
     pods.append("exe")
-    node.pod(
-        "exe", {"name": "app", "command": ["/proc/self/exe", "-c", "print(1)"]},
-        wait="jsonpath={.status.phase}=Failed", restartPolicy="Never",
-    )  # fmt: skip
+    node.pod("exe", sleeper(securityContext={"privileged": True}))
+    container = node.containers(node.get("exe"))["app"]
+    with parked_exec(node, container["id"]):
+        attack = (
+            "for i in $(seq 500); do for p in /proc/[0-9]*; do case $(cat $p/comm) in minipod*)"
+            " echo met; (echo x >> $p/exe) 2>&1; exit 0;; esac; done; usleep 10000; done"
+        )
+        seen = node.exec("exe", "sh", "-c", attack, check=False)
+    assert "met" in seen
+    assert "Read-only file system" in seen or "Text file busy" in seen
     with open(interpreter, "rb") as f:
         assert hashlib.sha256(f.read()).hexdigest() == before
+
+
+@contextlib.contextmanager
+def parked_exec(node, container: str):
+    """An exec that stops right before execve, inside the container."""
+    process = bundles.read(f"{node.instance.run_dir}/containers/{container}").process
+    bundle = ExecBundle(
+        id="parked", container_id=container, process=replace(process, argv=("true",)), fail_at="hang:Execve"
+    )  # fmt: skip
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.connect(node.instance.supervisor_socket)
+        null = os.open(os.devnull, os.O_RDWR)
+        memfd = fds.sealed_memfd("bundle", dumps(bundle))
+        protocol.send(client, {"op": "exec", "n": 1}, [memfd, null, null, null])
+        os.close(memfd)
+        os.close(null)
+        yield
+        protocol.send(client, {"op": "kill_exec", "n": 2, "id": "parked"})
+        answers = [protocol.receive(client)[0] for _ in range(2)]
+        assert {a["n"] for a in answers} == {1, 2}
 
 
 def test_nothing_of_ours_leaks_into_a_container(node, pods) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import subprocess
 import sys
@@ -99,6 +100,8 @@ def test_every_call_gets_the_answer_of_the_profile(machine: str) -> None:
         got = interpret(program, number, seccomp.AUDIT_ARCH[machine])
         wanted = seccomp.DENY if name not in allowed else interpret_body(allowed[name])
         assert got == wanted, name
+    newer = interpret(program, max(syscalls(machine).values()) + 1, seccomp.AUDIT_ARCH[machine])
+    assert newer == seccomp.RET_ERRNO | errno.ENOSYS
 
 
 def interpret_body(body: tuple[tuple[int, int, int, int], ...]) -> int:
