@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import time
 from collections.abc import Iterable
@@ -32,6 +33,15 @@ def pidfd_open(pid: int, flags: int = 0) -> int:
 def pidfd_send_signal(pidfd: int, number: int) -> None:
     """pidfd_send_signal(2)."""
     syscall("pidfd_send_signal", pidfd, int(number), None, 0)
+
+
+def kill(pidfd: int, timeout: float) -> bool:
+    """SIGKILL, and wait up to *timeout* seconds for the end (not for its reaping); return whether it came."""
+    try:
+        pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        return True
+    return bool(select.select([pidfd], [], [], timeout)[0])
 
 
 def pidfd_getfd(pidfd: int, fd: int) -> int:

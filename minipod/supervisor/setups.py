@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import signal
 import time
 from dataclasses import replace
 
@@ -27,6 +26,10 @@ from minipod.supervisor.server import Client, Supervisor
 
 logger = logging.getLogger(__name__)
 
+DEATH = (
+    0.1  # seconds at most that the loop waits for a killed set-up: it is gone within one, or hangs
+)
+
 
 class Setups:
     """Forks set-ups and follows each process to its end; connects itself to the supervisor."""
@@ -34,12 +37,12 @@ class Setups:
     def __init__(self, supervisor: Supervisor) -> None:
         self._s = supervisor
         self._tables = supervisor.tables
-        self._waiting: dict[str, tuple[Client, int]] = {}  # id -> who waits for its set-up or start
+        self._waiting: dict[int, tuple[Client, int]] = {}  # id() of a process -> who waits for it
         supervisor.exited = self._exited
 
     def await_for(self, made: Process, client: Client, n: int) -> None:
         """Answer *client*'s request *n* when *made* gets to where the request wants it."""
-        self._waiting[made.id] = (client, n)
+        self._waiting[id(made)] = (client, n)
 
     def go(self, made: Process) -> None:
         """Let a parked process execute its command."""
@@ -96,12 +99,13 @@ class Setups:
         self.abort(made)
 
     def abort(self, made: Process) -> None:
-        """Kill what a set-up under way has; whoever waits for it is told."""
+        """Kill what a set-up under way has; whoever waits for it is told.
+
+        When this returns they make no cgroup and no file any more, unless one hangs in the kernel.
+        """
         for pidfd in (made.setup_pidfd, made.pidfd):
-            try:
-                process.pidfd_send_signal(pidfd, signal.SIGKILL)
-            except OSError:
-                continue  # gone, or never there
+            if pidfd >= 0:
+                process.kill(pidfd, DEATH)
         if made.sync is not None:
             self._setup_ended(made)
 
@@ -145,7 +149,7 @@ class Setups:
     def _said_ready(self, made: Process, message: protocol.Message, received: list[int]) -> None:
         if isinstance(made, SandboxSetup):
             answer = {"namespaces": message["namespaces"], "warnings": made.warnings}
-            self._answer(made.id, answer, received)
+            self._answer(made, answer, received)
             for fd in received:
                 os.close(fd)
             return
@@ -154,7 +158,7 @@ class Setups:
         self._s.setup_done()
         if isinstance(made, Container):
             self._s.pump_add(made)
-            self._answer(made.id, {"pid": made.pid, "warnings": made.warnings})
+            self._answer(made, {"pid": made.pid, "warnings": made.warnings})
         elif made.sync is not None:  # an exec starts at once
             self.go(made)
 
@@ -172,9 +176,7 @@ class Setups:
             self._started(made)
         elif isinstance(made, SandboxSetup):
             self._s.setup_done()
-            self._answer_error(
-                made.id, made.error or _killed(made, "set-up")
-            )  # unless it said ready
+            self._answer_error(made, made.error or _killed(made, "set-up"))  # unless it said ready
         elif made.phase is Phase.SETTING_UP:
             self._s.setup_done()
             self._failed_before_ready(made)
@@ -186,10 +188,10 @@ class Setups:
         made.started_at = time.time()
         if isinstance(made, Container):
             _write_state(made)
-            self._answer(made.id, {"pid": made.pid, "started_at": made.started_at})
+            self._answer(made, {"pid": made.pid, "started_at": made.started_at})
         elif isinstance(made, Exec):
             console = [made.console] if made.console >= 0 else []
-            self._answer(made.id, {"pid": made.pid}, console)
+            self._answer(made, {"pid": made.pid}, console)
             for fd in console:
                 os.close(fd)
             made.console = -1
@@ -203,11 +205,11 @@ class Setups:
             self._tables.execs.pop(made.id, None)
         self._tables.by_pid.pop(made.pid, None)
         self.close(made)
-        self._answer_error(made.id, made.error or _killed(made, "set-up"))
+        self._answer_error(made, made.error or _killed(made, "set-up"))
 
     def _failed_to_start(self, made: Process) -> None:
         made.error = made.error or _killed(made, "exec")
-        self._answer_error(made.id, made.error)
+        self._answer_error(made, made.error)
         if isinstance(made, Exec):
             self._tables.execs.pop(made.id, None)
             self.close(made)
@@ -261,13 +263,15 @@ class Setups:
             self._s.unwatch(made.sync)
         made.close()
 
-    def _answer(self, key: str, answer: protocol.Message, held: list[int] | None = None) -> None:
-        if (waiting := self._waiting.pop(key, None)) is not None:
+    def _answer(
+        self, made: Process, answer: protocol.Message, held: list[int] | None = None
+    ) -> None:
+        if (waiting := self._waiting.pop(id(made), None)) is not None:
             client, n = waiting
             self._s.reply(client, {"n": n, "ok": answer}, held)
 
-    def _answer_error(self, key: str, error: dict[str, object]) -> None:
-        if (waiting := self._waiting.pop(key, None)) is not None:
+    def _answer_error(self, made: Process, error: dict[str, object]) -> None:
+        if (waiting := self._waiting.pop(id(made), None)) is not None:
             client, n = waiting
             self._s.reply(client, {"n": n, "error": error})
 
