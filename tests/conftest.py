@@ -18,6 +18,9 @@ FEATURES = {
     "unified": lambda: any(
         os.path.exists(f"/sys/fs/cgroup/{d}cgroup.procs") for d in ("", "unified/")
     ),
+    "systemd": lambda: (
+        os.path.isdir("/run/systemd/system") and _read("/proc/1/comm") == b"systemd\n"
+    ),
     "overlay": lambda: b"overlay" in _read("/proc/filesystems"),
 }
 

@@ -22,6 +22,7 @@ from minipod.cgroups.resources import Setting, v1_settings, v2_settings
 from minipod.linux import bpf
 from minipod.spec.container import Resources
 
+BASE = "cgroup-base"  # file in the run directory: where the node's tree begins, "" for the root of the hierarchy
 REMOVE_DEADLINE = 5.0  # seconds for killed processes to leave a cgroup
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb")  # what we hand down on v2
 
@@ -60,6 +61,23 @@ class Hierarchy:
     def mountpoints(self) -> list[str]:
         """Return where the trees begin, for a look at what is there."""
         return [t.mountpoint + t.base for t in self.trees]
+
+    def settle(self, path: str, run_dir: str) -> None:
+        """Put the calling process into the cgroup at *path*, the first that the node makes; record where its tree begins.
+
+        In a delegated cgroup others may be before us (our starter): they move along, since a cgroup with controllers for
+        its children has no processes of its own (cgroup-v2.rst, "No Internal Process Constraint").
+        """
+        base = ""
+        if self.unified is not None and self.unified.base:
+            base = self.unified.base
+            os.makedirs(self.unified.path(path), exist_ok=True)
+            for pid in read(f"{self.unified.mountpoint}{base}/cgroup.procs").split():
+                write(f"{self.unified.path(path)}/cgroup.procs", pid.decode())
+        self.create(path, Resources())
+        self.attach(path, 0)
+        with open(f"{run_dir}/{BASE}", "w", encoding="utf-8") as f:
+            f.write(base)
 
     # -- create, limit, enter
 
@@ -256,8 +274,8 @@ def delegate(directory: str, controllers: frozenset[str]) -> None:
         try:
             write(f"{directory}/cgroup.subtree_control", f"+{name}")
         except OSError as e:
-            if e.errno not in (errno.EBUSY, errno.ENOENT, errno.EINVAL):
-                raise  # EBUSY: processes live in this inner node; the limit is then missing, and told so
+            if e.errno not in (errno.ENOENT, errno.EINVAL):
+                raise  # EBUSY: processes live in this inner node. EINVAL: cpu, while there are realtime processes
 
 
 def kill_listed(path: str) -> None:
@@ -302,6 +320,17 @@ def read(path: str) -> bytes:
         return os.read(fd, 1 << 16)
     finally:
         os.close(fd)
+
+
+def of_node(run_dir: str) -> Hierarchy:
+    """Return the trees of the node with that run directory, whoever asks and from which cgroup."""
+    try:
+        base = read(f"{run_dir}/{BASE}").decode()
+    except FileNotFoundError:
+        return detect()
+    found = detect(base)
+    gone = found.unified is not None and not os.path.isdir(found.unified.mountpoint + base)
+    return detect() if gone else found
 
 
 def detect(base: str | None = None) -> Hierarchy:

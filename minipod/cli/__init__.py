@@ -33,6 +33,7 @@ VERBS = {
     "image": "List, build and remove images.",
     "config": "Print every effective setting and where it came from.",
     "doctor": "Check what of the machine works.",
+    "install-service": "Run the node under systemd.",
     "completion": "Print a shell completion script.",
     "version": "Print the version.",
 }
@@ -47,7 +48,7 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f"minipod.cli.{cmd_name}")
+        module = importlib.import_module(f"minipod.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

@@ -11,11 +11,18 @@ from minipod.cli import options
 @click.option(
     "--keep-pods", is_flag=True, help="Stop only our processes; the next `up` adopts the pods."
 )
+@click.option(
+    "--by-systemd", is_flag=True, hidden=True, help="As ExecStop: a restart keeps the pods."
+)
 @click.pass_context
-def command(ctx: click.Context, keep_pods: bool) -> None:
+def command(ctx: click.Context, keep_pods: bool, by_systemd: bool) -> None:
     """Stop the pods (each with its grace period), then the node."""
     from minipod.daemon.node import stop_node
 
     instance = options.instance(ctx)
+    if by_systemd:
+        from minipod.daemon.systemd import restarting
+
+        keep_pods = restarting(instance)
     stop_node(instance, keep_pods=keep_pods)
     click.echo(f"node {instance.name} is down" + (", its pods run on" if keep_pods else ""))

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from minipod.cgroups.hierarchy import detect
+from minipod.cgroups.hierarchy import of_node
 from minipod.cgroups.view import view
 from minipod.cli import options
 from minipod.errors import FailedPrecondition
@@ -31,7 +31,7 @@ def command(ctx: click.Context, words: tuple[str, ...], namespace: str) -> None:
             raise FailedPrecondition(f"no container of pod {name} runs")
         print_namespaces(running)
         click.echo()
-        hierarchy = detect()
+        hierarchy = of_node(options.instance(ctx).run_dir)
         for container in running:
             click.echo(f"cgroup of {container['name']} (pid {container['pid']}):")
             for path, controllers in cgroups(int(str(container["pid"]))).items():

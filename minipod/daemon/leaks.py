@@ -41,10 +41,10 @@ def _names(directory: str) -> set[str]:
 
 
 def _cgroups(instance: Instance, containers: set[str]) -> list[str]:
-    from minipod.cgroups.hierarchy import detect
+    from minipod.cgroups.hierarchy import of_node
 
     found = []
-    for mountpoint in detect().mountpoints():
+    for mountpoint in of_node(instance.run_dir).mountpoints():
         root = f"{mountpoint}/{instance.cgroup_root}/kubepods"
         for path, _, _ in os.walk(root):
             name = os.path.basename(path)
@@ -107,11 +107,11 @@ def _pins(instance: Instance, sandboxes: set[str]) -> list[str]:
 
 def _processes(instance: Instance) -> list[str]:
     """Look into the node's own cgroup: who is no service and too old for a set-up (it hangs in the kernel)."""
-    from minipod.cgroups.hierarchy import detect
+    from minipod.cgroups.hierarchy import of_node
 
     known = node_pids(instance)
     found = []
-    for pid in detect().procs(f"{instance.cgroup_root}/_node"):
+    for pid in of_node(instance.run_dir).procs(f"{instance.cgroup_root}/_node"):
         try:
             old = process.age(pid) > instance.setup_deadline
             with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as f:

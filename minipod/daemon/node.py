@@ -64,6 +64,9 @@ def start_node(instance: Instance, foreground: bool = False) -> bool:
     finally:
         os.close(reader)
     if foreground:
+        from minipod.daemon.systemd import notify_ready
+
+        notify_ready()
         _stay(instance, pid)
     return True
 
@@ -205,9 +208,9 @@ def reset_node(instance: Instance) -> None:
 
 
 def _kill_and_remove_cgroups(instance: Instance) -> None:
-    from minipod.cgroups.hierarchy import detect
+    from minipod.cgroups.hierarchy import of_node
 
-    hierarchy = detect()
+    hierarchy = of_node(instance.run_dir)
     hierarchy.kill(instance.cgroup_root)
     hierarchy.remove(instance.cgroup_root)
 

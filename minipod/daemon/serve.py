@@ -22,7 +22,7 @@ from minipod import log
 from minipod.aio.tasks import Background
 from minipod.apiserver.server import ApiServer
 from minipod.apiserver.store_sqlite import SqliteStore
-from minipod.cgroups.hierarchy import detect
+from minipod.cgroups.hierarchy import of_node
 from minipod.daemon.node import start_supervisor
 from minipod.daemon.streams import Streams
 from minipod.errors import AlreadyExists, Unavailable
@@ -57,7 +57,7 @@ class Daemon:
         self.store = SqliteStore(f"{instance.state_dir}/store.db")
         self.images = ImageStore(f"{instance.state_dir}/images")
         self.network = Network(instance)
-        self.hierarchy = detect()
+        self.hierarchy = of_node(instance.run_dir)
         self.runtime = Runtime(
             instance, self.hierarchy, self.network, self.images, self._supervisor_lost
         )

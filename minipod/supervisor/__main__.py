@@ -17,11 +17,10 @@ import signal
 import sys
 from typing import Any
 
-from minipod.cgroups.hierarchy import detect
+from minipod.cgroups.hierarchy import of_node
 from minipod.init import child, isolation
 from minipod.linux import mount, process
 from minipod.linux.flags import AT, AT_FDCWD, MountAttr, MountFlag, OpenTree
-from minipod.spec.container import Resources
 from minipod.spec.instance import Instance
 from minipod.supervisor import services
 from minipod.supervisor.adopt import Adoption
@@ -133,10 +132,8 @@ def main() -> None:
         os.set_inheritable(config["ready_fd"], False)
     take_lock(instance)
     prepare_run_directory(instance)
-    hierarchy = detect()
-    node = f"{instance.cgroup_root}/_node"
-    hierarchy.create(node, Resources())
-    hierarchy.attach(node, 0)
+    hierarchy = of_node(instance.run_dir)
+    hierarchy.settle(f"{instance.cgroup_root}/_node", instance.run_dir)
     process.set_child_subreaper(True)
     process.set_name("minipod:[supervisor]")
     own = ServiceRecord(pid=os.getpid(), start_time=process.start_time(os.getpid()))
