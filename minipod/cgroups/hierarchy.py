@@ -74,6 +74,10 @@ class Hierarchy:
             os.makedirs(self.unified.path(path), exist_ok=True)
             for pid in read(f"{self.unified.mountpoint}{base}/cgroup.procs").split():
                 write(f"{self.unified.path(path)}/cgroup.procs", pid.decode())
+            directory = self.unified.mountpoint + base
+            for part in ("", *path.split("/")[:-1]):
+                directory = os.path.join(directory, part)
+                delegate(directory, self.unified.controllers)
         self.create(path, Resources())
         self.attach(path, 0)
         with open(f"{run_dir}/{BASE}", "w", encoding="utf-8") as f:
@@ -334,7 +338,7 @@ def of_node(run_dir: str) -> Hierarchy:
 
 
 def detect(base: str | None = None) -> Hierarchy:
-    """Find the mounted trees. *base*: the node's place in the unified tree; None asks /proc/self/cgroup under systemd."""
+    """Find the mounted trees. *base*: the node's place in the unified tree; None: what systemd has delegated to this process."""
     trees, unified = [], None
     with open("/proc/self/mountinfo", encoding="utf-8") as f:
         for line in f:
@@ -350,7 +354,7 @@ def detect(base: str | None = None) -> Hierarchy:
         return Hierarchy(Mode.V1, tuple(trees))
     available = frozenset(read(f"{unified}/cgroup.controllers").decode().split())
     taken = frozenset().union(*(t.controllers for t in trees))
-    place = base if base is not None else ("" if trees else delegated_base())
+    place = base if base is not None else ("" if trees else delegated_base(unified))
     tree = Tree(
         mountpoint=unified,
         controllers=(available & frozenset(CONTROLLERS)) - taken,
@@ -360,9 +364,14 @@ def detect(base: str | None = None) -> Hierarchy:
     return Hierarchy(Mode.HYBRID if trees else Mode.V2, (*trees, tree))
 
 
-def delegated_base() -> str:
-    """Return the service's cgroup when systemd started us with Delegate=yes, else ""."""
+def delegated_base(mountpoint: str) -> str:
+    """Return the nearest cgroup above this process that systemd has delegated (it marks them so), "" when there is none."""
     own = read("/proc/self/cgroup").decode().rpartition("::")[2].strip()
-    if not own.endswith(".service") and ".service/" not in own:
-        return ""
-    return own[: own.index(".service") + len(".service")]
+    while own != "/":
+        try:
+            if os.getxattr(mountpoint + own, "trusted.delegate") == b"1":
+                return own
+        except OSError:
+            pass  # ENODATA: not marked
+        own = os.path.dirname(own)
+    return ""

@@ -13,11 +13,13 @@ import time
 from typing import Any
 
 from minipod.api import unix_http
+from minipod.daemon.systemd import notify_ready, scoped
 from minipod.errors import DeadlineExceeded, FailedPrecondition, Internal, NotFound, Unavailable
-from minipod.linux import process
+from minipod.linux import inotify, process
 from minipod.spec.instance import Instance
 
 START_DEADLINE = 60.0  # seconds until a node must be ready
+NEXT_DEADLINE = 10.0  # seconds until another supervisor follows one that died
 STOP_DEADLINE = 60.0  # seconds for processes to end after their pods did
 
 PUMP = "minipod.supervisor.pump:main"
@@ -64,8 +66,6 @@ def start_node(instance: Instance, foreground: bool = False) -> bool:
     finally:
         os.close(reader)
     if foreground:
-        from minipod.daemon.systemd import notify_ready
-
         notify_ready()
         _stay(instance, pid)
     return True
@@ -90,7 +90,7 @@ def start_supervisor(instance: Instance, ready_fd: int) -> int:
         k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "HOME", "PYTHONPATH")
     }
     environment |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
-    argv = supervisor_argv(instance, ready_fd)
+    argv = scoped(instance, supervisor_argv(instance, ready_fd))
     pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsid=True)
     if ready_fd >= 0:
         os.set_inheritable(ready_fd, False)
@@ -108,19 +108,50 @@ def _await_ready(instance: Instance, reader: int) -> None:
 
 
 def _stay(instance: Instance, pid: int) -> None:
-    """Be the supervisor's stand-in for systemd: pass SIGTERM on, leave when it leaves."""
+    """Stand for the node before a service manager: pass SIGTERM on, leave when the node is gone.
+
+    A supervisor that was killed is followed by another, which the daemon starts: stay for that one.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    pidfd = process.pidfd_open(pid)
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writer)
-    while True:
+    stopped = False
+    while pid:
+        pidfd = process.pidfd_open(pid)
         ready, _, _ = select.select([pidfd, reader], [], [])
-        if pidfd in ready:
-            os.waitpid(pid, 0)
-            return
-        os.read(reader, 64)
-        stop_node(instance, keep_pods=True)
+        gone = pidfd in ready
+        os.close(pidfd)
+        if gone:
+            pid = 0 if stopped else _next_supervisor(instance, pid)
+        else:
+            os.read(reader, 64)
+            stopped = True
+            if node_pids(instance):
+                stop_node(instance, keep_pods=True)
+
+
+def _next_supervisor(instance: Instance, old: int) -> int:
+    """Wait for the supervisor that follows one that died; return its pid, 0 when none comes or the old one ended on purpose."""
+    from minipod.supervisor import records  # only here: keeps the CLI's start short
+
+    watch = inotify.inotify_init()
+    try:
+        inotify.inotify_add_watch(watch, instance.run_dir, inotify.IN_MOVED_TO)
+        deadline = time.monotonic() + NEXT_DEADLINE
+        while (left := deadline - time.monotonic()) > 0:
+            if records.read_service(instance.run_dir, "supervisor") is None:
+                return 0
+            found = node_pids(instance)[:1]
+            if found and found != [old]:
+                return found[0]
+            select.select([watch], [], [], left)
+            inotify.drain(watch)
+    except FileNotFoundError:
+        return 0  # reset: the run directory is gone
+    finally:
+        os.close(watch)
+    return 0
 
 
 def request(

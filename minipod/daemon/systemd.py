@@ -1,20 +1,22 @@
 """The node as a systemd service: its unit, how it says that it is ready, and what a stop means.
 
-The unit's cgroup is delegated, so the node makes its tree below it, and KillMode=process leaves the containers alone. ExecStop
-tells a restart (pods live on, the next start adopts them) from a stop or shutdown (pods end gracefully) by the job that systemd
-has queued for the unit.
+Supervisor and containers live in a scope of their own, delegated to us, and not in the service's cgroup: with containers below
+it systemd could not start the service again (219/CGROUP: a cgroup that hands controllers down takes no process, cgroup-v2.rst).
+KillMode=process leaves them alone. ExecStop tells a restart (pods live on, the next start adopts them) from a stop or shutdown
+(pods end gracefully) by the job that systemd has queued for the unit.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import socket
-import subprocess
 
 from minipod.errors import FailedPrecondition, Internal
 from minipod.spec.instance import Instance
 
+CGROUP2 = "/sys/fs/cgroup"
 DIRECTORY = "/etc/systemd/system"
 
 UNIT = """\
@@ -29,7 +31,6 @@ Type=notify
 NotifyAccess=main
 ExecStart={command} up --foreground
 ExecStop={command} down --by-systemd
-Delegate=yes
 KillMode=process
 OOMScoreAdjust=-999
 LimitNOFILE=1048576
@@ -41,6 +42,30 @@ TimeoutStopSec=10min
 [Install]
 WantedBy=multi-user.target
 """
+
+
+def scoped(instance: Instance, argv: list[str]) -> list[str]:
+    """Return how to start *argv* in the node's scope: as it is where there is no systemd with cgroup v2, or the scope exists.
+
+    A supervisor enters an existing scope by itself (`Hierarchy.settle`).
+    """
+    if not (
+        os.path.isdir("/run/systemd/system") and os.path.exists(f"{CGROUP2}/cgroup.controllers")
+    ):
+        return argv
+    from minipod.cgroups.hierarchy import of_node  # ctypes: not for every verb
+
+    hierarchy = of_node(instance.run_dir)
+    if hierarchy.unified is not None and hierarchy.unified.base:
+        return argv
+    program = shutil.which("systemd-run")
+    if program is None:
+        return argv
+    return [
+        program, "--scope", "--quiet", "--collect", f"--unit=minipod-pods-{instance.name}",
+        "--property=Delegate=yes", f"--property=Before={unit_name(instance)}",  # it stops after the service
+        f"--description=Pods of minipod node {instance.name}", "--", *argv,
+    ]  # fmt: skip
 
 
 def unit_name(instance: Instance) -> str:
@@ -110,6 +135,8 @@ def notify_ready() -> None:
 
 
 def _systemctl(*words: str) -> str:
+    import subprocess  # slow to load
+
     done = subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise Internal(f"systemctl {' '.join(words)}: {done.stderr.strip()}")

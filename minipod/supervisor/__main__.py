@@ -24,7 +24,7 @@ from minipod.linux.flags import AT, AT_FDCWD, MountAttr, MountFlag, OpenTree
 from minipod.spec.instance import Instance
 from minipod.supervisor import services
 from minipod.supervisor.adopt import Adoption
-from minipod.supervisor.records import ServiceRecord, write_service
+from minipod.supervisor.records import ServiceRecord, remove_service, write_service
 from minipod.supervisor.requests import Requests
 from minipod.supervisor.server import Supervisor
 from minipod.supervisor.setups import Setups, default_filter
@@ -148,6 +148,9 @@ def main() -> None:
     child.warm_up()
     start_services(supervisor, adoption, config)
     supervisor.run()
+    remove_service(
+        instance.run_dir, "supervisor"
+    )  # ended on purpose: nobody shall wait for another
 
 
 if __name__ == "__main__":

@@ -81,6 +81,10 @@ def write_service(run_dir: str, name: str, record: ServiceRecord) -> None:
     write(f"{run_dir}/{name}.json", dumps(record))
 
 
+def remove_service(run_dir: str, name: str) -> None:
+    os.unlink(f"{run_dir}/{name}.json")
+
+
 def read_service(run_dir: str, name: str) -> ServiceRecord | None:
     return _read(ServiceRecord, f"{run_dir}/{name}.json")
 

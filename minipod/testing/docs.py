@@ -137,6 +137,7 @@ DIFFERENCES = """
 | OOM kills | memory.oom_control | memory.oom_control | memory.events |
 | freeze | freezer.state | freezer.state | cgroup.freeze |
 | new cpuset | copied from the parent | copied from the parent | inherits |
+| the node's tree begins at | the root | the root | a scope that systemd delegates, else the root |
 | controllers below | each tree has its own | each tree has its own | cgroup.subtree_control, top down |
 """.splitlines()
 

@@ -34,14 +34,14 @@ def node():
     assert not os.path.exists(f"/etc/systemd/system/{UNIT}")
 
 
-def test_the_services_cgroup_holds_the_pods_with_their_limits(node) -> None:
+def test_pods_live_in_a_delegated_scope_with_their_limits(node) -> None:
     pod = node.pod(
         "limited", sleeper(resources={"limits": {"memory": "32Mi", "cpu": "500m"}})
     )  # fmt: skip
     container = node.containers(pod)["app"]
     with open(f"/proc/{container['pid']}/cgroup", encoding="ascii") as f:
         path = f.read().strip().removeprefix("0::")
-    assert path.startswith(f"/system.slice/{UNIT}/minipod/kubepods/")
+    assert path.startswith("/system.slice/minipod-pods-minipod.scope/minipod/kubepods/")
     for name, value in (("memory.max", str(32 << 20)), ("cpu.max", "50000 100000")):
         with open(f"/sys/fs/cgroup{path}/{name}", encoding="ascii") as f:
             assert f.read().strip() == value
