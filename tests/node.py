@@ -13,6 +13,7 @@ import yaml
 from minipod import config
 from minipod.cli.client import Client
 
+PATIENCE = float(os.environ.get("MINIPOD_TEST_PATIENCE", "1"))  # a factor for a slow machine
 MINIPOD = f"{os.path.dirname(sys.executable)}/minipod"
 
 
@@ -28,7 +29,7 @@ class Node:
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [MINIPOD, "--instance", self.instance.name, *words],
-            input=text, capture_output=True, text=True, check=False, timeout=50,
+            input=text, capture_output=True, text=True, check=False, timeout=50 * PATIENCE,
         )  # fmt: skip
         if check and done.returncode:
             raise AssertionError(
@@ -50,7 +51,7 @@ class Node:
         }  # fmt: skip
         self.run("apply", "-f", "-", text=yaml.safe_dump(manifest))
         if wait:
-            self.run("wait", f"pod/{name}", f"--for={wait}", "--timeout=30s")
+            self.run("wait", f"pod/{name}", f"--for={wait}", f"--timeout={30 * PATIENCE:g}s")
         return self.get(name)
 
     def get(self, name: str) -> dict[str, Any]:

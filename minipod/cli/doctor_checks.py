@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from minipod.cgroups.hierarchy import Mode, detect
 from minipod.linux import credentials, mount, namespaces, nftables, process, seccomp
 from minipod.linux.flags import AT, CloneFlag, MountAttr, MountFlag
+from minipod.network import masquerade
 from minipod.network.rtnl import NLM_F_CREATE, RTM_NEWLINK, Request, Rtnl, ifinfomsg, nested, text
 
 OK, DEGRADED, MISSING = "ok", "degraded", "missing"
@@ -36,6 +37,7 @@ def run_all() -> Iterator[Finding]:
     yield _tried("overlayfs", _overlay, "no container root file systems")
     yield _tried("bridge and veth", _veth, "no pod network")
     yield _tried("nftables", _nftables, "pods reach no address outside the node")
+    yield from _forwarding()
     yield _tried("seccomp", _seccomp, "containers run without a system call filter")
     yield _tried("mount_setattr, open_tree", _open_tree, "no volumes (needs Linux 5.12)")
     yield _tried("pidfd", _pidfd, "no safe signals (needs Linux 5.3)")
@@ -137,6 +139,16 @@ def _veth() -> None:
 def _nftables() -> None:
     namespaces.unshare(CloneFlag.CLONE_NEWNET)
     nftables.run([{"add": {"table": {"family": "inet", "name": "try"}}}])
+
+
+def _forwarding() -> Iterator[Finding]:
+    try:
+        drops = masquerade.foreign_drops()
+    except OSError:
+        return  # the line above says it
+    if drops:
+        costs = "pods reach no address outside the node: accept the bridge's packets there"
+        yield Finding("forwarding", DEGRADED, f"dropped by policy in {', '.join(drops)}", costs)
 
 
 def _seccomp() -> None:

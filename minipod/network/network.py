@@ -20,13 +20,11 @@ from typing import TypeVar
 from minipod.errors import SetupFailed
 from minipod.linux import namespaces
 from minipod.linux.flags import CloneFlag
-from minipod.network import bridge, masquerade
+from minipod.network import bridge, masquerade, uplink
 from minipod.network.ipam import Leases, Subnets
 from minipod.network.rtnl import Rtnl
-from minipod.network.veth import PodLink, delete_request, host_requests, pod_requests
+from minipod.network.veth import CREATE, PodLink, delete_request, host_requests, pod_requests
 from minipod.spec.instance import Instance
-
-MTU = 1500
 
 T = TypeVar("T")
 
@@ -42,6 +40,7 @@ class Network:
         self._leases: Leases | None = None
         self._host: Rtnl | None = None  # opened in the worker, in the node's namespace
         self._bridge = 0
+        self._mtu = uplink.ETHERNET
 
     async def start(self) -> None:
         """Make the bridge and the table, load the leases."""
@@ -61,7 +60,7 @@ class Network:
         await self._run(self._detach, sandbox_id)
 
     async def recover(self, live: set[str]) -> None:
-        """Free the leases of sandboxes that are no more."""
+        """Free the leases of sandboxes that are no more; their links went with their namespaces."""
         await self._run(self._recover, live)
 
     async def _run(self, function: Callable[..., T], *arguments: object) -> T:
@@ -74,6 +73,7 @@ class Network:
         self._bridge = bridge.ensure(instance.bridge, self._subnets)
         bridge.refuse_advertisements(instance.bridge)
         bridge.enable_forwarding()
+        self._mtu = uplink.mtu()
         masquerade.install(instance.nft_table, instance.bridge, instance.subnet4, instance.subnet6)
         self._leases = Leases(f"{instance.run_dir}/leases", self._subnets)
         self._host = Rtnl()
@@ -87,28 +87,27 @@ class Network:
 
     def _attach(self, sandbox_id: str, netns_fd: int) -> tuple[str, ...]:
         assert self._leases is not None
-        assert self._host is not None
-        index = self._leases.allocate(sandbox_id)
-        link = self._link(sandbox_id, index)
+        link = self._link(sandbox_id, self._leases.allocate(sandbox_id))
         try:
-            self._host.execute(host_requests(link, netns_fd), link.host_name)
-            try:
-                self._inside(link, netns_fd)
-            except BaseException:
-                self._host.execute((delete_request(link.host_name),), link.host_name)
-                raise
-        except SetupFailed:
+            self._connect(link, netns_fd)
+        except BaseException:
             self._leases.free(sandbox_id)
             raise
-        except OSError as e:
-            self._leases.free(sandbox_id)
-            raise SetupFailed(
-                "network",
-                errno=e.errno or 0,
-                subject=str(e.filename or ""),
-                detail=str(e.strerror or e),
-            ) from e
         return tuple(str(a.ip) for a in link.addresses)
+
+    def _connect(self, link: PodLink, netns_fd: int) -> None:
+        """Make the pair and set both ends up; a pair of ours that can't be finished goes."""
+        assert self._host is not None
+        try:
+            self._host.execute(host_requests(link, netns_fd), link.host_name)
+            self._inside(link, netns_fd)
+        except (SetupFailed, OSError) as e:
+            if not (isinstance(e, SetupFailed) and e.step == CREATE):
+                self._host.execute((delete_request(link.host_name),), link.host_name)
+            if isinstance(e, SetupFailed):
+                raise
+            subject, detail = str(e.filename or ""), str(e.strerror or e)
+            raise SetupFailed("network", errno=e.errno or 0, subject=subject, detail=detail) from e
 
     def _inside(self, link: PodLink, netns_fd: int) -> None:
         namespaces.setns(netns_fd, CloneFlag.CLONE_NEWNET)
@@ -124,7 +123,7 @@ class Network:
         return PodLink(
             host_name=self.host_name(sandbox_id),
             master=self._bridge,
-            mtu=MTU,
+            mtu=self._mtu,
             addresses=self._subnets.at(index)[:versions],
             gateways=tuple(a.ip for a in self._subnets.at(1)[:versions]),
             ipv6=self._ipv6,
@@ -146,7 +145,10 @@ class Network:
     # -- without a running node
 
     def remove(self) -> None:
-        """Remove bridge, links and table of the instance. Idempotent."""
+        """Remove bridge and table of the instance. Idempotent.
+
+        Links go with the pods' namespaces. Forwarding stays on: someone else may count on it by now.
+        """
         masquerade.remove(self._instance.nft_table)
         bridge.remove(self._instance.bridge)
 

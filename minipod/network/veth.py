@@ -19,6 +19,8 @@ from minipod.network.rtnl import Request
 IPInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+CREATE: Final = "create veth pair"  # the request before which there is nothing to undo
+
 _LO_INDEX: Final = 1
 _IFF_UP: Final = 1
 _IFA_F_NODAD: Final = 2
@@ -99,7 +101,7 @@ def host_requests(link: PodLink, netns_fd: int) -> Sequence[Request]:
         port += rtnl.nested(_IFLA_AF_SPEC, rtnl.nested(socket.AF_INET6, gen_mode))
     flags = rtnl.NLM_F_CREATE | rtnl.NLM_F_EXCL
     return (
-        Request(what="create veth pair", kind=rtnl.RTM_NEWLINK, flags=flags, body=create),
+        Request(what=CREATE, kind=rtnl.RTM_NEWLINK, flags=flags, body=create),
         Request(what="configure bridge port", kind=rtnl.RTM_NEWLINK, body=port),
         Request(
             what="set host link up",  # after the port's modes: do_setlink() would raise it first

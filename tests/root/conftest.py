@@ -10,7 +10,7 @@ import time
 import pytest
 
 from minipod import config
-from tests.node import Node
+from tests.node import PATIENCE, Node
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -103,7 +103,7 @@ def leak_check(request):
         request.getfixturevalue("node")  # its own traces are checked when the module ends
     before = snapshot()
     yield
-    deadline = time.monotonic() + 8.0
+    deadline = time.monotonic() + 8.0 * PATIENCE
     while True:
         after = snapshot()
         left = {k: after[k] - before[k] for k in after if after[k] - before[k]}
@@ -129,10 +129,12 @@ def node(settings):
     """A running node of its own; gone without a trace afterwards."""
     before = snapshot()
     made = Node(INSTANCE)
-    made.run("image", "build")
-    made.run("up")
-    yield made
-    made.run("reset", "-y")
+    try:
+        made.run("image", "build")
+        made.run("up")
+        yield made
+    finally:
+        made.run("reset", "-y")
     after = snapshot()
     for kind in ("mounts", "cgroups", "links"):
         assert not after[kind] - before[kind], kind

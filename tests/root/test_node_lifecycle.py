@@ -98,7 +98,7 @@ def test_a_pod_is_ready_when_its_probe_says_so(node, pods, probe: dict) -> None:
     ready = next(c for c in node.get("probed")["status"]["conditions"] if c["type"] == "Ready")
     assert ready["status"] == "False"
     node.exec("probed", "sh", "-c", "touch /tmp/ok /www/ok; httpd -p 80 -h /www")
-    node.run("wait", "pod/probed", "--for=condition=Ready", "--timeout=10s")
+    node.run("wait", "pod/probed", "--for=condition=Ready", "--timeout=30s")
 
 
 def test_a_failing_liveness_probe_restarts_the_container(node, pods) -> None:

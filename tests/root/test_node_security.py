@@ -178,4 +178,4 @@ def test_a_volume_does_not_lead_out_of_itself(node, pods, tmp_path) -> None:
         volumes=[{"name": "v", "hostPath": {"path": str(tmp_path)}}], restartPolicy="Never",
     )  # fmt: skip
     path = "jsonpath={.status.containerStatuses[0].state.waiting.reason}"
-    node.run("wait", "pod/sub", f"--for={path}=CreateContainerError", "--timeout=10s")
+    node.run("wait", "pod/sub", f"--for={path}=CreateContainerError", "--timeout=30s")
