@@ -43,12 +43,7 @@ class Image:
     tags: tuple[str, ...]  # canonical: docker.io/library/busybox:1.36
     size: int  # bytes of its blobs
     layer_digests: tuple[str, ...]  # base first
-
-    @property
-    def digests(self) -> tuple[str, ...]:
-        """Return name@digest for each repository."""
-        names = dict.fromkeys(reference.parse(tag).name for tag in self.tags)
-        return tuple(f"{name}@{self.manifest}" for name in names)
+    digests: tuple[str, ...] = ()  # name@digest for each repository, as its registry pins it
 
 
 Images = list[Image]  # inside the class, `list` is the verb
@@ -98,7 +93,7 @@ class ImageStore:
         for entry in self._tags.entries():
             if wanted.digest:
                 # The tag beside a digest says nothing: containerd and the kubelet ignore it.
-                same = entry.manifest.digest == wanted.digest and (
+                same = wanted.digest in (entry.manifest.digest, entry.target) and (
                     bool(entry.name) and reference.parse(entry.name).name == wanted.name
                 )
             else:
@@ -117,9 +112,11 @@ class ImageStore:
         return found[0] if found else None
 
     def _image(self, digest: str) -> Image:
-        tags = tuple(e.name for e in self._tags.entries() if e.manifest.digest == digest and e.name)
+        named = [e for e in self._tags.entries() if e.manifest.digest == digest and e.name]
+        tags = tuple(e.name for e in named)
+        digests = tuple({f"{reference.parse(e.name).name}@{e.pin}": None for e in named})
         known = self._images.get(digest)
-        if known is None or known.tags != tags:
+        if known is None or (known.tags, known.digests) != (tags, digests):
             raw = self.content.read(digest)
             config, layers = parse_manifest(raw)
             known = Image(
@@ -128,6 +125,7 @@ class ImageStore:
                 tags=tags,
                 size=len(raw) + config.size + sum(layer.size for layer in layers),
                 layer_digests=tuple(layer.digest for layer in layers),
+                digests=digests,
             )
             self._images[digest] = known
         return known
@@ -184,10 +182,11 @@ class ImageStore:
         return self.put_manifest(json.dumps(manifest, sort_keys=True).encode(), tags)
 
     def put_manifest(
-        self, manifest: bytes, tags: Sequence[str], *, media_type: str = MANIFEST
+        self, manifest: bytes, tags: Sequence[str], *, media_type: str = MANIFEST, target: str = ""
     ) -> Image:
         """Make the image of *manifest*, whose blobs are here, under *tags*. Raises ImageError.
 
+        *target*: the digest of the index through which the registry led to it, if one did.
         The names move from older images; one that loses its last name stays, nameless, until `prune`.
         """
         names = [reference.parse(tag).canonical() for tag in tags]
@@ -200,7 +199,7 @@ class ImageStore:
                 media_type=media_type, digest=self.content.put(manifest), size=len(manifest)
             )
             self._write_tags(
-                [Entry(name=n, manifest=described) for n in names]
+                [Entry(name=n, manifest=described, target=target) for n in names]
                 or [Entry(name="", manifest=described)]
             )
         return self._image(described.digest)

@@ -1,6 +1,8 @@
 """Which names lead to which manifest: index.json of the OCI image layout, replaced as a whole.
 
-One descriptor per name (annotation `org.opencontainers.image.ref.name`, a canonical reference). A
+One descriptor per name (annotation `org.opencontainers.image.ref.name`, a canonical reference). Where a
+registry's name led to an index of several platforms, a second annotation keeps the digest of that index:
+it is what the name is pinned by (`repo@sha256:...`), while the descriptor is our platform's manifest. A
 manifest that lost its last name stays as a descriptor without one until it is pruned: a container may
 still run from it. Writers hold the store's lock; readers see the old file or the new one.
 """
@@ -15,6 +17,7 @@ from minipod.errors import ImageError
 from minipod.image.content import Descriptor
 
 REF_NAME = "org.opencontainers.image.ref.name"
+TARGET = "org.minipod.image.target"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,12 @@ class Entry:
 
     name: str
     manifest: Descriptor
+    target: str = ""  # digest that the registry gives for the name, where it is not the manifest's
+
+    @property
+    def pin(self) -> str:
+        """The digest that names this image in a registry."""
+        return self.target or self.manifest.digest
 
 
 class TagDatabase:
@@ -75,7 +84,8 @@ def _entry(raw: dict[str, object]) -> Entry:
     manifest = Descriptor(
         media_type=str(raw["mediaType"]), digest=str(raw["digest"]), size=int(str(raw["size"]))
     )
-    return Entry(name=annotations.get(REF_NAME, ""), manifest=manifest)
+    name, target = annotations.get(REF_NAME, ""), annotations.get(TARGET, "")
+    return Entry(name=name, manifest=manifest, target=target)
 
 
 def _plain(entry: Entry) -> dict[str, object]:
@@ -85,6 +95,7 @@ def _plain(entry: Entry) -> dict[str, object]:
         "digest": manifest.digest,
         "size": manifest.size,
     }
-    if entry.name:
-        plain["annotations"] = {REF_NAME: entry.name}
+    found = {REF_NAME: entry.name, TARGET: entry.target}
+    if annotations := {key: value for key, value in found.items() if value}:
+        plain["annotations"] = annotations
     return plain

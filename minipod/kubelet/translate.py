@@ -148,7 +148,7 @@ def _instance(status: ContainerStatus, message: str) -> Instance:
         restart_count=int(notes.get(_RESTARTS, status.spec.attempt)),
         spec_hash=notes.get(_HASH, ""),
         image=status.image_ref,
-        image_id=status.image_id,
+        image_id=status.image_digest or status.image_id,
         created_at=status.created_at,
         started_at=status.started_at,
         finished_at=status.finished_at,

@@ -38,6 +38,7 @@ class ImageFacts:
     ref: str
     config: ImageConfig
     layers: tuple[str, ...]  # overlay lower directories, top first
+    digest: str = ""  # "name@sha256:..." of the repository that it was asked for by
     passwd: bytes = b""
     group: bytes = b""
 

@@ -77,6 +77,7 @@ class Containers:
             spec=spec,
             image_ref=image.ref,
             image_id=image.id,
+            image_digest=image.digest,
             stop_signal=signal_number(spec.stop_signal or image.config.stop_signal),
             cgroup=cgroup,
             log_path=f"{sandbox.spec.log_directory}/{spec.log_path}"

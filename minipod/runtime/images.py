@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 from minipod.errors import ImageError, NotFound
+from minipod.image import reference
 from minipod.image.store import Image, ImageStore
 from minipod.linux import files
 from minipod.runtime.bundle import ImageFacts
@@ -40,7 +42,7 @@ class Images:
                 group=read_in_layers(layers, "etc/group"),
             )
             self._facts[found.id] = known
-        return known
+        return replace(known, ref=image, digest=_pinned(found, image))
 
     async def image_status(self, image: str) -> ImageStatus | None:
         found = await asyncio.to_thread(self._store.resolve, image)
@@ -79,6 +81,16 @@ class Images:
             size=image.size,
             user=config.user,
         )
+
+
+def _pinned(image: Image, name: str) -> str:
+    """Return the repository digest to show for an image that was asked for as *name*."""
+    try:
+        repository = reference.parse(name).name
+    except ImageError:  # 64 bare digits: an id
+        repository = ""
+    of_name = (d for d in image.digests if d.partition("@")[0] == repository)
+    return next(of_name, next(iter(image.digests), ""))
 
 
 def read_in_layers(layers: tuple[str, ...], path: str) -> bytes:

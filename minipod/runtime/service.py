@@ -67,6 +67,7 @@ class ContainerStatus:
     oom_killed: bool = False
     log_path: str = ""  # absolute
     cgroup: str = ""  # below each hierarchy's root
+    image_digest: str = ""  # how its registry pins it: "docker.io/library/busybox@sha256:..."
 
 
 class EventType(enum.Enum):

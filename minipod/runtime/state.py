@@ -49,6 +49,7 @@ class ContainerRecord:
     cgroup: str
     log_path: str
     asked_at: float
+    image_digest: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,6 +89,7 @@ class Container:
             spec=record.spec,
             image_ref=record.image_ref,
             image_id=record.image_id,
+            image_digest=record.image_digest,
             state=self.state,
             pid=self.pid if end is None else 0,
             created_at=self.created_at or record.asked_at,
