@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from minipod.cgroups.hierarchy import Mode, detect
-from minipod.linux import credentials, mount, namespaces, nftables, process, seccomp
+from minipod.linux import credentials, mount, namespaces, nftables, prctl, process, seccomp
 from minipod.linux.flags import AT, CloneFlag, MountAttr, MountFlag
 from minipod.network import masquerade
 from minipod.network.rtnl import NLM_F_CREATE, RTM_NEWLINK, Request, Rtnl, ifinfomsg, nested, text
@@ -153,7 +153,7 @@ def _forwarding() -> Iterator[Finding]:
 
 def _seccomp() -> None:
     program = seccomp.compile_profile(frozenset(credentials.DEFAULT))
-    credentials.set_no_new_privs()
+    prctl.set_no_new_privs()
     seccomp.load(program)
 
 

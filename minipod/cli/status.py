@@ -20,7 +20,13 @@ def command(ctx: click.Context, output: str | None) -> int:
     elif not found["running"]:
         click.echo(f"node {found['instance']} is not running")
     else:
-        options.print_rows(
-            [[key, ", ".join(v) if isinstance(v, list) else str(v)] for key, v in found.items()]
-        )
+        options.print_rows([[key, _shown(key, value)] for key, value in found.items()])
     return 0 if found["running"] else 1
+
+
+def _shown(key: str, value: object) -> str:
+    if key == "started_at" and isinstance(value, float):
+        from datetime import datetime  # only here: keeps the CLI's start short
+
+        return datetime.fromtimestamp(value).astimezone().isoformat(sep=" ", timespec="seconds")
+    return ", ".join(value) if isinstance(value, list) else str(value)

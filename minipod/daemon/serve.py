@@ -28,6 +28,7 @@ from minipod.daemon.streams import Streams
 from minipod.errors import AlreadyExists, Unavailable
 from minipod.image.store import ImageStore
 from minipod.kubelet.kubelet import Kubelet
+from minipod.linux import prctl
 from minipod.network.network import Network
 from minipod.runtime.runtime import Runtime
 from minipod.spec.instance import Instance
@@ -218,6 +219,7 @@ def tell_ready(ready_fd: int) -> None:
 def main(instance_json: str, ready_fd: int) -> None:
     """Run the daemon."""
     log.setup(process="daemon")
+    prctl.set_title("minipod:[daemon]")
     instance = Instance.from_json(instance_json)
 
     async def run() -> None:

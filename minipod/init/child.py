@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from minipod.init.operation import Context, Operation, Plan
 from minipod.init.sync import StepFailed
-from minipod.linux import process
+from minipod.linux import prctl, process
 
 STDIO = (0, 1, 2)
 # What Python ignores (SIGPIPE, SIGXFSZ) and what the supervisor handles; execve resets no ignored signal.
@@ -114,7 +114,7 @@ def _fork_main(context: Context) -> int:
 def _main(plan: Plan, context: Context, title: str, fail_at: str) -> None:
     """Run in the container's first process, up to execve."""
     os.setsid()
-    process.set_name(f"minipod:[init] {title}")
+    prctl.set_title(f"minipod:[init] {title}")
     _run(plan.inner, context, fail_at)
     context.sync.ready()
     if not context.sync.await_go():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from minipod.init.operation import Context
 from minipod.init.sync import StepFailed
-from minipod.linux import credentials, process, seccomp
+from minipod.linux import credentials, prctl, seccomp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,16 +119,16 @@ class SetIdentity:
         credentials.limit_bounding_set(numbers)
         os.setgroups(self.groups)
         os.setresgid(self.gid, self.gid, self.gid)
-        credentials.set_keepcaps(True)
+        prctl.set_keepcaps(True)
         os.setresuid(self.uid, self.uid, self.uid)
-        credentials.set_keepcaps(False)
+        prctl.set_keepcaps(False)
         kept = numbers if self.uid == 0 else frozenset()
-        credentials.clear_ambient()
+        prctl.clear_ambient()
         credentials.set_capabilities(effective=kept, permitted=kept, inheritable=frozenset())
         if self.no_new_privs:
-            credentials.set_no_new_privs()
+            prctl.set_no_new_privs()
         # execve resets it; until then nobody may ptrace us or open our /proc/PID (CVE-2016-9962).
-        process.set_dumpable(False)
+        prctl.set_dumpable(False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

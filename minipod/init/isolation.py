@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from minipod.cgroups.devices import DevicePolicy, Rule
 from minipod.init.operation import Context
-from minipod.linux import mount, namespaces, process
+from minipod.linux import mount, namespaces, prctl
 from minipod.linux.flags import AT_FDCWD, CloneFlag, MountFlag, MoveMount, OpenTree, UmountFlag
 from minipod.spec.container import Device, Resources
 
@@ -309,7 +309,7 @@ def make_vault(pin: str, stage: str) -> None:
 def _vault_child(writer: int, stage: str) -> None:
     """Become the vault's first and last process: unshare, an empty root, wait to be killed."""
     try:
-        process.set_pdeathsig(9)
+        prctl.set_pdeathsig(9)
         namespaces.unshare(CloneFlag.CLONE_NEWNS)
         mount.mount("", "/", "", MountFlag.MS_REC | MountFlag.MS_PRIVATE)
         mount.mount("vault", stage, "tmpfs", MountFlag.MS_NOSUID, "mode=0700")

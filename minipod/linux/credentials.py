@@ -1,7 +1,6 @@
-"""Capabilities and identity: names, sets, the bounding set, ambient capabilities, no_new_privs (capabilities(7), prctl(2)).
+"""Capabilities: names, the process' sets, the bounding set (capabilities(7)). All of it concerns the calling thread only.
 
-python-prctl does the bounding and the process sets where it loads; ambient capabilities, and capabilities newer than its build,
-are our own calls. All of it concerns the calling thread only.
+capset(2) is called once for all three sets, where python-prctl makes a call for each.
 """
 
 from __future__ import annotations
@@ -9,12 +8,8 @@ from __future__ import annotations
 import ctypes
 from typing import Final
 
-from minipod.linux.libc import check, libc, syscall
-
-try:
-    import prctl as python_prctl
-except (ImportError, NameError):  # NameError: built against headers with a capability it can't name
-    python_prctl = None
+from minipod.linux.libc import syscall
+from minipod.linux.prctl import capbset_drop, capbset_read
 
 NAMES: Final = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
@@ -30,12 +25,6 @@ DEFAULT: Final = (
     "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
 )  # fmt: skip  # what containerd gives (kubelet-rules, capabilities)
 
-PR_SET_KEEPCAPS = 8
-PR_CAPBSET_READ = 23
-PR_CAPBSET_DROP = 24
-PR_SET_NO_NEW_PRIVS = 38
-PR_CAP_AMBIENT = 47
-PR_CAP_AMBIENT_CLEAR_ALL = 4
 _VERSION_3 = 0x20080522
 
 
@@ -58,11 +47,6 @@ class _Data(ctypes.Structure):
 def number(name: str) -> int:
     """Return a capability's number. Raises ValueError."""
     return NAMES.index(name)
-
-
-def _prctl(option: int, *arguments: int) -> int:
-    padded = [ctypes.c_ulong(a) for a in (*arguments, 0, 0, 0, 0)[:4]]
-    return check(libc.prctl(option, *padded))
 
 
 def get_capabilities() -> dict[str, frozenset[str]]:
@@ -95,26 +79,5 @@ def set_capabilities(
 def limit_bounding_set(keep: frozenset[int]) -> None:
     """Drop every capability that is not in *keep* from the bounding set, those of a newer kernel included."""
     for n in range(LAST_CAP + 1):
-        if n not in keep and _prctl(PR_CAPBSET_READ, n):
-            _prctl(PR_CAPBSET_DROP, n)
-
-
-def clear_ambient() -> None:
-    """PR_CAP_AMBIENT_CLEAR_ALL (python-prctl knows no ambient capabilities)."""
-    _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
-
-
-def set_keepcaps(on: bool) -> None:
-    """PR_SET_KEEPCAPS: permitted capabilities survive the change of user."""
-    if python_prctl is not None:
-        python_prctl.set_keepcaps(on)
-    else:
-        _prctl(PR_SET_KEEPCAPS, int(on))
-
-
-def set_no_new_privs() -> None:
-    """PR_SET_NO_NEW_PRIVS: execve can't gain privileges any more."""
-    if python_prctl is not None:
-        python_prctl.set_no_new_privs(1)
-    else:
-        _prctl(PR_SET_NO_NEW_PRIVS, 1)
+        if n not in keep and capbset_read(n):
+            capbset_drop(n)

@@ -1,4 +1,4 @@
-"""Process syscalls: pidfds, close_range, prctl's per-process settings, session keyrings; and a process' start time."""
+"""Process syscalls: pidfds, clone3, close_range, signals, session keyrings; and a process' start time."""
 
 from __future__ import annotations
 
@@ -9,20 +9,10 @@ import signal
 import time
 from collections.abc import Iterable
 
-from minipod.linux.libc import check, libc, syscall
+from minipod.linux.libc import syscall
 
-PR_SET_PDEATHSIG = 1
-PR_SET_DUMPABLE = 4
-PR_SET_NAME = 15
-PR_SET_CHILD_SUBREAPER = 36
 KEYCTL_JOIN_SESSION_KEYRING = 1
 UINT_MAX = 2**32 - 1
-
-
-def prctl(option: int, argument: int | bytes) -> None:
-    """prctl(2) with one argument."""
-    value = argument if isinstance(argument, bytes) else ctypes.c_ulong(argument)
-    check(libc.prctl(option, value, ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)))
 
 
 def pidfd_open(pid: int, flags: int = 0) -> int:
@@ -89,26 +79,6 @@ def wait_channel(pidfd: int) -> str:
             return f.read().strip("0")
     except (OSError, KeyError):
         return ""
-
-
-def set_child_subreaper(on: bool) -> None:
-    """PR_SET_CHILD_SUBREAPER: orphans below us become our children."""
-    prctl(PR_SET_CHILD_SUBREAPER, int(on))
-
-
-def set_pdeathsig(number: int) -> None:
-    """PR_SET_PDEATHSIG: die with the parent thread."""
-    prctl(PR_SET_PDEATHSIG, int(number))
-
-
-def set_dumpable(on: bool) -> None:
-    """PR_SET_DUMPABLE."""
-    prctl(PR_SET_DUMPABLE, int(on))
-
-
-def set_name(name: str) -> None:
-    """PR_SET_NAME: the thread's name, cut at 15 bytes by the kernel."""
-    prctl(PR_SET_NAME, os.fsencode(name) + b"\0")
 
 
 CLONE_INTO_CGROUP = 0x200000000

@@ -19,7 +19,7 @@ from typing import Any
 
 from minipod.cgroups.hierarchy import of_node
 from minipod.init import child, isolation
-from minipod.linux import mount, process
+from minipod.linux import mount, prctl, process
 from minipod.linux.flags import AT, AT_FDCWD, MountAttr, MountFlag, OpenTree
 from minipod.spec.instance import Instance
 from minipod.supervisor import services
@@ -107,7 +107,7 @@ def start_services(supervisor: Supervisor, adoption: Adoption, config: dict[str,
             services.Service(
                 name="daemon",
                 run_dir=run_dir,
-                spawn=lambda: services.execute("minipod:[daemon]", config["daemon"], keep),
+                spawn=lambda: services.execute(config["daemon"], keep),
             )
         )
     for service in known:
@@ -134,8 +134,8 @@ def main() -> None:
     prepare_run_directory(instance)
     hierarchy = of_node(instance.run_dir)
     hierarchy.settle(f"{instance.cgroup_root}/_node", instance.run_dir)
-    process.set_child_subreaper(True)
-    process.set_name("minipod:[supervisor]")
+    prctl.set_child_subreaper(True)
+    prctl.set_title("minipod:[supervisor]")
     own = ServiceRecord(pid=os.getpid(), start_time=process.start_time(os.getpid()))
     write_service(instance.run_dir, "supervisor", own)
     supervisor = Supervisor(instance, hierarchy, open_vault(instance))

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from minipod.linux import process
+from minipod.linux import prctl, process
 from minipod.supervisor.records import ServiceRecord, write_service
 
 QUICK = 1.0  # seconds; a service that lived shorter waits that long before the next try
@@ -73,7 +73,7 @@ def fork_service(title: str, entry: str, argument: object) -> int:
     return pid
 
 
-def execute(title: str, argv: list[str], keep: tuple[int, ...]) -> int:
+def execute(argv: list[str], keep: tuple[int, ...]) -> int:
     """Fork and execute a program (the daemon: asyncio and threads never share our memory)."""
     pid = os.fork()
     if pid:
@@ -82,7 +82,6 @@ def execute(title: str, argv: list[str], keep: tuple[int, ...]) -> int:
         _clean(keep)
         for fd in keep:
             os.set_inheritable(fd, True)
-        process.set_name(title)
         os.execv(argv[0], argv)
     finally:
         os._exit(127)
@@ -92,7 +91,7 @@ def _become(title: str, keep: tuple[int, ...], entry: str, argument: object) -> 
     code = 1
     try:
         _clean(keep)
-        process.set_name(title)
+        prctl.set_title(title)
         module, _, function = entry.partition(":")
         getattr(importlib.import_module(module), function)(argument)
         code = 0
