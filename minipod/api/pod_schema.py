@@ -1,8 +1,13 @@
 """The fields of a Pod: what minipod supports, what has no meaning on one machine, and what it does not do yet. Data only.
 
-One line per field: `name type`. Types: str int bool quantity intOrString map (of strings), another entry's name, or [] of one.
-A field after `later:` is known to Kubernetes and refused (or, with --lenient, warned about); after `meaningless:` it is
-accepted with a warning. docs/pod-fields.md is generated from here.
+One line per field:
+
+    name type       supported; types: str int bool quantity intOrString map (of strings), another entry's name, or [] of one
+    name ~ why      accepted with a warning: it has no meaning here
+    name ! why      refused (a warning with --lenient)
+    later: names    refused like that, too: not built yet
+
+docs/pod-fields.md is generated from here.
 """
 
 from __future__ import annotations
@@ -48,8 +53,20 @@ PodSpec
     securityContext PodSecurityContext
     nodeName str
     enableServiceLinks bool
-    meaningless: affinity tolerations nodeSelector priority priorityClassName preemptionPolicy schedulerName topologySpreadConstraints overhead serviceAccountName serviceAccount automountServiceAccountToken
-    later: ephemeralContainers hostIPC hostPID hostUsers imagePullSecrets os readinessGates resourceClaims runtimeClassName schedulingGates setHostnameAsFQDN shareProcessNamespace resources hostnameOverride
+    hostIPC bool
+    hostPID bool
+    setHostnameAsFQDN bool
+    readinessGates []ReadinessGate
+    os PodOS
+    affinity ~ there is one node to run on
+    tolerations ~ the node has no taints
+    nodeSelector ~ there is one node to run on
+    preemptionPolicy ~ there is one node to run on
+    schedulerName ~ there is one node to run on
+    topologySpreadConstraints ~ there is one node to run on
+    resourceClaims ! dynamic resource allocation needs drivers that minipod does not have
+    schedulingGates ! there is no scheduler that would wait
+    later: priority priorityClassName overhead serviceAccountName serviceAccount automountServiceAccountToken ephemeralContainers hostUsers imagePullSecrets runtimeClassName shareProcessNamespace resources hostnameOverride
 
 Container
     name str
@@ -111,7 +128,7 @@ VolumeMount
     subPath str
     mountPropagation str
     recursiveReadOnly str
-    later: subPathExpr
+    subPathExpr str
 
 Probe
     exec ExecAction
@@ -166,7 +183,10 @@ SecurityContext
     allowPrivilegeEscalation bool
     readOnlyRootFilesystem bool
     seccompProfile SeccompProfile
-    later: appArmorProfile procMount seLinuxOptions windowsOptions
+    appArmorProfile AppArmorProfile
+    procMount str
+    seLinuxOptions ~ SELinux is not used by minipod
+    windowsOptions ! only for Windows
 
 Capabilities
     add []str
@@ -174,7 +194,17 @@ Capabilities
 
 SeccompProfile
     type str
-    later: localhostProfile
+    localhostProfile str
+
+AppArmorProfile
+    type str
+    localhostProfile str
+
+PodOS
+    name str
+
+ReadinessGate
+    conditionType str
 
 PodSecurityContext
     runAsUser int
@@ -184,7 +214,12 @@ PodSecurityContext
     supplementalGroups []int
     sysctls []Sysctl
     seccompProfile SeccompProfile
-    later: appArmorProfile fsGroupChangePolicy seLinuxChangePolicy seLinuxOptions supplementalGroupsPolicy windowsOptions
+    appArmorProfile AppArmorProfile
+    fsGroupChangePolicy str
+    supplementalGroupsPolicy str
+    seLinuxChangePolicy ~ SELinux is not used by minipod
+    seLinuxOptions ~ SELinux is not used by minipod
+    windowsOptions ! only for Windows
 
 Sysctl
     name str
@@ -194,7 +229,28 @@ Volume
     name str
     emptyDir EmptyDir
     hostPath HostPath
-    later: configMap secret projected downwardAPI persistentVolumeClaim ephemeral csi image nfs iscsi awsElasticBlockStore azureDisk azureFile cephfs cinder fc flexVolume flocker gcePersistentDisk gitRepo glusterfs photonPersistentDisk portworxVolume quobyte rbd scaleIO storageos vsphereVolume
+    nfs ! mount it on the host and use hostPath, or a PersistentVolume of type local
+    iscsi ! attach it on the host and use hostPath, or a PersistentVolume of type local
+    fc ! attach it on the host and use hostPath, or a PersistentVolume of type local
+    csi ! minipod has no CSI drivers
+    flexVolume ! minipod has no volume plugins
+    gitRepo ! Kubernetes removed it: clone in an init container, into an emptyDir
+    awsElasticBlockStore ! a cloud's disk
+    azureDisk ! a cloud's disk
+    azureFile ! a cloud's share
+    cephfs ! Kubernetes removed it
+    cinder ! a cloud's disk
+    flocker ! Kubernetes removed it
+    gcePersistentDisk ! a cloud's disk
+    glusterfs ! Kubernetes removed it
+    photonPersistentDisk ! Kubernetes removed it
+    portworxVolume ! minipod has no CSI drivers
+    quobyte ! Kubernetes removed it
+    rbd ! Kubernetes removed it
+    scaleIO ! Kubernetes removed it
+    storageos ! Kubernetes removed it
+    vsphereVolume ! a cloud's disk
+    later: configMap secret projected downwardAPI persistentVolumeClaim ephemeral image
 
 EmptyDir
     medium str

@@ -23,7 +23,8 @@ class Type:
 
     fields: dict[str, str] = field(default_factory=dict)
     later: frozenset[str] = frozenset()
-    meaningless: frozenset[str] = frozenset()
+    meaningless: dict[str, str] = field(default_factory=dict)  # name -> why
+    refused: dict[str, str] = field(default_factory=dict)  # name -> why
 
 
 @cache
@@ -39,8 +40,10 @@ def types() -> dict[str, Type]:
             current = found[words[0]] = Type()
         elif words[0] == "later:":
             current.later = frozenset(words[1:])
-        elif words[0] == "meaningless:":
-            current.meaningless = frozenset(words[1:])
+        elif words[1] == "~":
+            current.meaningless[words[0]] = " ".join(words[2:])
+        elif words[1] == "!":
+            current.refused[words[0]] = " ".join(words[2:])
         else:
             current.fields[words[0]] = words[1]
     return found
@@ -86,17 +89,18 @@ def _walk_object(value: Any, kind: Type, path: str, findings: Findings) -> None:
         if name in kind.fields:
             _walk(item, kind.fields[name], inner, findings)
         elif name in kind.meaningless:
-            findings.warnings.append(f"{inner}: has no meaning on one machine, ignored")
+            findings.warnings.append(f"{inner}: ignored: {kind.meaningless[name]}")
+        elif name in kind.refused:
+            _unsupported(inner, f"not supported by minipod: {kind.refused[name]}", findings)
         elif name in kind.later:
-            _unsupported(inner, findings)
+            _unsupported(inner, "known to Kubernetes, but not supported by minipod yet", findings)
         else:
             near = difflib.get_close_matches(str(name), kind.fields, 1)
             hint = f' (did you mean "{near[0]}"?)' if near else ""
             findings.errors.append(FieldError(inner, f"unknown field{hint}", "FieldValueInvalid"))
 
 
-def _unsupported(path: str, findings: Findings) -> None:
-    text = "known to Kubernetes, but not supported by minipod yet"
+def _unsupported(path: str, text: str, findings: Findings) -> None:
     if findings.lenient:
         findings.warnings.append(f"{path}: {text}, ignored")
     else:

@@ -37,8 +37,11 @@ def pod_fields() -> str:
     for name, kind in types().items():
         lines += [f"| {name} | {field} | supported |" for field in kind.fields]
         lines += [
-            f"| {name} | {field} | no meaning on one machine: accepted with a warning |"
-            for field in sorted(kind.meaningless)
+            f"| {name} | {field} | without meaning here, accepted with a warning: {why} |"
+            for field, why in sorted(kind.meaningless.items())
+        ]
+        lines += [
+            f"| {name} | {field} | refused: {why} |" for field, why in sorted(kind.refused.items())
         ]
         lines += [
             f"| {name} | {field} | not yet: refused (a warning with --lenient) |"

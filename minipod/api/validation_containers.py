@@ -1,0 +1,107 @@
+"""Environment and resources of a container: what Kubernetes refuses (validation.go: ValidateEnv, ValidateResourceRequirements)."""
+
+from __future__ import annotations
+
+import re
+
+from minipod.api import quantity
+from minipod.api.messages import Errors, Object, forbidden, invalid, required
+from minipod.api.validation_volumes import ENV_FIELDS, field_ref, key, resource_field_ref
+
+_STANDARD = ("cpu", "memory", "ephemeral-storage")
+_ENV_NAME = re.compile(r"[ -<>-~]+")  # printable ASCII but for "="
+_ENV_WORDS = "a valid environment variable name must consist only of printable ASCII characters other than '='"
+SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
+
+
+def env(container: Object, path: str) -> Errors:
+    for i, entry in enumerate(container.get("env") or []):
+        at = f"{path}.env[{i}]"
+        yield from _env_name(entry.get("name"), f"{at}.name")
+        source = entry.get("valueFrom")
+        if source is not None:
+            yield from _value_from(entry, source, f"{at}.valueFrom")
+    for i, entry in enumerate(container.get("envFrom") or []):
+        at = f"{path}.envFrom[{i}]"
+        if entry.get("prefix"):
+            yield from _env_name(entry["prefix"], f"{at}.prefix")
+        given = [k for k in ("configMapRef", "secretRef") if entry.get(k) is not None]
+        if not given:
+            words = "must specify one of: `configMapRef` or `secretRef`"
+            yield invalid(at, "", words)
+        elif len(given) > 1:
+            words = "may not have more than one field specified at a time"
+            yield invalid(at, "", words)
+        elif not entry[given[0]].get("name"):
+            yield required(f"{at}.{given[0]}.name")
+
+
+def _env_name(name: str | None, path: str) -> Errors:
+    if not name:
+        yield required(path)
+    elif not _ENV_NAME.fullmatch(name):
+        yield invalid(path, name, _ENV_WORDS)
+
+
+def _value_from(entry: Object, source: Object, path: str) -> Errors:
+    given = [k for k in SOURCES if source.get(k) is not None]
+    if not given:
+        listed = "`fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+        yield invalid(path, "", f"must specify one of: {listed}")
+        return
+    if entry.get("value"):
+        yield invalid(path, "", "may not be specified when `value` is not empty")
+    if len(given) > 1:
+        yield invalid(path, "", "may not have more than one field specified at a time")
+    kind, at = given[0], f"{path}.{given[0]}"
+    ref = source[kind]
+    if kind == "fieldRef":
+        yield from field_ref(ref, at, ENV_FIELDS)
+    elif kind == "resourceFieldRef":
+        yield from resource_field_ref(ref, at)
+    elif kind == "fileKeyRef":
+        for field in ("volumeName", "path", "key"):
+            if not ref.get(field):
+                yield required(f"{at}.{field}")
+    else:
+        if not ref.get("name"):
+            yield required(f"{at}.name")
+        yield from key(ref.get("key"), f"{at}.key")
+
+
+def resources(item: Object, path: str) -> Errors:
+    limits, requests = item.get("limits") or {}, item.get("requests") or {}
+    for kind, listed in (("limits", limits), ("requests", requests)):
+        for name, value in listed.items():
+            yield from _amount(name, value, f"{path}.{kind}")
+    for name in limits.keys() & requests.keys():
+        limit, request = quantity.parse(str(limits[name])), quantity.parse(str(requests[name]))
+        if not overcommittable(name) and request != limit:
+            words = f"must be equal to {name} limit of {limits[name]}"
+            yield invalid(f"{path}.requests", str(requests[name]), words)
+        elif request > limit:
+            words = f"must be less than or equal to {name} limit of {limits[name]}"
+            yield invalid(f"{path}.requests", str(requests[name]), words)
+    for name in sorted(requests.keys() - limits.keys()):
+        if not overcommittable(name):
+            yield required(f"{path}.limits", "Limit must be set for non overcommitable resources")
+    pages = any(n.startswith("hugepages-") for n in (*limits, *requests))
+    if pages and not {"cpu", "memory"} & {*limits, *requests}:
+        yield forbidden(path, "HugePages require cpu or memory")
+
+
+def _amount(name: str, value: object, path: str) -> Errors:
+    at = f"{path}[{name}]"
+    if name not in _STANDARD and not name.startswith("hugepages-") and "/" not in name:
+        yield invalid(at, name, "must be a standard resource type or fully qualified")
+        return
+    amount = quantity.parse(str(value))
+    if amount < 0:
+        yield invalid(at, str(value), "must be greater than or equal to 0")
+    elif "/" in name and amount.denominator != 1:
+        yield invalid(at, str(value), "must be an integer")
+
+
+def overcommittable(name: str) -> bool:
+    """Huge pages and extended resources are not: what is asked for is what is given."""
+    return name in _STANDARD

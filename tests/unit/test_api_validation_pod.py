@@ -1,0 +1,124 @@
+"""What Kubernetes' own validation refuses is refused with the same field path and the same kind of message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from minipod.api.fields import FieldErrors
+from minipod.api.validation import validate_pod
+
+APP = "spec.containers[0]"
+
+
+def errors(spec: dict[str, Any] | None = None, **container: Any) -> list[str]:
+    """Validate a pod of one container; return what is wrong with it."""
+    app = {"name": "app", "image": "busybox", **container}
+    pod = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"},
+        "spec": {"containers": [app], **(spec or {})},
+    }  # fmt: skip
+    try:
+        validate_pod(pod)
+    except FieldErrors as e:
+        return [str(f) for f in e.fields]
+    return []
+
+
+SPECS: list[tuple[dict[str, Any], str]] = [
+    ({"volumes": [{"name": "v"}]}, "spec.volumes[0]: Required value: must specify a volume type"),
+    (
+        {"volumes": [{"name": "v", "emptyDir": {}, "hostPath": {"path": "/x"}}]},
+        "spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type",
+    ),
+    ({"volumes": [{"name": "v", "hostPath": {"path": "/a/../b"}}]}, "hostPath.path: Invalid value: \"/a/../b\": must not contain '..'"),
+    (
+        {"volumes": [{"name": "v", "hostPath": {"path": "/a", "type": "Pipe"}}]},
+        'spec.volumes[0].hostPath.type: Unsupported value: "Pipe": supported values: "", "BlockDevice"',
+    ),
+    ({"volumes": [{"name": "v", "emptyDir": {"sizeLimit": "-1"}}]}, "spec.volumes[0].emptyDir.sizeLimit: Forbidden"),
+    ({"volumes": [{"name": "v", "nfs": {}}]}, "spec.volumes[0].nfs: not supported by minipod: mount it on the host"),
+    ({"volumes": [{"name": "v", "emptyDir": {}}, {"name": "v", "emptyDir": {}}]}, 'spec.volumes[1].name: Duplicate value: "v"'),
+    ({"securityContext": {"runAsUser": -1}}, "spec.securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647"),
+    (
+        {"securityContext": {"seccompProfile": {"type": "Localhost"}}},
+        "spec.securityContext.seccompProfile.localhostProfile: Required value: must be set when seccomp type is Localhost",
+    ),
+    (
+        {"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "../x"}}},
+        "must not contain '..'",
+    ),
+    ({"securityContext": {"fsGroupChangePolicy": "Never"}}, 'Unsupported value: "Never": supported values: "Always", "OnRootMismatch"'),
+    ({"securityContext": {"sysctls": [{"name": "a..b", "value": "1"}]}}, "spec.securityContext.sysctls[0].name: Invalid value"),
+    (
+        {"hostNetwork": True, "securityContext": {"sysctls": [{"name": "net.core.somaxconn", "value": "1"}]}},
+        "may not be specified when 'hostNetwork' is true",
+    ),
+    ({"dnsPolicy": "None"}, "spec.dnsConfig.nameservers: Required value: must provide at least one DNS nameserver"),
+    ({"dnsConfig": {"nameservers": ["a.b"]}}, "spec.dnsConfig.nameservers[0]: Invalid value: \"a.b\": must be a valid IP address"),
+    ({"hostAliases": [{"ip": "1.2.3", "hostnames": ["x"]}]}, "spec.hostAliases[0].ip: Invalid value"),
+    ({"hostAliases": [{"ip": "1.2.3.4", "hostnames": ["X_"]}]}, "spec.hostAliases[0].hostnames[0]: Invalid value"),
+    ({"os": {"name": "plan9"}}, 'spec.os.name: Unsupported value: "plan9"'),
+    ({"schedulingGates": [{"name": "x"}]}, "spec.schedulingGates: not supported by minipod: there is no scheduler"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "wanted"), SPECS, ids=[w[:60] for _, w in SPECS])
+def test_a_wrong_pod_is_refused(spec: dict[str, Any], wanted: str) -> None:
+    found = errors(spec)
+    assert len(found) == 1
+    assert wanted in found[0]
+
+
+CONTAINERS: list[tuple[dict[str, Any], str]] = [
+    ({"env": [{"name": "A=B"}]}, "env[0].name: Invalid value"),
+    ({"env": [{"name": "A", "valueFrom": {}}]}, "env[0].valueFrom: Invalid value: \"\": must specify one of"),
+    (
+        {"env": [{"name": "A", "value": "x", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]},
+        "may not be specified when `value` is not empty",
+    ),
+    (
+        {"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.hostname"}}}]},
+        "env[0].valueFrom.fieldRef.fieldPath: Invalid value: \"spec.hostname\": error converting fieldPath: field label not supported",
+    ),
+    (
+        {"env": [{"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.gpu"}}}]},
+        'resourceFieldRef.resource: Unsupported value: "limits.gpu"',
+    ),
+    ({"resources": {"limits": {"gpu": "1"}}}, "resources.limits[gpu]: Invalid value: \"gpu\": must be a standard resource type"),
+    ({"resources": {"limits": {"x.io/gpu": "500m"}}}, "must be an integer"),
+    ({"resources": {"limits": {"x.io/gpu": "2"}, "requests": {"x.io/gpu": "1"}}}, "must be equal to x.io/gpu limit of 2"),
+    ({"resources": {"requests": {"x.io/gpu": "1"}}}, "resources.limits: Required value: Limit must be set"),
+    ({"resources": {"limits": {"hugepages-2Mi": "2Mi"}}}, "resources: Forbidden: HugePages require cpu or memory"),
+    ({"ports": [{"containerPort": 80, "name": "80"}]}, "ports[0].name: Invalid value"),
+    ({"ports": [{"containerPort": 80, "name": "a"}, {"containerPort": 81, "name": "a"}]}, 'ports[1].name: Duplicate value: "a"'),
+    ({"volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "/x"}]}, "subPath: Invalid value: \"/x\": must be a relative path"),
+    (
+        {"volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "x", "subPathExpr": "x"}]},
+        "subPathExpr and subPath are mutually exclusive",
+    ),
+    ({"volumeMounts": [{"name": "v", "mountPath": "/v", "mountPropagation": "Bidirectional"}]}, "only to privileged containers"),
+    (
+        {"volumeMounts": [{"name": "v", "mountPath": "/v", "recursiveReadOnly": "Enabled"}]},
+        "recursiveReadOnly: Forbidden: may only be specified when readOnly is true",
+    ),
+    ({"securityContext": {"procMount": "All"}}, 'securityContext.procMount: Unsupported value: "All"'),
+    (
+        {"securityContext": {"privileged": True, "allowPrivilegeEscalation": False}},
+        "cannot set `allowPrivilegeEscalation` to false and `privileged` to true",
+    ),
+    (
+        {"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}, "allowPrivilegeEscalation": False}},
+        "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN",
+    ),
+    ({"securityContext": {"windowsOptions": {}}}, "securityContext.windowsOptions: not supported by minipod: only for Windows"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("container", "wanted"), CONTAINERS, ids=[w[:60] for _, w in CONTAINERS])
+def test_a_wrong_container_is_refused(container: dict[str, Any], wanted: str) -> None:
+    found = errors({"volumes": [{"name": "v", "emptyDir": {}}]}, **container)
+    assert len(found) == 1
+    assert found[0].startswith(APP)
+    assert wanted in found[0]
