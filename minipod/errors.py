@@ -34,6 +34,14 @@ class AlreadyExists(MinipodError):
     """An object of that name exists."""
 
 
+class Unauthorized(MinipodError):
+    """Nobody knows who is asking."""
+
+
+class Forbidden(MinipodError):
+    """Who is asking may not do this."""
+
+
 class FailedPrecondition(MinipodError):
     """The object is not in a state that allows this (exec in a container that is not running)."""
 

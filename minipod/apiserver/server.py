@@ -1,18 +1,31 @@
-"""The API server: one aiohttp application on the instance's unix socket (0600), and its end.
+"""The API server: one aiohttp application on the instance's unix socket (0600) and over TLS (`auth.listen`), and its end.
 
-Nothing listens elsewhere. `extra` routes are the daemon's own (status, stop).
+`prepare` makes the certificates, beside whatever else starts. `extra` routes are the daemon's own (status, stop).
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
+import time
 
 from aiohttp import web
 
 from minipod.apiserver.app import BODY_MAX, Api, tell_errors
+from minipod.apiserver.auth import listen
+from minipod.apiserver.auth.authn import Authenticator
+from minipod.apiserver.auth.gate import Gate
+from minipod.apiserver.auth.tokens import Tokens
 from minipod.apiserver.store_sqlite import SqliteStore
 from minipod.apiserver.streams import NodeStreams
+from minipod.errors import Unavailable
 from minipod.spec.instance import Instance
+
+logger = logging.getLogger(__name__)
+
+DAY = 86400.0
+RETRY = 5.0  # seconds between tries to get a port that another program has
 
 
 class ApiServer:
@@ -26,17 +39,58 @@ class ApiServer:
         node_name: str,
         extra: list[web.RouteDef],
     ) -> None:
+        self._instance = instance
         self._path = instance.api_socket
+        self._pki = listen.pki_of(instance)
+        self._leaves = (listen.server_leaf(instance, node_name), listen.ADMIN)
+        issuer = f"https://kubernetes.default.svc.{instance.cluster_domain}"
+        self.tokens = Tokens(store, self._pki.token_key(), issuer, time.time)
+        gate = Gate(Authenticator(self.tokens))
+        self._listening = False
         self._api = Api(store, streams, node_name)
-        self._app = web.Application(middlewares=[tell_errors], client_max_size=BODY_MAX)
+        self._app = web.Application(
+            middlewares=[tell_errors, gate.middleware()], client_max_size=BODY_MAX
+        )
         self._app.add_routes([*extra, *self._api.routes()])
         self._runner = web.AppRunner(
             self._app, access_log=None, handle_signals=False, shutdown_timeout=1.0
         )
 
+    async def prepare(self) -> None:
+        """Make certificates and kubeconfig where they are missing, foreign, or about to end."""
+        await self._pki.ensure(self._leaves)
+        listen.write_kubeconfig(self._instance, self._pki, listen.ADMIN, self._instance.kubeconfig)
+
+    async def run(self) -> None:
+        """Get the ports that `start` did not get, and renew the certificates in time; until cancelled.
+
+        A port that another program took while no daemon ran must not keep the pods without a kubelet: the error is
+        logged, and tried again. Connections that are open keep their certificate when it is renewed.
+        """
+        while not self._listening:
+            await asyncio.sleep(RETRY)
+            await self._listen()
+        while True:
+            due = min(self._pki.next_renewal(leaf) for leaf in self._leaves)
+            await asyncio.sleep(min(max(due - time.time(), 1.0), DAY))
+            if time.time() >= due:
+                await self.prepare()
+                listen.load(self._tls, self._pki)
+                logger.info("renewed the certificates below %s", self._pki.path(""))
+
+    async def _listen(self) -> None:
+        try:
+            await listen.listen(self._runner, self._instance, self._tls)
+        except Unavailable as e:
+            logger.error("%s; %s", e.message, e.hint)  # noqa: TRY400 the message is all there is
+        else:
+            self._listening = True
+
     async def start(self) -> None:
-        """Serve. The socket's name is taken over only now: a request reaches a daemon that is ready."""
+        """Serve; `prepare` was before. The socket's name is taken over last: a request reaches a daemon that is ready."""
         await self._runner.setup()
+        self._tls = listen.context(self._pki)
+        await self._listen()
         temporary = f"{self._path}.new"
         try:
             os.unlink(temporary)

@@ -8,6 +8,8 @@ from minipod import errors
 from minipod.api.fields import FieldErrors
 
 CODES: dict[type[errors.MinipodError], tuple[int, str]] = {
+    errors.Unauthorized: (401, "Unauthorized"),
+    errors.Forbidden: (403, "Forbidden"),
     errors.NotFound: (404, "NotFound"),
     errors.AlreadyExists: (409, "AlreadyExists"),
     errors.Conflict: (409, "Conflict"),

@@ -31,6 +31,7 @@ VERBS = {
     "events": "List events.",
     "wait": "Wait for a condition.",
     "image": "List, build and remove images.",
+    "kubeconfig": "Print the path of a kubeconfig for kubectl.",
     "config": "Print every effective setting and where it came from.",
     "doctor": "Check what of the machine works.",
     "install-service": "Run the node under systemd.",

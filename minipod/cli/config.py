@@ -11,6 +11,7 @@ from minipod.cli import options
 
 DERIVED = (
     "run_dir", "state_dir", "log_dir", "api_socket", "cgroup_root", "bridge", "link_prefix", "nft_table",
+    "api_port", "kubeconfig",
 )  # fmt: skip
 
 
@@ -25,5 +26,5 @@ def command(ctx: click.Context) -> None:
         value = getattr(loaded.instance, field.name)
         shown = ",".join(value) if isinstance(value, tuple) else str(value)
         rows.append([field.name, shown or "<empty>", loaded.sources[field.name]])
-    rows += [[name, getattr(loaded.instance, name), "derived"] for name in DERIVED]
+    rows += [[name, str(getattr(loaded.instance, name)), "derived"] for name in DERIVED]
     options.print_rows(rows)

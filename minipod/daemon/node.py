@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from minipod.api import unix_http
+from minipod.apiserver.auth import ports
 from minipod.daemon.systemd import notify_ready, scoped
 from minipod.errors import DeadlineExceeded, FailedPrecondition, Internal, NotFound, Unavailable
 from minipod.linux import inotify, process
@@ -48,7 +49,7 @@ def require_root() -> None:
 def start_node(instance: Instance, foreground: bool = False) -> bool:
     """Start the node and wait until its API answers; False when it ran already.
 
-    In the foreground, stay until the supervisor ends (for systemd). Raises Unavailable with the log's end.
+    In the foreground, stay until the supervisor ends (for systemd). Raises Unavailable: with the port that is taken, with the log's end.
     """
     require_root()
     if _answers(instance):
@@ -57,6 +58,8 @@ def start_node(instance: Instance, foreground: bool = False) -> bool:
                 f"node {instance.name} is running already", hint="minipod down"
             )
         return False
+    if not node_pids(instance):
+        ports.check(instance)
     os.makedirs(instance.state_dir, 0o700, exist_ok=True)
     reader, writer = os.pipe2(os.O_CLOEXEC)
     pid = start_supervisor(instance, writer)

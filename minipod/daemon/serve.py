@@ -89,12 +89,15 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         self.store.open()
+        certificates = self._tasks.spawn(self.api.prepare(), name="certificates")
         await self._first_namespaces()
         await self.network.start()
         await self.runtime.connect()
         kubelet = self._tasks.spawn(self.kubelet.run(), name="kubelet")
         await self.kubelet_ready.wait()
+        await certificates
         await self.api.start()
+        self._tasks.spawn(self.api.run(), name="api")
         gc.freeze()
         tell_ready(ready_fd)
         logger.info("node %s is ready", self.node_name)

@@ -31,6 +31,8 @@ class Instance:
     cluster_domain: str = "cluster.local"
     setup_deadline: float = 60.0  # seconds a sandbox, container or exec may take until it runs
     cluster_dns: tuple[str, ...] = ()  # none: ClusterFirst falls back to Default
+    secure_port: int = 0  # of the API over TLS; 0 = 6443, for another name derived from it
+    api_addresses: tuple[str, ...] = ()  # where TLS listens besides 127.0.0.1 and the gateway
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -39,6 +41,8 @@ class Instance:
                 path="name",
                 hint="1 to 10 lower-case letters and digits, beginning with a letter",
             )
+        if self.secure_port not in range(65536):
+            raise InvalidSpec(f"{self.secure_port!r} is not a TCP port", path="secure_port")
 
     @property
     def run_dir(self) -> str:
@@ -58,6 +62,26 @@ class Instance:
     @property
     def api_socket(self) -> str:
         return f"{self.run_dir}/api.sock"
+
+    @property
+    def api_port(self) -> int:
+        """The TCP port of the API. Below the ephemeral ports (ip_local_port_range), or a client's socket could hold it."""
+        if self.secure_port:
+            return self.secure_port
+        return 6443 if self.name == "minipod" else 16384 + zlib.crc32(self.name.encode()) % 16384
+
+    @property
+    def gateways(self) -> tuple[str, str]:
+        """The node's addresses on the pods' bridge, IPv4 and IPv6: pods reach the API at the first."""
+        from ipaddress import ip_network  # 5 ms, which the command line need not pay
+
+        v4, v6 = (ip_network(subnet)[1] for subnet in (self.subnet4, self.subnet6))
+        return str(v4), str(v6)
+
+    @property
+    def kubeconfig(self) -> str:
+        """The administrator's kubeconfig."""
+        return f"{self.state_dir}/kubeconfig"
 
     @property
     def supervisor_socket(self) -> str:
@@ -87,5 +111,5 @@ class Instance:
     @classmethod
     def from_json(cls, text: str) -> Instance:
         fields = json.loads(text)
-        fields["cluster_dns"] = tuple(fields["cluster_dns"])
-        return cls(**fields)
+        lists = {k: tuple(v) for k, v in fields.items() if isinstance(v, list)}
+        return cls(**(fields | lists))

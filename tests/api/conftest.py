@@ -1,0 +1,56 @@
+"""The API of a real node, asked by every kubectl that this machine has (MINIPOD_TEST_KUBECTL names others)."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+import pytest
+
+from tests.kubectl import Kubectl, binaries
+from tests.node import Node
+
+INSTANCE = f"t{os.getpid():x}xk"  # the name says that it is of this run (tests/root/conftest.py)
+
+found = functools.cache(binaries)
+
+
+def pytest_report_header() -> str:
+    if not found():
+        return (
+            "NO KUBECTL: everything that needs one is SKIPPED; name one with MINIPOD_TEST_KUBECTL"
+        )
+    return f"kubectl: {', '.join(found())}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/api" in str(item.path):
+            item.add_marker(pytest.mark.requires("root"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "kubectl" in metafunc.fixturenames:
+        metafunc.parametrize("kubectl", list(found()) or ["none"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def node():
+    """A running node for all tests of the API; gone afterwards."""
+    made = Node(INSTANCE)
+    made.run("image", "build")
+    made.run("up")
+    yield made
+    made.run("reset", "-y")
+
+
+@pytest.fixture
+def kubectl(request, node, tmp_path_factory):
+    """Each kubectl in turn, as administrator."""
+    if request.param == "none":
+        pytest.skip("NO KUBECTL on this machine: name one with MINIPOD_TEST_KUBECTL")
+    home = tmp_path_factory.getbasetemp() / f"home-{request.param}"
+    home.mkdir(exist_ok=True)
+    return Kubectl(
+        request.param, found()[request.param], node.run("kubeconfig").stdout.strip(), str(home)
+    )
