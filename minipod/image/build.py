@@ -19,7 +19,8 @@ from minipod.errors import ImageError
 from minipod.image import packages, recipe
 from minipod.image.content import Descriptor, digest_of
 from minipod.image.layer import EPOCH, Member, pack
-from minipod.image.store import LAYER, Image, ImageStore
+from minipod.image.manifest import LAYER
+from minipod.image.store import Image, ImageStore
 
 RECIPE_LABEL = "org.minipod.recipe"
 PACKAGES_LABEL = "org.minipod.packages"  # "busybox-static=1:1.35.0-4 ..."
@@ -29,7 +30,7 @@ MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 def build(recipe_dir: str, store: ImageStore) -> Image:
     """Build the image of a recipe, unless the store has it. Raises InvalidSpec, ImageError."""
     wanted = recipe.read(recipe_dir)
-    with store.lock("build.lock"):
+    with store.lock("build.lock"), store.writing():
         image = _current(wanted, store) or _build(wanted, store)
     store.layers(image)  # unpacked now, not when the first pod waits for it
     return image

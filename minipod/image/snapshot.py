@@ -1,19 +1,25 @@
 """Unpacked layers: one directory for each chain of layers, ready to be an overlay's lower directory.
 
-    <root>/layers/<chain id>/fs    complete; a name that begins with a dot is on its way in or out
+    <root>/layers/<chain id>/fs         complete
+    <root>/layers/<chain id>/unsynced   the boot in which it was unpacked, until the disk has it (`settle`)
+    <root>/layers/.new-*, .old-*        on its way in (locked by who makes it) or out
 
 A layer is unpacked on top of the layers below it, through an overlay mount, as a builder made it:
 only so does `bin/tool` of a layer come to lie in /usr/bin when the base has `bin -> usr/bin`, and only
 so keeps /tmp its mode when a layer brings tmp/x alone. Hence a directory belongs to a chain of layers
-(image-spec, config.md, "Layer ChainID"), not to one layer.
+(image-spec, config.md, "Layer ChainID"), not to one layer. A chain is unpacked once: who comes second
+waits for the first.
 
-Who unpacks or removes holds the store's lock. The overlay mount is detached at once and lives on in a
-descriptor only, so that a kill leaves no mount.
+A kill leaves a .new-* without its lock, which `sweep` removes. A power cut may lose what was written but
+not yet on the disk; a layer of an earlier boot that is still marked unsynced counts as missing, so that
+no unpacking waits for the disk. The overlay mount is detached at once and lives on in a descriptor
+only, so that a kill leaves no mount.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import itertools
 import os
@@ -21,8 +27,9 @@ import stat
 from collections.abc import Iterator, Sequence
 
 from minipod.image import unpack
+from minipod.image.limits import DEFAULT, Limits
 from minipod.image.stream import LayerStream
-from minipod.linux import mount
+from minipod.linux import files, mount
 from minipod.linux.flags import MountFlag, UmountFlag
 
 NAME_DIGITS = 32  # of the chain id: all lower directories must fit into mount(2)'s one page
@@ -44,8 +51,11 @@ def chain_ids(diff_ids: Sequence[str]) -> tuple[str, ...]:
 class Layers:
     """The layer directories below *root*."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, limits: Limits = DEFAULT) -> None:
         self._directory = os.path.join(root, "layers")
+        self.limits = limits
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            self._boot = file.read()
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
 
     def path(self, chain_id: str) -> str:
@@ -53,44 +63,121 @@ class Layers:
         return f"{self._place(chain_id)}/fs"
 
     def _place(self, chain_id: str) -> str:
-        return f"{self._directory}/{chain_id.removeprefix('sha256:')[:NAME_DIGITS]}"
+        return f"{self._directory}/{_name(chain_id)}"
 
     def has(self, chain_id: str) -> bool:
-        """Tell whether the chain is unpacked."""
-        return os.path.isdir(self._place(chain_id))
+        """Tell whether the chain is unpacked, and will be so after a power cut or has not seen one."""
+        place = self._place(chain_id)
+        return os.path.isdir(place) and _read(f"{place}/unsynced") in ("", self._boot)
 
     def add(self, chain_id: str, below: Sequence[str], stream: LayerStream, diff_id: str) -> None:
-        """Unpack *stream* over the lower directories *below* (top first). Raises ImageError."""
-        temporary = self._temporary(chain_id)
-        top = f"{temporary}/fs"
-        os.makedirs(top)
-        os.chmod(top, 0o755)  # noqa: S103 the container's root directory
-        try:
+        """Unpack *stream* over the lower directories *below* (top first). Raises ImageError.
+
+        Returns at once when another one has unpacked it meanwhile.
+        """
+        with self._making(chain_id) as temporary:
+            if temporary is None:
+                return
+            top = f"{temporary}/fs"
+            os.mkdir(top)
+            os.chmod(top, 0o755)  # noqa: S103 the container's root directory
             with _view(top, below, temporary) as root:
-                unpack.apply(stream, root)
+                unpack.apply(stream, root, self.limits)
                 stream.verify(diff_id)
             if below:
                 remove_tree(f"{temporary}/work")
                 os.rmdir(f"{temporary}/merged")
+            with open(f"{temporary}/unsynced", "w", encoding="ascii") as file:
+                file.write(self._boot)
+            self.remove(chain_id)  # of a boot that ended before the disk had all of it
             os.rename(temporary, self._place(chain_id))
-        except BaseException:
-            remove_tree(temporary)
-            raise
+
+    @contextlib.contextmanager
+    def _making(self, chain_id: str) -> Iterator[str | None]:
+        """Yield an empty directory that is ours alone; None when the chain is there. Removed on an error."""
+        temporary = f"{self._directory}/.new-{_name(chain_id)}"
+        fd = -1
+        try:
+            while fd < 0 and not self.has(chain_id):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(temporary, 0o700)
+                fd = _lock(temporary, fcntl.LOCK_EX)
+            if fd < 0:
+                yield None
+                return
+            empty_tree(temporary)  # a killed one's leavings
+            try:
+                yield temporary
+            except BaseException:
+                remove_tree(temporary)
+                raise
+        finally:
+            if fd >= 0:
+                os.close(fd)
 
     def remove(self, chain_id: str) -> None:
         """Remove the directory of a chain; a missing one is fine."""
-        temporary = self._temporary(chain_id)
+        gone = f"{self._directory}/.old-{_name(chain_id)}-{os.urandom(4).hex()}"
         with contextlib.suppress(FileNotFoundError):
-            os.rename(self._place(chain_id), temporary)
-            remove_tree(temporary)
+            os.rename(self._place(chain_id), gone)
+            remove_tree(gone)
 
-    def _temporary(self, chain_id: str) -> str:
-        """Return the place for a chain on its way in or out; sweep what a kill left of others."""
+    def sweep(self, needed: Sequence[str]) -> None:
+        """Remove all but the chains *needed*; the caller knows that nobody is adding one."""
+        kept = {_name(chain) for chain in needed}
         for name in os.listdir(self._directory):
-            if name.startswith("."):
-                remove_tree(f"{self._directory}/{name}")
-        parent, name = os.path.split(self._place(chain_id))
-        return f"{parent}/.{name}"
+            path = f"{self._directory}/{name}"
+            if name.startswith(".new-"):
+                fd = _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if fd >= 0:
+                    remove_tree(path)
+                    os.close(fd)
+            elif name.startswith("."):
+                remove_tree(path)
+            elif name not in kept:
+                self.remove(name)
+
+    def settle(self) -> None:
+        """Wait until the disk has all layers, then take their marks away: a power cut can't hurt them now."""
+        marks = [f"{self._directory}/{name}/unsynced" for name in os.listdir(self._directory)]
+        mine = [mark for mark in marks if _read(mark) == self._boot]
+        if mine:
+            fd = _open_directory(self._directory)
+            try:
+                files.syncfs(fd)
+            finally:
+                os.close(fd)
+        for mark in mine:
+            with contextlib.suppress(FileNotFoundError):  # the layer was removed meanwhile
+                os.unlink(mark)
+
+
+def _name(chain_id: str) -> str:
+    return chain_id.removeprefix("sha256:")[:NAME_DIGITS]
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+
+
+def _lock(directory: str, how: int) -> int:
+    """Return a descriptor that locks the directory of this name; -1: it is gone, or LOCK_NB and locked."""
+    try:
+        fd = _open_directory(directory)
+    except FileNotFoundError:
+        return -1
+    try:
+        fcntl.flock(fd, how)
+        if os.path.samestat(os.fstat(fd), os.stat(directory)):
+            return fd
+    except (FileNotFoundError, BlockingIOError):
+        pass  # published, or removed, while we waited
+    os.close(fd)
+    return -1
 
 
 @contextlib.contextmanager
@@ -129,22 +216,27 @@ def _copy_attributes(source: str, target: str) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory and all below it; a missing one is fine. Follows no symlink.
+    """Remove a directory and all below it; a missing one is fine. Follows no symlink."""
+    try:
+        empty_tree(path)
+        os.rmdir(path)
+    except FileNotFoundError:
+        return
+
+
+def empty_tree(path: str) -> None:
+    """Remove all below a directory. Follows no symlink. Raises FileNotFoundError.
 
     Subdirectories are first moved to the top, so that a tree of any depth, which a hostile image can
     have, costs neither recursion nor descriptors. A mount that a kill left is detached first.
     """
-    try:
-        top = _open_directory(path)
-    except FileNotFoundError:
-        return
+    top = _open_directory(path)
     try:
         with contextlib.suppress(OSError):  # EINVAL: no mount here, as it should be
             mount.umount2(f"{path}/merged", UmountFlag.MNT_DETACH)
         _empty(top)
     finally:
         os.close(top)
-    os.rmdir(path)
 
 
 def _empty(top: int) -> None:

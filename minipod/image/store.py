@@ -3,9 +3,12 @@
     <root>/blobs/sha256/...     every blob (content)
     <root>/index.json           names -> manifests (tags); with oci-layout this is an OCI image layout
     <root>/layers/<chain id>/   unpacked layers (snapshot)
-    <root>/lock                 flock of whoever changes something
+    <root>/lock                 flock of whoever changes names
+    <root>/in-use               shared flock of whoever brings in what no name leads to yet
 
-A pull fits in like a build does: write blobs into `content`, then `put` or `put_manifest`.
+Mark and sweep: to remove an image is to remove its names; `sweep` then removes what no name leads to,
+also what a killed build or pull left. It needs the store to itself: while something is on its way in
+(`writing`), it leaves the work to a later one.
 """
 
 from __future__ import annotations
@@ -14,21 +17,20 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from minipod.errors import FailedPrecondition, ImageError, NotFound
 from minipod.image import reference, snapshot
 from minipod.image.config import ImageConfig, parse_config
 from minipod.image.content import ContentStore, Descriptor
+from minipod.image.ingest import Ingest
+from minipod.image.limits import DEFAULT, Limits
+from minipod.image.manifest import CONFIG, MANIFEST, Manifest, parse_manifest, plain
 from minipod.image.stream import LayerStream
 from minipod.image.tags import Entry, TagDatabase
 
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-CONFIG = "application/vnd.oci.image.config.v1+json"
-LAYER = "application/vnd.oci.image.layer.v1.tar"
-LAYER_GZIP = LAYER + "+gzip"
 MIN_ID_DIGITS = 12  # of a short id; shorter ones are too likely to be names
 
 InUse = Callable[[str], bool]  # whether a container is made from the image of this id
@@ -41,9 +43,9 @@ class Image:
     id: str  # digest of the config
     manifest: str  # digest of the manifest
     tags: tuple[str, ...]  # canonical: docker.io/library/busybox:1.36
+    digests: tuple[str, ...]  # name@digest, as its registry knows it
     size: int  # bytes of its blobs
     layer_digests: tuple[str, ...]  # base first
-    digests: tuple[str, ...] = ()  # name@digest for each repository, as its registry pins it
 
 
 Images = list[Image]  # inside the class, `list` is the verb
@@ -57,12 +59,12 @@ def _unused(image_id: str) -> bool:
 class ImageStore:
     """Synchronous; an event loop calls it in threads."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, limits: Limits = DEFAULT) -> None:
         self._root = root
         self.content = ContentStore(root)
-        self._layers = snapshot.Layers(root)
+        self._layers = snapshot.Layers(root, limits)
         self._tags = TagDatabase(root)
-        self._images: dict[str, Image] = {}  # by manifest digest
+        self._manifests: dict[str, Manifest] = {}  # by digest
         self._configs: dict[str, ImageConfig] = {}
 
     @contextlib.contextmanager
@@ -71,6 +73,21 @@ class ImageStore:
         fd = os.open(f"{self._root}/{name}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keep `sweep` away from what is on its way in. Any number may be here at once."""
+        with self._in_use(fcntl.LOCK_SH):
+            yield
+
+    @contextlib.contextmanager
+    def _in_use(self, how: int) -> Iterator[None]:
+        fd = os.open(f"{self._root}/in-use", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, how)
             yield
         finally:
             os.close(fd)
@@ -93,7 +110,7 @@ class ImageStore:
         for entry in self._tags.entries():
             if wanted.digest:
                 # The tag beside a digest says nothing: containerd and the kubelet ignore it.
-                same = wanted.digest in (entry.manifest.digest, entry.target) and (
+                same = wanted.digest in (entry.manifest.digest, entry.pin) and (
                     bool(entry.name) and reference.parse(entry.name).name == wanted.name
                 )
             else:
@@ -112,23 +129,27 @@ class ImageStore:
         return found[0] if found else None
 
     def _image(self, digest: str) -> Image:
-        named = [e for e in self._tags.entries() if e.manifest.digest == digest and e.name]
-        tags = tuple(e.name for e in named)
-        digests = tuple({f"{reference.parse(e.name).name}@{e.pin}": None for e in named})
-        known = self._images.get(digest)
-        if known is None or (known.tags, known.digests) != (tags, digests):
-            raw = self.content.read(digest)
-            config, layers = parse_manifest(raw)
-            known = Image(
-                id=config.digest,
-                manifest=digest,
-                tags=tags,
-                size=len(raw) + config.size + sum(layer.size for layer in layers),
-                layer_digests=tuple(layer.digest for layer in layers),
-                digests=digests,
-            )
-            self._images[digest] = known
+        entries = [e for e in self._tags.entries() if e.manifest.digest == digest and e.name]
+        names = [(reference.parse(e.name), e) for e in entries]
+        manifest = self._manifest(digest)
+        return Image(
+            id=manifest.config.digest,
+            manifest=digest,
+            tags=tuple(e.name for name, e in names if not name.digest),
+            digests=tuple(dict.fromkeys(f"{name.name}@{e.pin}" for name, e in names)),
+            size=manifest.config.size + sum(layer.size for layer in manifest.layers),
+            layer_digests=tuple(layer.digest for layer in manifest.layers),
+        )
+
+    def _manifest(self, digest: str) -> Manifest:
+        known = self._manifests.get(digest)
+        if known is None:
+            known = self._manifests[digest] = parse_manifest(self.content.read(digest))
         return known
+
+    def manifest(self, image: Image) -> Manifest:
+        """Return the descriptors of config and layers."""
+        return self._manifest(image.manifest)
 
     def config(self, image: Image) -> ImageConfig:
         """Return what the image says about itself."""
@@ -142,7 +163,7 @@ class ImageStore:
         """Return the overlay's lower directories, top first; unpack what is not unpacked yet."""
         chains = self._chains(image)
         if not all(self._layers.has(chain) for chain in chains):
-            with self.lock():
+            with self.writing():
                 self._unpack(image, chains)
         return tuple(self._layers.path(chain) for chain in reversed(chains))
 
@@ -156,12 +177,17 @@ class ImageStore:
                 f"image {image.id}: {len(image.layer_digests)} layers, {len(diff_ids)} diff ids",
                 reason="ErrImagePull",
             )
+        limit = self._layers.limits.image_layer_max
         below: tuple[str, ...] = ()  # top first
         for chain, diff_id, digest in zip(chains, diff_ids, image.layer_digests, strict=True):
             if not self._layers.has(chain):
-                with self.content.open(digest) as blob:
-                    self._layers.add(chain, below, LayerStream(blob), diff_id)
+                with LayerStream(self.content.open(digest), limit=limit) as stream:
+                    self._layers.add(chain, below, stream, diff_id)
             below = (self._layers.path(chain), *below)
+
+    def settle(self) -> None:
+        """Wait until the disk has all layers that were unpacked; see `snapshot`."""
+        self._layers.settle()
 
     # -- change
 
@@ -174,12 +200,27 @@ class ImageStore:
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "config": {"mediaType": CONFIG, "digest": self.content.put(body), "size": len(body)},
-            "layers": [
-                {"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size}
-                for layer in layers
-            ],
+            "layers": [plain(layer) for layer in layers],
         }
         return self.put_manifest(json.dumps(manifest, sort_keys=True).encode(), tags)
+
+    @contextlib.contextmanager
+    def ingest(
+        self, manifest: bytes, config: bytes, *, media_type: str = MANIFEST, target: str = ""
+    ) -> Iterator[Ingest]:
+        """Take an image in whose layers are to come; see minipod.image.ingest. Raises ImageError.
+
+        *target*: digest of the index through which the registry led to the manifest, if one did.
+        """
+
+        def publish(names: Sequence[str]) -> Image:
+            return self.put_manifest(manifest, names, media_type=media_type, target=target)
+
+        with (
+            self.writing(),
+            Ingest(self.content, self._layers, manifest, config, publish=publish) as ingest,
+        ):
+            yield ingest
 
     def put_manifest(
         self, manifest: bytes, tags: Sequence[str], *, media_type: str = MANIFEST, target: str = ""
@@ -190,17 +231,16 @@ class ImageStore:
         The names move from older images; one that loses its last name stays, nameless, until `prune`.
         """
         names = [reference.parse(tag).canonical() for tag in tags]
+        parsed = parse_manifest(manifest)
         with self.lock():
-            config, layers = parse_manifest(manifest)
-            for blob in (config, *layers):
+            for blob in (parsed.config, *parsed.layers):
                 if self.content.size(blob.digest) != blob.size:
                     raise ImageError(f"blob {blob.digest} is missing", reason="ErrImagePull")
             described = Descriptor(
                 media_type=media_type, digest=self.content.put(manifest), size=len(manifest)
             )
             self._write_tags(
-                [Entry(name=n, manifest=described, target=target) for n in names]
-                or [Entry(name="", manifest=described)]
+                [Entry(name=n, manifest=described, target=target) for n in names or [""]]
             )
         return self._image(described.digest)
 
@@ -210,42 +250,58 @@ class ImageStore:
         with self.lock():
             image = self._require(name)
             entry = next(e for e in self._tags.entries() if e.manifest.digest == image.manifest)
-            self._write_tags([Entry(name=n, manifest=entry.manifest) for n in names])
+            self._write_tags([replace(entry, name=n) for n in names])
         return self._image(image.manifest)
 
     def remove(self, name: str, *, in_use: InUse = _unused) -> None:
-        """Remove a tag, and with the last tag the image; by an id all tags.
+        """Remove a name, and with the last one the image; by an id all names.
 
         Raises NotFound, and FailedPrecondition when the image would go and a container needs it.
         """
         with self.lock():
             image = self._require(name)
-            gone = _meant(name, image)
-            left = [t for t in image.tags if t not in gone]
-            if not left and in_use(image.id):
+            entries = self._tags.entries()
+            mine = [e for e in entries if e.manifest.digest == image.manifest]
+            gone = _meant(name, mine)
+            if len(gone) == len(mine) and in_use(image.id):
                 raise FailedPrecondition(
                     f"image {name} is in use by a container", hint="delete the pod first"
                 )
-            self._tags.replace(
-                [
-                    e
-                    for e in self._tags.entries()
-                    if e.manifest.digest != image.manifest or e.name in left
-                ]
-            )
-            if not left:
-                self._remove_content(image)
+            self._tags.replace([e for e in entries if e not in gone])
+        self.sweep()
 
     def prune(self, *, in_use: InUse = _unused) -> Images:
         """Remove the images that have no name and no container; return them."""
+        return self._drop(lambda i: not i.tags and not i.digests and not in_use(i.id))
+
+    def drop(self, gone: Collection[str], *, in_use: InUse = _unused) -> Images:
+        """Remove the images with these ids, with all names, but for those in use; return them."""
+        return self._drop(lambda i: i.id in gone and not in_use(i.id))
+
+    def _drop(self, condemned: Callable[[Image], bool]) -> Images:
         with self.lock():
-            gone = [i for i in self.list() if not i.tags and not in_use(i.id)]
+            gone = [i for i in self.list() if condemned(i)]
             manifests = {i.manifest for i in gone}
-            kept = [e for e in self._tags.entries() if e.manifest.digest not in manifests]
-            self._tags.replace(kept)
-            for image in gone:
-                self._remove_content(image)
+            entries = self._tags.entries()
+            self._tags.replace([e for e in entries if e.manifest.digest not in manifests])
+        self.sweep()
         return gone
+
+    def sweep(self) -> bool:
+        """Remove what no name leads to; return False when something is on its way in: try again later."""
+        try:
+            with self._in_use(fcntl.LOCK_EX | fcntl.LOCK_NB), self.lock():
+                images = self.list()
+                self._layers.sweep([c for image in images for c in self._chains(image)])
+                kept = {d for i in images for d in (*i.layer_digests, i.id, i.manifest)}
+                for digest in set(self.content.digests()) - kept:
+                    self.content.delete(digest)
+                    self._manifests.pop(digest, None)
+                    self._configs.pop(digest, None)
+                self.content.sweep_partials()
+        except BlockingIOError:
+            return False
+        return True
 
     def _require(self, name: str) -> Image:
         image = self.resolve(name)
@@ -259,43 +315,15 @@ class ImageStore:
         old = self._tags.entries()
         entries = [*(e for e in old if e.name and e.name not in names), *(e for e in new if e.name)]
         named = {e.manifest.digest for e in entries}
-        orphans = {e.manifest.digest: e.manifest for e in (*old, *new)}
-        entries += [Entry(name="", manifest=m) for d, m in orphans.items() if d not in named]
+        orphans = {e.manifest.digest: replace(e, name="") for e in (*old, *new)}
+        entries += [e for d, e in orphans.items() if d not in named]
         self._tags.replace(entries)
 
-    def _remove_content(self, image: Image) -> None:
-        """Remove what no other image needs; the image is not in the index any more."""
-        others = self.list()
-        shared_chains = {c for other in others for c in self._chains(other)}
-        for chain in reversed(self._chains(image)):
-            if chain not in shared_chains:
-                self._layers.remove(chain)
-        needed = {d for other in others for d in (*other.layer_digests, other.id)}
-        for digest in {*image.layer_digests, image.id, image.manifest} - needed:
-            self.content.delete(digest)
-        self._images.pop(image.manifest, None)
-        self._configs.pop(image.id, None)
 
-
-def _meant(name: str, image: Image) -> tuple[str, ...]:
-    """Return the tags of *image* that *name* stands for: itself, or all for an id or digest."""
+def _meant(name: str, entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Return those of an image's *entries* that *name* stands for: one, or all for an id or digest."""
     try:
         canonical = reference.parse(name).canonical()
     except ImageError:  # 64 bare digits are an id, never a name
-        return image.tags
-    return (canonical,) if canonical in image.tags else image.tags
-
-
-def parse_manifest(text: bytes) -> tuple[Descriptor, tuple[Descriptor, ...]]:
-    """Return the descriptors of config and layers (base first). Raises ImageError."""
-    try:
-        raw = json.loads(text)
-        return _descriptor(raw["config"]), tuple(_descriptor(layer) for layer in raw["layers"])
-    except (ValueError, KeyError, TypeError) as e:
-        raise ImageError(f"image manifest is not valid: {e!r}", reason="ErrImagePull") from e
-
-
-def _descriptor(raw: dict[str, Any]) -> Descriptor:
-    return Descriptor(
-        media_type=raw.get("mediaType", ""), digest=str(raw["digest"]), size=int(raw["size"])
-    )
+        return entries
+    return [e for e in entries if e.name == canonical] or entries

@@ -1,44 +1,92 @@
-"""A layer's blob as a stream: decompressed, hashed, its faults turned into ImageError.
+"""A layer's blob as a stream of its archive: decompressed and hashed by a thread of its own.
 
-The diff id (digest of the uncompressed archive) can only be compared when all of it was read, so
+    blob --read--> [thread: gunzip or unzstd, sha256] --few chunks--> read() of whoever unpacks
+
+zlib, zstd and sha256 release the interpreter's lock, so the thread works beside the one that makes
+files. The diff id (digest of the uncompressed archive) can only be compared when all of it was read:
 `verify` drains what the tar reader left behind the end-of-archive mark.
 """
 
 from __future__ import annotations
 
-import gzip
+import collections
 import hashlib
 import importlib
+import threading
 import zlib
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Protocol
 
 from minipod.errors import ImageError
 from minipod.image.tar import Readable
 
 GZIP_MAGIC = b"\x1f\x8b"
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+ZSTD_MAGICS = (0xFD2FB528, *range(0x184D2A50, 0x184D2A60))  # RFC 8878: a frame, and skippable ones
 ZSTD_MODULES = ("compression.zstd", "backports.zstd")  # Python 3.14's own, and its backport
+INPUT = 1 << 18  # compressed bytes read at once
+CHUNK = 1 << 19  # uncompressed bytes handed over at once
+AHEAD = 8  # chunks that may wait
+
+
+class Blob(Readable, Protocol):
+    """What a LayerStream reads and closes."""
+
+    def close(self) -> None: ...
 
 
 class LayerStream:
-    """Reads the archive inside *blob*: plain, gzip, or zstd where a module for it is installed."""
+    """Reads the archive inside *blob*: plain, gzip or zstd, by its first bytes. Use it as a context manager.
 
-    def __init__(self, blob: BinaryIO) -> None:
-        self._inner = _decompressed(blob)
+    *limit*: bytes it may grow to. *cancel* is called on exit; it must end a read of *blob* that blocks.
+    """
+
+    def __init__(
+        self, blob: Blob, *, limit: int = 1 << 62, cancel: Callable[[], None] | None = None
+    ) -> None:
+        self._blob = blob
+        self._limit = limit
+        self._cancel = cancel
         self._hash = hashlib.sha256()
+        self._changed = threading.Condition()
+        self._chunks: collections.deque[bytes] = collections.deque()
+        self._error: BaseException | None = None
+        self._state = "running"  # "ended", "stopped"
+        self._thread = threading.Thread(target=self._run, name="layer", daemon=True)
 
-    def read(self, size: int, /) -> bytes:
-        """Return up to *size* bytes, b"" at the end. Raises ImageError."""
-        try:
-            data = self._inner.read(size)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as e:
-            raise ImageError(f"layer can't be decompressed: {e}", reason="ErrImagePull") from e
-        self._hash.update(data)
-        return data
+    def __enter__(self) -> LayerStream:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._changed:
+            self._state = "stopped"
+            self._changed.notify_all()
+        if self._cancel is not None:
+            self._cancel()
+        self._thread.join()
+        self._blob.close()
+
+    def read(self, size: int = CHUNK, /) -> bytes:
+        """Return the next chunk whatever its size, b"" at the end. Raises ImageError."""
+        del size
+        with self._changed:
+            self._changed.wait_for(lambda: self._chunks or self._state == "ended")
+            if self._chunks:
+                self._changed.notify_all()
+                return self._chunks.popleft()
+            if self._error is not None:
+                raise self._error
+            return b""
 
     def verify(self, diff_id: str) -> None:
         """Read the rest and compare the digest of all. Raises ImageError."""
-        while self.read(1 << 20):
+        while self.read():
             pass
         digest = f"sha256:{self._hash.hexdigest()}"
         if digest != diff_id:
@@ -46,27 +94,106 @@ class LayerStream:
                 f"layer has diff id {digest}, the image says {diff_id}", reason="ErrImagePull"
             )
 
+    def _run(self) -> None:
+        try:
+            size = 0
+            for chunk in _archive(self._blob):
+                size += len(chunk)
+                self._refuse_bomb(size)
+                self._hash.update(chunk)
+                if not self._hand_over(chunk):
+                    return
+        except Exception as e:  # the thread's boundary: read raises it
+            self._error = e
+        finally:
+            with self._changed:
+                self._state = "ended" if self._state == "running" else self._state
+                self._changed.notify_all()
 
-def _decompressed(blob: BinaryIO) -> Readable:
-    magic = blob.read(4)
-    blob.seek(0)
-    if magic[:2] == GZIP_MAGIC:
-        return gzip.GzipFile(fileobj=blob)
-    if magic == ZSTD_MAGIC:
-        return _zstd(blob)
-    return blob
+    def _refuse_bomb(self, size: int) -> None:
+        if size > self._limit:
+            raise _damaged(
+                f"layer unpacks to more than {self._limit} bytes",
+                hint="if you trust the image, raise the setting image_layer_max",
+            )
+
+    def _hand_over(self, chunk: bytes) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._chunks) < AHEAD or self._state == "stopped")
+            self._chunks.append(chunk)
+            self._changed.notify_all()
+            return self._state == "running"
 
 
-def _zstd(blob: BinaryIO) -> Readable:
+def _damaged(why: str, *, hint: str = "") -> ImageError:
+    return ImageError(why, reason="ErrImagePull", hint=hint)
+
+
+def _archive(blob: Readable) -> Iterator[bytes]:
+    """Yield the archive's bytes, in chunks of CHUNK at most."""
+    first = b""
+    while len(first) < 4 and (data := blob.read(INPUT)):
+        first += data
+    if first[:2] == GZIP_MAGIC:
+        return _gunzip(blob, first)
+    if int.from_bytes(first[:4], "little") in ZSTD_MAGICS:
+        return _unzstd(blob, first)
+    return _plain(blob, first)
+
+
+def _plain(blob: Readable, data: bytes) -> Iterator[bytes]:
+    while data:
+        yield data
+        data = blob.read(CHUNK)
+
+
+def _gunzip(blob: Readable, data: bytes) -> Iterator[bytes]:
+    """Decode gzip members, one behind the other (RFC 1952, pigz makes many); zeros may follow them."""
+    while data:
+        inflater = zlib.decompressobj(wbits=31)
+        ended = False
+        while not ended:
+            try:
+                chunk = inflater.decompress(data, CHUNK)
+            except zlib.error as e:
+                raise _damaged(f"layer can't be decompressed: {e}") from e
+            if chunk:
+                yield chunk
+            ended = inflater.eof
+            data = inflater.unconsumed_tail
+            # After a full chunk there may be more inside, without any input.
+            if not data and not ended and len(chunk) < CHUNK and not (data := blob.read(INPUT)):
+                raise _damaged("layer can't be decompressed: it ends inside its gzip stream")
+        data = inflater.unused_data.lstrip(b"\0")
+        while not data and (more := blob.read(INPUT)):
+            data = more.lstrip(b"\0")
+
+
+def _unzstd(blob: Readable, data: bytes) -> Iterator[bytes]:
+    """Decode zstd frames, one behind the other; zstd:chunked layers end with skippable ones."""
+    module = _zstd()
+    while data:
+        decoder = module.ZstdDecompressor()
+        while not decoder.eof:
+            try:
+                chunk = decoder.decompress(data, CHUNK)
+            except module.ZstdError as e:
+                raise _damaged(f"layer can't be decompressed: {e}") from e
+            if chunk:
+                yield chunk
+            data = b""
+            if decoder.needs_input and not decoder.eof and not (data := blob.read(INPUT)):
+                raise _damaged("layer can't be decompressed: it ends inside its zstd stream")
+        data = decoder.unused_data or blob.read(INPUT)
+
+
+def _zstd() -> Any:  # two modules of one interface, one of them newer than our oldest Python
     for name in ZSTD_MODULES:
         try:
-            module = importlib.import_module(name)
+            return importlib.import_module(name)
         except ImportError:
             continue
-        stream: Readable = module.ZstdFile(blob)
-        return stream
-    raise ImageError(
+    raise _damaged(
         "layer is compressed with zstd, which this Python can't read",
-        reason="ErrImagePull",
         hint="install backports.zstd into minipod's virtual environment",
     )

@@ -12,9 +12,11 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from minipod.errors import ImageError
 from minipod.image.content import Descriptor
+from minipod.image.manifest import descriptor, plain
 
 REF_NAME = "org.opencontainers.image.ref.name"
 TARGET = "org.minipod.image.target"
@@ -77,25 +79,18 @@ class TagDatabase:
         os.rename(new, self._path)
 
 
-def _entry(raw: dict[str, object]) -> Entry:
+def _entry(raw: dict[str, Any]) -> Entry:
     annotations = raw.get("annotations") or {}
     if not isinstance(annotations, dict):
         raise TypeError("annotations are not an object")
-    manifest = Descriptor(
-        media_type=str(raw["mediaType"]), digest=str(raw["digest"]), size=int(str(raw["size"]))
+    return Entry(
+        name=annotations.get(REF_NAME, ""),
+        manifest=descriptor(raw),
+        target=annotations.get(TARGET, ""),
     )
-    name, target = annotations.get(REF_NAME, ""), annotations.get(TARGET, "")
-    return Entry(name=name, manifest=manifest, target=target)
 
 
 def _plain(entry: Entry) -> dict[str, object]:
-    manifest = entry.manifest
-    plain: dict[str, object] = {
-        "mediaType": manifest.media_type,
-        "digest": manifest.digest,
-        "size": manifest.size,
-    }
-    found = {REF_NAME: entry.name, TARGET: entry.target}
-    if annotations := {key: value for key, value in found.items() if value}:
-        plain["annotations"] = annotations
-    return plain
+    annotations = {REF_NAME: entry.name, TARGET: entry.target}
+    filled = {key: value for key, value in annotations.items() if value}
+    return {**plain(entry.manifest), **({"annotations": filled} if filled else {})}

@@ -28,12 +28,13 @@ from minipod.image.tarheader import (
 )
 
 CHUNK = 1 << 20  # bytes
+ZEROS = bytes(BLOCK)
 MAX_EXTENDED = 1 << 20  # bytes of one extended header: xattrs are at most 64 KiB each
 XATTR_PREFIX = "SCHILY.xattr."
 
 
 class Readable(Protocol):
-    """What a stream of bytes needs to have."""
+    """What a stream of bytes needs to have; it may return more or less than *size*, b"" at the end."""
 
     def read(self, size: int, /) -> bytes: ...
 
@@ -56,10 +57,14 @@ class Entry:
 
 
 class TarReader:
-    """Iterate over the entries of *stream*; call `chunks()` for the data of the current one."""
+    """Iterate over the entries of *stream*; call `chunks()` for the data of the current one.
+
+    A chunk of the stream is cut into headers and data where it lies: small files cost no copy and no read.
+    """
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
+        self._buffer = memoryview(b"")  # what is left of the stream's last chunk
         self._left = 0  # bytes of the current member's data that are not read yet
         self._padding = 0
         self._globals: dict[str, bytes] = {}
@@ -68,16 +73,23 @@ class TarReader:
         while (entry := self._next()) is not None:
             yield entry
 
-    def chunks(self, limit: int = 1 << 62) -> Iterator[bytes]:
+    def chunks(self, limit: int = 1 << 62) -> Iterator[memoryview]:
         """Yield what is left of the current member's data, *limit* bytes at most."""
         wanted = min(limit, self._left)
         while wanted:
-            data = self._stream.read(min(CHUNK, wanted))
-            if not data:
+            if not self._buffer and not self._fill():
                 raise corrupt("the archive ends inside a file")
+            data = self._buffer[:wanted]
+            self._buffer = self._buffer[wanted:]
             self._left -= len(data)
             wanted -= len(data)
             yield data
+
+    def _fill(self) -> bool:
+        """Get the stream's next chunk behind what is left of the last; tell whether there was one."""
+        data = self._stream.read(CHUNK)
+        self._buffer = memoryview(b"".join((self._buffer, data)) if self._buffer else data)
+        return bool(data)
 
     def _next(self) -> Entry | None:
         """Read headers until one is a member; None at the end of the archive."""
@@ -98,18 +110,27 @@ class TarReader:
         return None
 
     def _read_header(self) -> Header | None:
-        for _ in self.chunks():  # what the caller did not want of the last member
+        self._skip(self._left + self._padding)  # what the caller did not want of the last member
+        self._left = self._padding = 0
+        while len(self._buffer) < BLOCK and self._fill():
             pass
-        self._read_exactly(self._padding)
-        self._padding = 0
-        block = self._stream.read(BLOCK)
-        if not block or block.count(0) == BLOCK:
+        block = bytes(self._buffer[:BLOCK])
+        if not block or block == ZEROS:
             return None  # one block of zeros is enough for us, as for GNU tar
         if len(block) < BLOCK:
-            block += self._read_exactly(BLOCK - len(block))
+            raise corrupt("the archive ends inside a block")
+        self._buffer = self._buffer[BLOCK:]
         header = parse_header(block)
         self._begin_data(0 if header.type in HEADER_ONLY else header.size)
         return header
+
+    def _skip(self, size: int) -> None:
+        while size > len(self._buffer):
+            size -= len(self._buffer)
+            self._buffer = memoryview(b"")
+            if not self._fill():
+                raise corrupt("the archive ends inside a file")
+        self._buffer = self._buffer[size:]
 
     def _begin_data(self, size: int) -> None:
         self._left = size
@@ -120,15 +141,13 @@ class TarReader:
             raise corrupt(f"an extended header of {size} bytes")
         return b"".join(self.chunks())
 
-    def _read_exactly(self, size: int) -> bytes:
-        parts: list[bytes] = []
-        while size:
-            data = self._stream.read(size)
-            if not data:
+    def _read_block(self) -> bytes:
+        while len(self._buffer) < BLOCK:
+            if not self._fill():
                 raise corrupt("the archive ends inside a block")
-            parts.append(data)
-            size -= len(data)
-        return b"".join(parts)
+        block = bytes(self._buffer[:BLOCK])
+        self._buffer = self._buffer[BLOCK:]
+        return block
 
     def _member(self, header: Header, extended: dict[str, bytes]) -> Entry:
         """Join the header with what the extended headers before it said."""
@@ -168,7 +187,7 @@ class TarReader:
         """GNU's own format: four segments in the header, then blocks of 21 before the data."""
         pairs, more = sparse_map_old(header.block, 386, 4, flag_at=482)
         while more:
-            block = self._read_exactly(BLOCK)
+            block = self._read_block()
             further, more = sparse_map_old(block, 0, 21, flag_at=504)
             pairs += further
             if len(pairs) > MAX_EXTENDED:
@@ -184,7 +203,7 @@ class TarReader:
         while not numbers or len(numbers) < 1 + 2 * int(numbers[0]):
             if self._left < BLOCK or len(text) > MAX_EXTENDED:
                 raise corrupt("a sparse file without its map")
-            text += self._read_exactly(BLOCK)
+            text += self._read_block()
             self._left -= BLOCK
             numbers = text.split(b"\n")[:-1]
             if numbers and not numbers[0].isdigit():

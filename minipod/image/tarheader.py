@@ -94,11 +94,11 @@ def _unsigned(value: int) -> int:
 def _check_sum(block: bytes) -> None:
     """Compare the checksum; some old tars added signed bytes."""
     stored = number(block[148:156])
-    rest = block[:148] + b" " * 8 + block[156:]
-    unsigned = sum(rest)
-    signed = unsigned - 256 * sum(1 for byte in rest if byte > 127)
-    if stored not in (unsigned, signed):
-        raise corrupt("a header's checksum is wrong")
+    unsigned = sum(block) - sum(block[148:156]) + 8 * ord(" ")
+    if stored != unsigned:
+        rest = block[:148] + b" " * 8 + block[156:]
+        if stored != unsigned - 256 * sum(1 for byte in rest if byte > 127):
+            raise corrupt("a header's checksum is wrong")
 
 
 def _until_nul(field: bytes) -> bytes:

@@ -16,6 +16,7 @@ import os
 import stat
 
 from minipod.errors import ImageError
+from minipod.image.limits import DEFAULT, Limits
 from minipod.image.tar import Entry, Readable, TarReader
 from minipod.image.tarheader import corrupt
 from minipod.linux import files
@@ -29,7 +30,7 @@ NODES = {"3": stat.S_IFCHR, "4": stat.S_IFBLK, "6": stat.S_IFIFO}
 NO_ID = 2**32 - 1  # chown(2) would leave the owner as it is
 
 
-def apply(stream: Readable, root: int) -> None:
+def apply(stream: Readable, root: int, limits: Limits = DEFAULT) -> None:
     """Apply the archive in *stream* to the directory *root* (an O_PATH fd). Raises ImageError."""
     reader = TarReader(stream)
     layer = _Layer(root, reader)
@@ -199,10 +200,9 @@ class _Layer:
             os.close(directory)
 
 
-def _write(fd: int, chunk: bytes) -> None:
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(fd, view) :]
+def _write(fd: int, chunk: memoryview) -> None:
+    while chunk:
+        chunk = chunk[os.write(fd, chunk) :]
 
 
 def _set_attributes(parent: int, name: str, entry: Entry) -> None:

@@ -6,7 +6,7 @@ import ctypes
 import os
 
 from minipod.linux.flags import Resolve
-from minipod.linux.libc import syscall
+from minipod.linux.libc import check, libc, syscall
 
 RACES = 128  # renames that may get between before we give up: somebody does it on purpose
 
@@ -55,3 +55,8 @@ def open_or_make_directory(root_fd: int, path: str, mode: int) -> int:
         finally:
             os.close(above)
         return open_in_root(root_fd, path, flags)
+
+
+def syncfs(fd: int) -> None:
+    """syncfs(2): all of the file system that *fd* is on is on the disk when this returns."""
+    check(libc.syncfs(ctypes.c_int(fd)))

@@ -1,0 +1,21 @@
+"""How much of a stranger's layer is taken: the bounds that make a hostile image an error instead of a full disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The bounds of one node; settings of the same names (minipod.spec.instance) change them."""
+
+    image_layer_max: int = (
+        64 << 30
+    )  # bytes that one layer may unpack to: what stops a compression bomb
+    image_layer_entries: int = 4_000_000  # files of one layer: inodes are finite, too
+    image_devices: bool = (
+        True  # whether layers may hold device nodes; cgroups decide who may open them
+    )
+
+
+DEFAULT = Limits()
