@@ -72,7 +72,7 @@ class Writer:
         if self._error is not None:
             raise self._error
         if 0 <= self._size < self.offset + len(data):
-            self._discard()
+            self.discard()
             raise _wrong(f"blob is longer than the {self._size} bytes its descriptor says")
         self._hash.update(data)
         view = memoryview(data)
@@ -94,7 +94,7 @@ class Writer:
         if self._size >= 0 and self.offset != self._size:
             raise _wrong(f"blob ends after {self.offset} bytes, its descriptor says {self._size}")
         if expected and digest != expected:
-            self._discard()
+            self.discard()
             raise _wrong(f"blob has digest {digest}, expected {expected}")
         os.fsync(self._fd)  # the name must not survive a power cut that the content does not
         if self._partial:
@@ -117,7 +117,7 @@ class Writer:
         finally:
             os.close(directory)
 
-    def _discard(self) -> None:
+    def discard(self) -> None:
         """Forget a partial blob whose bytes are wrong: nobody shall go on with them."""
         if self._partial:
             with contextlib.suppress(FileNotFoundError):

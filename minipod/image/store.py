@@ -60,7 +60,7 @@ class ImageStore:
     """Synchronous; an event loop calls it in threads."""
 
     def __init__(self, root: str, limits: Limits = DEFAULT) -> None:
-        self._root = root
+        self.root = root
         self.content = ContentStore(root)
         self._layers = snapshot.Layers(root, limits)
         self._tags = TagDatabase(root)
@@ -70,7 +70,7 @@ class ImageStore:
     @contextlib.contextmanager
     def lock(self, name: str = "lock") -> Iterator[None]:
         """Be the only one, of all threads and processes, who changes the store. Not reentrant."""
-        fd = os.open(f"{self._root}/{name}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fd = os.open(f"{self.root}/{name}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
@@ -85,7 +85,7 @@ class ImageStore:
 
     @contextlib.contextmanager
     def _in_use(self, how: int) -> Iterator[None]:
-        fd = os.open(f"{self._root}/in-use", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fd = os.open(f"{self.root}/in-use", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, how)
             yield
