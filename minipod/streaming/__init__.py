@@ -1,0 +1,10 @@
+"""The streams that people hold on to: exec, attach and port-forward, over WebSockets and over SPDY/3.1.
+
+    spdy, spdy_headers   SPDY/3.1, sans-I/O: bytes in, events out
+    channels             the sub-protocols that number streams inside WebSocket messages, sans-I/O
+    carriers             what carries bytes: an upgraded HTTP connection, or the messages of a WebSocket
+    remotecommand        one exec or attach: a process' standard streams on one side, a client on the other
+    portforward          many TCP connections into a pod's network namespace over one connection
+
+The API server and the CRI's streaming server use the same code; it knows the runtime's verbs and no Kubernetes object.
+"""

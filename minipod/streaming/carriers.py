@@ -1,0 +1,109 @@
+"""What carries a byte stream between a client and us: an HTTP connection after its upgrade, or the messages of a WebSocket.
+
+Both push back: reading stops while nobody takes what was read, and `send` waits while the client is slow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from aiohttp import WSMsgType, web
+
+MESSAGE_MAX: Final = 32 << 20  # bytes of one WebSocket message, as golang.org/x/net/websocket takes
+_BUFFER: Final = 256 << 10  # bytes that are read ahead
+
+
+class Carrier(Protocol):
+    """Bytes in order, both ways."""
+
+    async def receive(self) -> bytes:
+        """Return some bytes; b"" when the client has gone."""
+
+    async def send(self, data: bytes) -> None:
+        """Send all of *data*. Raises ConnectionError."""
+
+
+class Upgraded:
+    """The connection of a request, after "101 Switching Protocols": ours until `close`."""
+
+    def __init__(self, request: web.Request, headers: Mapping[str, str]) -> None:
+        self.response = web.StreamResponse(status=101, headers={"Connection": "Upgrade", **headers})
+        self._request = request
+        self._input = bytearray()
+        self._arrived = asyncio.Event()
+        self._ended = False
+
+    async def start(self) -> None:
+        """Answer 101 and take the connection over."""
+        transport = self._request.transport
+        if transport is None:
+            raise ConnectionResetError("the client has gone")
+        # aiohttp hands what comes to whatever has feed_data and feed_eof, as it does for a WebSocket.
+        parser: Any = self
+        self._request.protocol.set_parser(parser)
+        await self.response.prepare(self._request)
+        self._transport = transport
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Take what came (called by aiohttp)."""
+        self._input += data
+        self._arrived.set()
+        if len(self._input) > _BUFFER:
+            self._pause(on=True)
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """The client has gone (called by aiohttp)."""
+        self._ended = True
+        self._arrived.set()
+
+    def _pause(self, *, on: bool) -> None:
+        transport = self._request.transport
+        if transport is not None:
+            with contextlib.suppress(RuntimeError):  # closing already
+                transport.pause_reading() if on else transport.resume_reading()
+
+    async def receive(self) -> bytes:
+        while not self._input and not self._ended:
+            self._arrived.clear()
+            await self._arrived.wait()
+        data = bytes(self._input)
+        self._input.clear()
+        if len(data) > _BUFFER:
+            self._pause(on=False)
+        return data
+
+    async def send(self, data: bytes) -> None:
+        if data:
+            await self.response.write(data)
+
+    def close(self) -> None:
+        """End the connection."""
+        self.response.force_close()
+        if self._request.transport is not None:
+            self._request.transport.close()
+
+
+class Messages:
+    """The binary messages of a WebSocket as one byte stream; where one ends says nothing."""
+
+    def __init__(self, socket: web.WebSocketResponse) -> None:
+        self._socket = socket
+
+    async def receive(self) -> bytes:
+        while True:
+            message = await self._socket.receive()
+            if message.type is WSMsgType.BINARY:
+                if message.data:
+                    return bytes(message.data)
+            elif message.type in (
+                WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR
+            ):  # fmt: skip
+                return b""
+
+    async def send(self, data: bytes) -> None:
+        if data:
+            await self._socket.send_bytes(data)

@@ -1,0 +1,211 @@
+"""One exec or attach: a process' standard streams on one side, a client on the other.
+
+    client --stdin, resize--> Remote --> write ends
+    client <--stdout, stderr, error-- Remote <-- read ends
+
+The end is the process' exit, then what it had written, then one word on the error channel; a client that goes ends the process. Whatever
+happens first, no task, descriptor or process is left: `run` closes the session's descriptors and returns when all of it is over.
+
+A process that can't be started is told on the error channel, as a kubelet does: by then the connection is upgraded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from minipod.errors import MinipodError
+from minipod.runtime.service import ExecSession
+from minipod.streaming.channels import Channel, Ending
+from minipod.streaming.fds import read_some, write_all
+
+logger = logging.getLogger(__name__)
+
+CONSOLE_END = 2.0  # seconds for a pty to hang up after its process' exit
+LINGER = 5.0  # seconds for a client to take the end in and to close
+
+Status = dict[str, Any]  # a metav1.Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which streams the client asks for."""
+
+    stdin: bool = False
+    stdout: bool = False
+    stderr: bool = False
+    tty: bool = False
+
+
+class Sessions(Protocol):
+    """What of the runtime's verbs concerns a session (an exec or an attach) that is under way."""
+
+    async def exec_wait(self, session: str) -> int:
+        """Wait for the end; return the exit code."""
+
+    async def exec_resize(self, session: str, rows: int, columns: int) -> None:
+        """Set the window size."""
+
+    async def exec_kill(self, session: str, signal: int) -> None:
+        """Signal the session; an attach just ends."""
+
+    async def exec_close_stdin(self, session: str) -> None:
+        """The client sends no more stdin."""
+
+
+class Remote(Protocol):
+    """The client."""
+
+    def incoming(self) -> AsyncIterator[tuple[Channel, bytes | None]]:
+        """Yield what it sends on STDIN and RESIZE, None at the end of a channel; ends when it has gone."""
+
+    async def send(self, channel: Channel, payload: bytes) -> None:
+        """Send output. Raises ConnectionError when it has gone."""
+
+    async def finish(self, status: Status) -> None:
+        """Say how it ended, and that nothing more comes."""
+
+
+async def run(
+    remote: Remote,
+    sessions: Sessions,
+    start: Callable[[], Awaitable[ExecSession]],
+    wanted: Wanted,
+) -> None:
+    """Start a process and serve it to its end."""
+    try:
+        session = await start()
+    except MinipodError as e:
+        leaving = asyncio.create_task(_until_gone(remote))
+        await _finish(
+            remote, failure(f"error executing command in container: {e.message}"), leaving
+        )
+        return
+    await _Conversation(remote, sessions, session, wanted).run()
+
+
+class _Conversation:
+    def __init__(
+        self, remote: Remote, sessions: Sessions, session: ExecSession, wanted: Wanted
+    ) -> None:
+        self._remote = remote
+        self._sessions = sessions
+        self._session = session
+        self._wanted = wanted
+        self._ended = asyncio.Event()
+        self._stdin = session.stdin_fd
+
+    async def run(self) -> None:
+        session = self._session
+        outputs = [
+            asyncio.create_task(self._output(channel, fd, sent=sent))
+            for channel, fd, sent in (
+                (Channel.STDOUT, session.stdout_fd, self._wanted.stdout),
+                (Channel.STDERR, session.stderr_fd, self._wanted.stderr),
+            )
+            if fd >= 0
+        ]
+        incoming = asyncio.create_task(self._incoming())
+        waiting = asyncio.create_task(self._sessions.exec_wait(session.id))
+        try:
+            await asyncio.wait({waiting, incoming}, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():  # the client went away first
+                await self._sessions.exec_kill(session.id, 9)
+            code = await waiting
+            self._ended.set()
+            await asyncio.wait(outputs, timeout=CONSOLE_END if self._wanted.tty else None)
+            await _finish(self._remote, exit_status(code), incoming)
+        finally:
+            tasks = (*outputs, incoming, waiting)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for fd in {session.stdout_fd, session.stderr_fd, self._stdin} - {-1}:
+                os.close(fd)
+
+    async def _output(self, channel: Channel, fd: int, *, sent: bool) -> None:
+        # A pty hangs up by itself, and what it holds becomes readable only some time after it was written.
+        ended = None if self._wanted.tty else self._ended
+        while chunk := await read_some(fd, ended):
+            if sent:
+                try:
+                    await self._remote.send(channel, chunk)
+                except ConnectionError:
+                    sent = False  # go on reading: the process must not block before it is killed
+
+    async def _incoming(self) -> None:
+        async for channel, payload in self._remote.incoming():
+            if channel is Channel.RESIZE:
+                await self._resize(payload)
+            elif payload is None:
+                await self._close_stdin()
+            elif self._stdin >= 0 and channel is Channel.STDIN:
+                try:
+                    await write_all(self._stdin, payload)
+                except OSError:
+                    await self._close_stdin()  # nobody reads it: the rest is thrown away
+
+    async def _resize(self, payload: bytes | None) -> None:
+        if not payload or not self._wanted.tty:
+            return
+        try:
+            size = json.loads(payload)
+            rows, columns = int(size["Height"]), int(size["Width"])
+        except (ValueError, KeyError, TypeError):
+            logger.debug("a window size that is none: %r", payload[:100])
+            return
+        if 0 < rows < 1 << 16 and 0 < columns < 1 << 16:
+            with contextlib.suppress(MinipodError):  # it has ended meanwhile
+                await self._sessions.exec_resize(self._session.id, rows, columns)
+
+    async def _close_stdin(self) -> None:
+        if self._stdin >= 0 and not self._wanted.tty:
+            os.close(self._stdin)
+            self._stdin = -1
+            with contextlib.suppress(MinipodError):
+                await self._sessions.exec_close_stdin(self._session.id)
+
+
+async def _until_gone(remote: Remote) -> None:
+    async for _ in remote.incoming():
+        pass
+
+
+async def _finish(remote: Remote, status: Status, incoming: asyncio.Task[None]) -> None:
+    """Tell the end; then the client closes first: closing at once could reset the connection and take the last bytes from it."""
+    with contextlib.suppress(ConnectionError):
+        await remote.finish(status)
+        await asyncio.wait({incoming}, timeout=LINGER)
+    incoming.cancel()
+
+
+def exit_status(code: int) -> Status:
+    """Return the Status that tells an exit code (client-go's remotecommand reads it)."""
+    if code == 0:
+        return {"metadata": {}, "status": "Success"}
+    return {
+        "metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",
+        "message": f"command terminated with non-zero exit code: exit status {code}",
+        "details": {"causes": [{"reason": "ExitCode", "message": str(code)}]},
+    }  # fmt: skip
+
+
+def failure(message: str) -> Status:
+    """Return the Status of a command that was not run."""
+    return {
+        "metadata": {}, "status": "Failure", "reason": "InternalError", "code": 500,
+        "message": f"Internal error occurred: {message}", "details": {"causes": [{"message": message}]},
+    }  # fmt: skip
+
+
+def spoken(status: Status, ending: Ending) -> bytes:
+    """Return what goes over the error channel for *status*: b"" for nothing."""
+    if ending is Ending.STATUS:
+        return json.dumps(status).encode()
+    return b"" if status["status"] == "Success" else str(status["message"]).encode()
