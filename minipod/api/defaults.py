@@ -19,7 +19,7 @@ def apply(pod: Object) -> None:
     spec.setdefault("schedulerName", "default-scheduler")
     spec.setdefault("securityContext", {})
     for container in [*(spec.get("initContainers") or []), *spec["containers"]]:
-        _container(container)
+        apply_to_container(container)
     for volume in spec.get("volumes") or []:
         if "emptyDir" in volume and volume["emptyDir"] is None:
             volume["emptyDir"] = {}
@@ -27,7 +27,8 @@ def apply(pod: Object) -> None:
             volume["hostPath"].setdefault("type", "")
 
 
-def _container(container: Object) -> None:
+def apply_to_container(container: Object) -> None:
+    """Write the defaults of one container."""
     container.setdefault("resources", {})
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")
@@ -41,8 +42,9 @@ def _container(container: Object) -> None:
                 if not probe.get(field):
                     probe[field] = value
             _http(probe)
-    for hook in (container.get("lifecycle") or {}).values():
-        _http(hook)
+    lifecycle = container.get("lifecycle") or {}
+    for hook in ("postStart", "preStop"):
+        _http(lifecycle.get(hook) or {})
     resources = container["resources"]
     for name, limit in (resources.get("limits") or {}).items():
         resources.setdefault("requests", {}).setdefault(name, limit)

@@ -40,6 +40,7 @@ Metadata
 PodSpec
     containers []Container
     initContainers []Container
+    ephemeralContainers []EphemeralContainer
     volumes []Volume
     restartPolicy str
     terminationGracePeriodSeconds int
@@ -66,7 +67,7 @@ PodSpec
     topologySpreadConstraints ~ there is one node to run on
     resourceClaims ! dynamic resource allocation needs drivers that minipod does not have
     schedulingGates ! there is no scheduler that would wait
-    later: priority priorityClassName overhead serviceAccountName serviceAccount automountServiceAccountToken ephemeralContainers hostUsers imagePullSecrets runtimeClassName shareProcessNamespace resources hostnameOverride
+    later: priority priorityClassName overhead serviceAccountName serviceAccount automountServiceAccountToken hostUsers imagePullSecrets runtimeClassName shareProcessNamespace resources hostnameOverride
 
 Container
     name str
@@ -89,7 +90,48 @@ Container
     tty bool
     terminationMessagePath str
     terminationMessagePolicy str
-    later: envFrom volumeDevices resizePolicy restartPolicy restartPolicyRules
+    restartPolicy str
+    restartPolicyRules []RestartRule
+    later: envFrom volumeDevices resizePolicy
+
+EphemeralContainer
+    name str
+    image str
+    targetContainerName str
+    command []str
+    args []str
+    workingDir str
+    env []EnvVar
+    volumeMounts []VolumeMount
+    imagePullPolicy str
+    securityContext SecurityContext
+    stdin bool
+    stdinOnce bool
+    tty bool
+    terminationMessagePath str
+    terminationMessagePolicy str
+    resources EphemeralResources
+    ports ! an ephemeral container has none
+    livenessProbe ! an ephemeral container has none
+    readinessProbe ! an ephemeral container has none
+    startupProbe ! an ephemeral container has none
+    lifecycle ! an ephemeral container has none
+    restartPolicy ! an ephemeral container runs once
+    restartPolicyRules ! an ephemeral container runs once
+    resizePolicy ! an ephemeral container has no resources
+    later: envFrom volumeDevices
+
+EphemeralResources
+    limits ! an ephemeral container has no resources
+    requests ! an ephemeral container has no resources
+
+RestartRule
+    action str
+    exitCodes RestartExitCodes
+
+RestartExitCodes
+    operator str
+    values []int
 
 EnvVar
     name str
@@ -163,13 +205,13 @@ TcpSocket
 Lifecycle
     postStart Hook
     preStop Hook
-    later: stopSignal
+    stopSignal str
 
 Hook
     exec ExecAction
     httpGet HttpGet
+    tcpSocket TcpSocket
     sleep Sleep
-    later: tcpSocket
 
 Sleep
     seconds int

@@ -6,7 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from minipod.api import (
+    tuning,
     validation_containers,
+    validation_lifecycle,
     validation_network,
     validation_security,
     validation_volumes,
@@ -71,6 +73,7 @@ def _pod(obj: Object) -> Errors:
         name.rstrip("-") if "name" not in metadata else name
     ):
         yield invalid("metadata.name", name, SUBDOMAIN_WORDS)
+    yield from tuning.check(metadata.get("annotations") or {})
     spec = obj.get("spec")
     if not spec:
         yield required("spec")
@@ -88,13 +91,22 @@ def _spec(spec: Object) -> Errors:
     yield from validation_volumes.volumes(volumes)
     names: set[str] = set()
     known = {v.get("name") for v in volumes}
-    for group, listed in (("initContainers", inits), ("containers", containers)):
+    ephemeral = spec.get("ephemeralContainers") or []
+    groups = (
+        ("initContainers", inits),
+        ("containers", containers),
+        ("ephemeralContainers", ephemeral),
+    )
+    for group, listed in groups:
         for i, container in enumerate(listed):
             path = f"spec.{group}[{i}]"
             yield from _name(container, path, names)
             yield from _container(spec, container, path, known)
-            if group == "initContainers":
-                yield from _no_probes(container, path)
+            if group == "ephemeralContainers":
+                yield from validation_lifecycle.ephemeral(spec, container, path)
+            else:
+                init = group == "initContainers"
+                yield from validation_lifecycle.restart_policy(container, path, init=init)
     yield from at_least(spec, "activeDeadlineSeconds", "spec", 1)
     yield from at_least(spec, "terminationGracePeriodSeconds", "spec", 0)
     yield from validation_security.pod(spec)
@@ -134,8 +146,7 @@ def _container(spec: Object, container: Object, path: str, volumes: set[Any]) ->
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
         if container.get(probe) is not None:
             yield from _probe(container[probe], f"{path}.{probe}", probe)
-    for hook, action in (container.get("lifecycle") or {}).items():
-        yield from _handler(action or {}, f"{path}.lifecycle.{hook}")
+    yield from validation_lifecycle.hooks(container, path, _handler)
 
 
 def _handler(action: Object, path: str) -> Errors:
@@ -167,10 +178,3 @@ def _probe(probe: Object, path: str, kind: str) -> Errors:
         yield from at_least(probe, field, path, 0)
     if kind != "readinessProbe" and (probe.get("successThreshold") or 1) != 1:
         yield invalid(f"{path}.successThreshold", probe["successThreshold"], "must be 1")
-
-
-def _no_probes(container: Object, path: str) -> Errors:
-    for field in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe"):
-        if container.get(field) is not None:
-            words = "must not be set for init containers without restartPolicy=Always"
-            yield forbidden(f"{path}.{field}", words)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from minipod.api import defaults
-from minipod.api.fields import FieldError, FieldErrors
+from minipod.api import defaults, pod_update
+from minipod.api.fields import FieldErrors
+from minipod.api.messages import forbidden
 from minipod.api.validation import SUBDOMAIN, SUBDOMAIN_WORDS, invalid, required, validate_pod
 from minipod.apiserver.resources import Resource
 
@@ -33,29 +34,26 @@ def admit(resource: Resource, obj: Object, *, node_name: str, lenient: bool) -> 
         raise FieldErrors(
             f'Pod "{metadata.get("name")}"', [invalid("spec.nodeName", wanted, words)]
         )
+    if obj["spec"].get("ephemeralContainers"):
+        words = "cannot be set on create"
+        raise FieldErrors(
+            f'Pod "{metadata.get("name")}"', [forbidden("spec.ephemeralContainers", words)]
+        )
     defaults.apply(obj)
     obj["spec"]["nodeName"] = node_name
     obj["status"] = {"phase": "Pending"}
     return warnings
 
 
-def admit_update(resource: Resource, current: Object, wanted: Object) -> None:
-    """Allow only the mutable fields of a pod to change (ValidatePodUpdate). Raises FieldErrors."""
+def admit_update(
+    resource: Resource, current: Object, wanted: Object, subresource: str = ""
+) -> None:
+    """Allow only the mutable fields of a pod to change. Raises FieldErrors."""
     if resource.plural != "pods":
         return
-    old, new = _without_mutable(current["spec"]), _without_mutable(wanted.get("spec") or {})
-    if old != new:
-        words = (
-            "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
-            " `spec.initContainers[*].image`, `spec.activeDeadlineSeconds`, `spec.tolerations`"
-        )
-        error = FieldError("spec", words, "FieldValueForbidden")
-        raise FieldErrors(f'Pod "{current["metadata"]["name"]}"', [error])
-
-
-def _without_mutable(spec: Object) -> Object:
-    kept = {k: v for k, v in spec.items() if k not in ("activeDeadlineSeconds", "tolerations")}
-    for group in ("containers", "initContainers"):
-        if kept.get(group):
-            kept[group] = [{k: v for k, v in c.items() if k != "image"} for c in kept[group]]
-    return kept
+    if subresource == "ephemeralcontainers":
+        for container in (wanted.get("spec") or {}).get("ephemeralContainers") or []:
+            defaults.apply_to_container(container)
+        pod_update.check_ephemeral(current, wanted)
+    else:
+        pod_update.check_update(current, wanted)

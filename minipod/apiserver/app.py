@@ -67,6 +67,9 @@ class Api:
             web.get(pod + "/attach", self.attach),
             web.patch(pod + "/status", self.patch),
             web.put(pod + "/status", self.update),
+            web.get(pod + "/ephemeralcontainers", self.get),
+            web.patch(pod + "/ephemeralcontainers", self.patch),
+            web.put(pod + "/ephemeralcontainers", self.update),
             *found[7:],
         ]
 
@@ -158,26 +161,30 @@ class Api:
     async def update(self, request: web.Request) -> web.Response:
         resource, namespace, name = self._named(request)
         wanted = await body(request)
-        sub = "status" if request.path.endswith("/status") else ""
-        if not sub:
+        sub = subresource(request)
+        if sub != "status":
             current = await self._store.get(resource.plural, namespace, name)
-            admission.admit_update(resource, current, wanted)
-        made = await self._store.update(resource.plural, namespace, name, wanted, sub)
+            admission.admit_update(resource, current, wanted, sub)
+        made = await self._store.update(
+            resource.plural, namespace, name, wanted, sub if sub == "status" else ""
+        )
         await self._store.flush()
         return self._answer(request, resource, made)
 
     async def patch(self, request: web.Request) -> web.Response:
         resource, namespace, name = self._named(request)
         content = await request.read()
-        sub = "status" if request.path.endswith("/status") else ""
+        sub = subresource(request)
 
         def change(current: Object) -> Object:
             wanted = patch.apply(current, content, request.content_type)
-            if not sub:
-                admission.admit_update(resource, current, wanted)
+            if sub != "status":
+                admission.admit_update(resource, current, wanted, sub)
             return wanted
 
-        made = await self._store.mutate(resource.plural, namespace, name, change, sub)
+        made = await self._store.mutate(
+            resource.plural, namespace, name, change, sub if sub == "status" else ""
+        )
         await self._store.flush()
         return self._answer(request, resource, made)
 
@@ -330,6 +337,12 @@ def table_frame(resource: str) -> Callable[[str, Object, bytes], bytes]:
         return json.dumps({"type": kind, "object": shown}).encode() + b"\n"
 
     return frame
+
+
+def subresource(request: web.Request) -> str:
+    """Return the part of an object that is written: "status", "ephemeralcontainers", or "" for the whole."""
+    last = request.path.rpartition("/")[2]
+    return last if request.path.endswith(f"/{request.match_info['name']}/{last}") else ""
 
 
 def wants_table(request: web.Request) -> bool:

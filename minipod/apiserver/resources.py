@@ -29,7 +29,7 @@ RESOURCES = {
             plural="pods",
             kind="Pod",
             short_names=("po",),
-            subresources=("status", "log", "exec", "attach"),
+            subresources=("status", "log", "exec", "attach", "ephemeralcontainers"),
         ),
         Resource(plural="events", kind="Event", short_names=("ev",)),
         Resource(plural="namespaces", kind="Namespace", namespaced=False, short_names=("ns",)),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from minipod.apiserver.pod_row import readiness_gates, summary
+
 Object = dict[str, Any]
 
 POD_COLUMNS = (
@@ -62,83 +64,18 @@ def human(seconds: float) -> str:  # noqa: PLR0911 one return for each unit
 
 
 def pod_row(pod: Object) -> list[str]:
-    """Return the cells of one pod; the rules of printPod, line by line."""
-    spec, status = pod.get("spec", {}), pod.get("status", {})
-    reason, ready, restarts, last = _initializing(pod)
-    if reason is None:
-        reason, ready, restarts, last = _running(pod)
-    if pod["metadata"].get("deletionTimestamp") and status.get("phase") not in (
-        "Succeeded",
-        "Failed",
-    ):
-        reason = "Unknown" if status.get("reason") == "NodeLost" else "Terminating"
-    shown = f"{restarts} ({age(last)} ago)" if restarts and last else str(restarts)
+    """Return the cells of one pod."""
+    status, found = pod.get("status", {}), summary(pod)
+    shown = str(found.restarts)
+    if found.restarts and found.last_restart:
+        shown += f" ({age(found.last_restart)} ago)"
     ips = [i["ip"] for i in status.get("podIPs", [])]
     return [
-        pod["metadata"]["name"], f"{ready}/{len(spec.get('containers', []))}", reason, shown,
+        pod["metadata"]["name"], f"{found.ready}/{found.total}", found.reason, shown,
         age(pod["metadata"].get("creationTimestamp")), ips[0] if ips else status.get("podIP") or "<none>",
-        spec.get("nodeName") or "<none>", status.get("nominatedNodeName") or "<none>", "<none>",
+        pod.get("spec", {}).get("nodeName") or "<none>", status.get("nominatedNodeName") or "<none>",
+        readiness_gates(pod),
     ]  # fmt: skip
-
-
-def _last_restart(statuses: list[Object]) -> str:
-    ends = [
-        s.get("lastState", {}).get("terminated", {}).get("finishedAt") or ""
-        for s in statuses
-        if s.get("restartCount")
-    ]
-    return max(ends, default="")
-
-
-def _initializing(pod: Object) -> tuple[str | None, int, int, str]:
-    statuses = pod.get("status", {}).get("initContainerStatuses", [])
-    restarts = sum(s.get("restartCount", 0) for s in statuses)
-    total = len(pod.get("spec", {}).get("initContainers", []))
-    for i, one in enumerate(statuses):
-        state = one.get("state", {})
-        terminated, waiting = state.get("terminated"), state.get("waiting")
-        if terminated is not None and terminated.get("exitCode") == 0:
-            continue
-        if terminated is not None:
-            word = terminated.get("reason") or (
-                f"Signal:{terminated['signal']}"
-                if terminated.get("signal")
-                else f"ExitCode:{terminated['exitCode']}"
-            )
-        elif waiting and waiting.get("reason") not in (None, "", "PodInitializing"):
-            word = waiting["reason"]
-        else:
-            word = f"{i}/{total}"
-        return f"Init:{word}", 0, restarts, _last_restart(statuses)
-    return None, 0, restarts, ""
-
-
-def _running(pod: Object) -> tuple[str, int, int, str]:
-    status = pod.get("status", {})
-    statuses = status.get("containerStatuses", [])
-    reason = status.get("reason") or status.get("phase") or "Unknown"
-    ready, restarts, running = 0, 0, False
-    for one in reversed(statuses):
-        restarts += one.get("restartCount", 0)
-        state = one.get("state", {})
-        waiting, terminated = state.get("waiting") or {}, state.get("terminated")
-        if waiting.get("reason"):
-            reason = waiting["reason"]
-        elif terminated is not None:
-            reason = terminated.get("reason") or (
-                f"Signal:{terminated['signal']}"
-                if terminated.get("signal")
-                else f"ExitCode:{terminated['exitCode']}"
-            )
-        elif one.get("ready") and "running" in state:
-            running = True
-            ready += 1
-    if reason == "Completed" and running:
-        is_ready = any(
-            c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", [])
-        )
-        reason = "Running" if is_ready else "NotReady"
-    return reason, ready, restarts, _last_restart(statuses)
 
 
 EVENT_COLUMNS = (

@@ -151,7 +151,7 @@ class Kubelet:
         if worker is None or report.attempt is None:
             return
         pod = worker.pod
-        container = next((c for c in pod.containers if c.name == report.container), None)
+        container = next((c for c in pod.long_running if c.name == report.container), None)
         kind = report.kind.value.title()
         recorder = self.context.recorder
         match report.attempt:

@@ -13,6 +13,7 @@ from minipod.kubelet.rules.status import (
     Known,
     Waiting,
     app_statuses,
+    ephemeral_statuses,
     init_statuses,
 )
 
@@ -50,24 +51,27 @@ def generate(
     found = conditions.conditions(pod, phase, init, apps, sandbox_ready=ready)
     status: dict[str, Any] = {
         "phase": phase,
-        "conditions": conditions.merge(old.get("conditions") or (), found, now),
+        "conditions": conditions.merge(old.get("conditions") or (), found, now, pod.generation),
         **_reason(old, failed),
         **_addresses(pod, observed, context),
         "startTime": old.get("startTime") or now,
         "qosClass": qos.qos_class(pod),
         "containerStatuses": [container_status(s) for s in apps],
     }
+    if pod.generation is not None:
+        status["observedGeneration"] = pod.generation
     if init:
         status["initContainerStatuses"] = [container_status(s) for s in init]
+    if pod.ephemeral_containers:
+        ephemeral = ephemeral_statuses(pod, known)
+        status["ephemeralContainerStatuses"] = [container_status(s) for s in ephemeral]
     return status
 
 
 def old_statuses(pod: Pod) -> dict[str, ContainerStatus]:
     """The stored container statuses by name."""
-    raws = [
-        *(pod.status.get("initContainerStatuses") or ()),
-        *(pod.status.get("containerStatuses") or ()),
-    ]
+    kinds = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+    raws = (raw for kind in kinds for raw in pod.status.get(kind) or ())
     return {raw["name"]: parse_status(raw) for raw in raws}
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from minipod.errors import FailedPrecondition
 from minipod.kubelet.hooks import resolve_port
 from minipod.kubelet.probe.targets import Exec, Handler, HttpGet, Target, TcpSocket
+from minipod.kubelet.rules import restart
 from minipod.kubelet.rules.env import expand
 from minipod.kubelet.rules.observed import Observed, State
 from minipod.kubelet.rules.probe import ProbeKind, Thresholds
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 
 
 def targets(pod: Pod, observed: Observed, ip: str) -> Iterator[Target]:
-    """One target per probe of an app container that has an instance."""
-    for container in pod.containers:
+    """One target per probe of an app container or sidecar that has an instance."""
+    for container in pod.long_running:
         instance = observed.newest(container.name)
         if instance is None:
             continue
-        if pod.restart_policy == "Never" and instance.state is State.EXITED:
+        ended = instance.state is State.EXITED
+        if ended and not restart.restarts_after(pod, container, instance.exit_code):
             continue
         for kind, probe in _probes(container):
             yield Target(

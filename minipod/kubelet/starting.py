@@ -101,7 +101,8 @@ class Starter:
         restart_count: int,
     ) -> ContainerSpec:
         newest = observed.newest(container.name)
-        backoff = restart.start_entry(newest, spec_hash(container), self._context.clock())
+        curve = restart.curve_of(pod.annotations)
+        backoff = restart.start_entry(newest, spec_hash(container), self._context.clock(), curve)
         try:
             await self._verify_non_root(pod, container)
             termination = self._directory.new_termination_file(container)

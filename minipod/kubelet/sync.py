@@ -19,7 +19,9 @@ from minipod.errors import FailedPrecondition, MinipodError
 from minipod.journal import Record
 from minipod.kubelet import podstatus, probing, translate
 from minipod.kubelet.rules import dns, restart
-from minipod.kubelet.rules.actions import Kill, PodActions, compute
+from minipod.kubelet.rules.actions import PodActions, compute
+from minipod.kubelet.rules.kills import Kill
+from minipod.kubelet.rules.pods import Role
 from minipod.kubelet.rules.status import Waiting
 from minipod.kubelet.starting import Starter, StartFailed, pod_ip
 from minipod.kubelet.stopping import Stop, Stopper
@@ -130,15 +132,26 @@ class PodSync:
         # 4. The sandbox; the pod's address is decided here.
         if actions.create_sandbox:
             return await self._create_sandbox(pod, actions)
-        # 5. The next init container.
-        if actions.next_init is not None:
-            await self._start(pod, actions.next_init, observed)
-            return False
-        # 6. App containers in spec order; each start waits for its postStart.
-        for container in actions.start:
-            if not self._interrupted and await self._start(pod, container, await self.observe(pod)):
+        # 5. Ephemeral containers, which wait for nothing.
+        await self._start_each(pod, actions.start_ephemeral)
+        # 6. Init containers: a sidecar that has started lets the next one start, too.
+        began = await self._start_each(pod, actions.start_init)
+        # 7. App containers in spec order; each start waits for its postStart.
+        await self._start_each(pod, actions.start)
+        return any(container.is_sidecar for container in began)
+
+    async def _start_each(self, pod: Pod, containers: tuple[Container, ...]) -> list[Container]:
+        """Start one after another; return those that started. A failed sidecar stops no other."""
+        began = []
+        for container in containers:
+            if self._interrupted:
+                break
+            if await self._start(pod, container, await self.observe(pod)):
+                began.append(container)
                 self.publish(pod, await self.observe(pod))
-        return False
+            elif container.role is Role.INIT and not container.is_sidecar:
+                break
+        return began
 
     async def _kill_pod(self, pod: Pod, observed: Observed, actions: PodActions) -> None:
         if actions.create_sandbox:
@@ -273,7 +286,7 @@ class PodSync:
                 ("kill pod", actions.kill_pod),
                 ("create sandbox", actions.create_sandbox),
                 ("kill containers", bool(actions.kill)),
-                ("start init container", actions.next_init is not None),
+                ("start init container", bool(actions.start_init)),
                 ("start containers", bool(actions.start)),
                 ("back off", bool(actions.backing_off)),
             )

@@ -106,6 +106,7 @@ def container_spec(pod: Pod, container: Container, start: Start) -> ContainerSpe
         stdin=container.stdin,
         stdin_once=container.stdin_once,
         tty=container.tty,
+        stop_signal=container.stop_signal,
         labels={_CONTAINER: container.name, **_pod_labels(pod)},
         annotations=_annotations(container, start),
         cause=container.cause,

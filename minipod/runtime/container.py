@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import time
@@ -206,13 +207,21 @@ class Containers:
 
 
 def signal_number(name: str) -> int:
-    """Return the number for "SIGTERM", "TERM" or "15"; SIGTERM for ""."""
+    """Return the number for "SIGTERM", "TERM", "15", "SIGRTMIN+3" or "SIGRTMAX-1"; SIGTERM for ""."""
     if not name:
         return signal.SIGTERM
     if name.isdigit():
         return int(name)
     upper = name.upper()
+    found = re.fullmatch(r"(SIG)?(RTMIN\+|RTMAX-|\w+?)(\d*)", upper)
+    if found is None:
+        raise errors.InvalidSpec(f"unknown signal {name!r}")
+    match found[2]:
+        case "RTMIN+":
+            return signal.SIGRTMIN + int(found[3] or 0)
+        case "RTMAX-":
+            return signal.SIGRTMAX - int(found[3] or 0)
     try:
-        return signal.Signals[upper if upper.startswith("SIG") else f"SIG{upper}"]
+        return signal.Signals[f"SIG{upper.removeprefix('SIG')}"]
     except KeyError:
         raise errors.InvalidSpec(f"unknown signal {name!r}") from None

@@ -1,5 +1,7 @@
 """The kubelet's rules by tables: phase, restart, actions, conditions, QoS, env, DNS."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,9 +116,12 @@ def test_a_terminal_phase_is_sticky(terminal):
     ],
 )
 def test_should_restart(policy, state, code, init, expected):
-    instance = Instance(name="a", id="c", state=state, exit_code=code)
-    assert restart.should_restart(policy, instance, deleting=False, init=init) is expected
-    assert restart.should_restart(policy, instance, deleting=True, init=init) is False
+    subject = pod(policy, init=1)
+    container = subject.init_containers[0] if init else subject.containers[0]
+    seen = Instance(name="a", id="c", state=state, exit_code=code)
+    assert restart.should_restart(subject, container, seen) is expected
+    deleted = replace(subject, deletion_timestamp=1.0)
+    assert restart.should_restart(deleted, container, seen) is False
 
 
 def test_crash_loop_delays_double_to_five_minutes():
@@ -212,22 +217,22 @@ class TestActions:
 
     def test_init_containers_go_one_by_one(self):
         subject = pod(init=2)
-        assert names([decide(subject).next_init]) == ["i0"]
+        assert names(decide(subject).start_init) == ["i0"]
         first = instance("i0", State.RUNNING)
-        assert decide(subject, first).next_init is None
+        assert decide(subject, first).start_init == ()
         first = instance("i0", State.EXITED)
-        assert names([decide(subject, first).next_init]) == ["i1"]
+        assert names(decide(subject, first).start_init) == ["i1"]
         both = (instance("i1", State.EXITED), first)
         assert names(decide(subject, *both).start) == ["a0"]
 
     def test_a_failed_init_container_ends_a_never_pod(self):
         failed = instance("i0", State.EXITED, 1)
         assert decide(pod("Never", init=1), failed).kill_pod
-        assert names([decide(pod("Always", init=1), failed).next_init]) == ["i0"]
+        assert names(decide(pod("Always", init=1), failed).start_init) == ["i0"]
 
     def test_an_app_container_that_ran_here_proves_initialization(self):
         actions = decide(pod(init=1), instance("a0", State.RUNNING))
-        assert (actions.next_init, actions.start, actions.kill_pod) == (None, (), False)
+        assert (actions.start_init, actions.start, actions.kill_pod) == ((), (), False)
 
     def test_liveness_failure_kills_and_restarts(self):
         raw = {"name": "a0", "image": "x", "livenessProbe": {"exec": {"command": ["x"]}}}

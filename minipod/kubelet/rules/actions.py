@@ -1,30 +1,22 @@
-"""What a pod needs next: computePodActions (K8S kuberuntime_manager.go, 1.20.2), with due times.
+"""What a pod needs next: computePodActions (K8S kuberuntime_manager.go), with due times.
 
 The original wakes up and looks whether a backoff is over; here the decision carries `wake_at`, the
-time at which looking again makes sense, and nobody polls.
+time at which looking again makes sense, and nobody polls. Init containers and sidecars are in
+`initialization`, kills in `kills`, policies and backoff in `restart`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from minipod.kubelet.rules import restart
 from minipod.kubelet.rules.hashing import spec_hash
+from minipod.kubelet.rules.initialization import InitStep, init_step
+from minipod.kubelet.rules.kills import Kill, kill_for_round, kill_running, kill_unknown
 from minipod.kubelet.rules.observed import Instance, Observed, ProbeResults, Sandbox, State
 from minipod.kubelet.rules.phase import TERMINAL
 from minipod.kubelet.rules.pods import Container, Pod, parse_time
-from minipod.kubelet.rules.probe import ProbeResult
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kill:
-    """Kill one instance; *message* is the Killing event's, *cause* one word for logs."""
-
-    container: Container
-    container_id: str
-    message: str
-    cause: str
-    grace: int | None = None  # a probe's own grace period
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +36,8 @@ class PodActions:
     create_sandbox: bool = False
     attempt: int = 0
     kill: tuple[Kill, ...] = ()
-    next_init: Container | None = None
+    start_ephemeral: tuple[Container, ...] = ()
+    start_init: tuple[Container, ...] = ()  # init containers and sidecars
     start: tuple[Container, ...] = ()
     backing_off: tuple[BackingOff, ...] = ()
     failed: tuple[str, str] | None = None  # (reason, message): the pod fails as a whole
@@ -67,7 +60,10 @@ def compute(pod: Pod, observed: Observed, probes: ProbeResults, now: float) -> P
         actions = _for_new_sandbox(pod, observed, reason, now)
     else:
         actions = _in_sandbox(pod, observed, probes, now)
-    return _with_wake(actions, deadline)
+    due = [waits.until for waits in actions.backing_off]
+    if deadline is not None:
+        due.append(deadline)
+    return replace(actions, wake_at=min(due, default=None))
 
 
 def sandbox_change(pod: Pod, observed: Observed) -> str:
@@ -86,173 +82,143 @@ def sandbox_change(pod: Pod, observed: Observed) -> str:
     return ""
 
 
-def next_init_container(
-    pod: Pod, observed: Observed, sandbox: Sandbox
-) -> tuple[Instance | None, Container | None, bool]:
-    """(last failed instance, the one to start, done); findNextInitContainerToRun."""
-    if not pod.init_containers or _initialized(pod, observed, sandbox):
-        return None, None, True
-    found = [(c, observed.newest(c.name, sandbox.id)) for c in pod.init_containers]
-    for container, instance in reversed(found):
-        if instance is not None and instance.failed:
-            return instance, container, False
-    for index in range(len(found) - 1, -1, -1):
-        container, instance = found[index]
-        if instance is None:
-            continue
-        if instance.state is State.RUNNING:
-            return None, None, False
-        if instance.succeeded:
-            last = index == len(found) - 1
-            return None, None if last else pod.init_containers[index + 1], last
-        return None, container, False  # created, never started
-    return None, pod.init_containers[0], False
-
-
-def _initialized(pod: Pod, observed: Observed, sandbox: Sandbox) -> bool:
-    """An app container that ever ran in this sandbox proves that initialization is over."""
-    newest = (observed.newest(c.name, sandbox.id) for c in pod.containers)
-    return any(i is not None and i.started_at > 0 for i in newest)
+# -- a new sandbox
 
 
 def _for_new_sandbox(pod: Pod, observed: Observed, reason: str, now: float) -> PodActions:
     newest = observed.sandbox
     attempt = 0 if newest is None else newest.attempt + 1
     why = {"sandbox": reason}
-    if pod.restart_policy == "Never" and attempt and observed.containers:
-        return PodActions(kill_pod=True, why=why)
-    if newest is not None and not _something_left(pod, observed, newest):
+    wanted = pod.containers if newest is None else _unfinished(pod, observed)
+    if newest is not None and not wanted and not _initializes_again(pod, observed, newest):
         return PodActions(kill_pod=True, why=why)
     base = PodActions(kill_pod=newest is not None, create_sandbox=True, attempt=attempt, why=why)
-    return (
-        base
-        if pod.init_containers
-        else _starts(base, pod, observed, _unfinished(pod, observed), now)
-    )
-
-
-def _something_left(pod: Pod, observed: Observed, newest: Sandbox) -> bool:
-    if _unfinished(pod, observed):
-        return True
-    return not next_init_container(pod, observed, newest)[2]
+    if pod.init_containers:  # they begin anew, from the first
+        return base
+    return _with_starts(base, pod, observed, wanted, now)
 
 
 def _unfinished(pod: Pod, observed: Observed) -> tuple[Container, ...]:
-    """App containers that a new sandbox would start: with OnFailure not those that succeeded."""
-    if pod.restart_policy != "OnFailure":
+    """App containers that a new sandbox would start: not those whose policy says that they ended."""
+    if not observed.containers:
         return pod.containers
-    newest = ((c, observed.newest(c.name)) for c in pod.containers)
-    return tuple(c for c, i in newest if i is None or not i.succeeded)
+    return tuple(
+        c
+        for c in pod.containers
+        if restart.restarts_in_new_sandbox(pod, c, observed.newest(c.name))
+    )
+
+
+def _initializes_again(pod: Pod, observed: Observed, newest: Sandbox) -> bool:
+    step = init_step(pod, observed, ProbeResults(), newest.id)
+    return not step.done and not step.failed
+
+
+# -- in the sandbox that is there
 
 
 def _in_sandbox(pod: Pod, observed: Observed, probes: ProbeResults, now: float) -> PodActions:
     sandbox = observed.sandbox
     assert sandbox is not None
-    failed, following, done = next_init_container(pod, observed, sandbox)
-    if not done:
-        return _init_step(pod, failed, following, now)
-    return _app_step(pod, observed, probes, now)
+    began = restart.round_began(pod, observed)
+    current = observed.since(began)
+    base = PodActions(start_ephemeral=_ephemeral(pod, observed))
+    leftovers = _of_last_round(pod, observed, began)
+    if leftovers:
+        return replace(base, kill=leftovers, why={"round": "all containers start anew"})
+    step = init_step(pod, current, probes, sandbox.id)
+    if step.failed:
+        return PodActions(kill_pod=True, why={"init": f"{step.failed} failed"})
+    base = replace(base, kill=tuple(step.kill), why={"init": _told(step)})
+    wanted = tuple(step.start)
+    if step.done:
+        kills, apps, kept = _apps(pod, current, probes)
+        if not kept and not apps:  # sidecars do not keep a pod alive
+            return PodActions(kill_pod=True, why={"apps": "all ended"})
+        base = replace(base, kill=base.kill + kills)
+        wanted += apps
+    return _with_starts(base, pod, observed, wanted, now)
 
 
-def _init_step(
-    pod: Pod, failed: Instance | None, following: Container | None, now: float
-) -> PodActions:
-    if following is None:
-        return PodActions(why={"init": "running"})
-    if failed is not None and pod.restart_policy == "Never":
-        return PodActions(kill_pod=True, why={"init": f"{following.name} failed"})
-    waits = _backing_off(following, failed, now)
-    if waits is not None:
-        return PodActions(backing_off=(waits,), why={"init": f"{following.name} backs off"})
-    kill: tuple[Kill, ...] = ()
-    if failed is not None and failed.state is State.UNKNOWN:
-        kill = (_kill_unknown(following, failed, init=True),)
-    return PodActions(next_init=following, kill=kill, why={"init": following.name})
+def _of_last_round(pod: Pod, observed: Observed, began: float) -> tuple[Kill, ...]:
+    containers = pod.init_containers + pod.containers
+    return tuple(
+        kill_for_round(c, i)
+        for c in containers
+        for i in observed.instances(c.name)
+        if i.state in (State.RUNNING, State.UNKNOWN) and i.created_at < began
+    )
 
 
-def _app_step(pod: Pod, observed: Observed, probes: ProbeResults, now: float) -> PodActions:
+def _ephemeral(pod: Pod, observed: Observed) -> tuple[Container, ...]:
+    """Ephemeral containers run once; they need not wait for initialization."""
+    return tuple(c for c in pod.ephemeral_containers if observed.newest(c.name) is None)
+
+
+def _apps(
+    pod: Pod, observed: Observed, probes: ProbeResults
+) -> tuple[tuple[Kill, ...], tuple[Container, ...], int]:
+    """(what must go, what must start, how many are well) of the app containers."""
     kills: list[Kill] = []
     wanted: list[Container] = []
     kept = 0
     for container in pod.containers:
         instance = observed.newest(container.name)
         if instance is None or instance.state is not State.RUNNING:
-            if restart.should_restart(pod.restart_policy, instance, deleting=pod.deleting):
+            if restart.should_restart(pod, container, instance):
                 wanted.append(container)
                 if instance is not None and instance.state is State.UNKNOWN:
-                    kills.append(_kill_unknown(container, instance, init=False))
+                    kills.append(kill_unknown(container, instance))
             continue
-        kill, again = _kill_running(pod, container, instance, probes)
+        again = restart.restarts_after(pod, container, restart.KILLED)
+        kill = kill_running(container, instance, probes, again=again)
         if kill is None:
             kept += 1
             continue
         kills.append(kill)
-        if again:
+        if kill.again:
             wanted.append(container)
-    base = PodActions(kill=tuple(kills), kill_pod=not kept and not wanted)
-    return _starts(base, pod, observed, tuple(wanted), now)
+        else:
+            kept += 1  # until it is dead
+    return tuple(kills), tuple(wanted), kept
 
 
-def _kill_running(
-    pod: Pod, container: Container, instance: Instance, probes: ProbeResults
-) -> tuple[Kill | None, bool]:
-    again = pod.restart_policy != "Never"
-    grace = None
-    if instance.spec_hash and instance.spec_hash != spec_hash(container):
-        again, what, cause = True, "definition changed", "changed"
-    elif probes.liveness.get(instance.id) is ProbeResult.FAILURE and container.liveness_probe:
-        what, cause = "failed liveness probe", "liveness"
-        grace = container.liveness_probe.termination_grace_period_seconds
-    elif probes.startup.get(instance.id) is ProbeResult.FAILURE and container.startup_probe:
-        what, cause = "failed startup probe", "startup"
-        grace = container.startup_probe.termination_grace_period_seconds
-    else:
-        return None, False
-    message = f"Container {container.name} {what}" + (", will be restarted" if again else "")
-    kill = Kill(
-        container=container, container_id=instance.id, message=message, cause=cause, grace=grace
-    )
-    return kill, again
+# -- backoff
 
 
-def _kill_unknown(container: Container, instance: Instance, *, init: bool) -> Kill:
-    kind = "Init container" if init else "Container"
-    return Kill(
-        container=container,
-        container_id=instance.id,
-        message=f"{kind} is in 'Unknown' state, try killing it before restart",
-        cause="unknown",
-    )
-
-
-def _starts(
-    base: PodActions,
-    pod: Pod,
-    observed: Observed,
-    wanted: tuple[Container, ...],
-    now: float,
+def _with_starts(
+    base: PodActions, pod: Pod, observed: Observed, wanted: Iterable[Container], now: float
 ) -> PodActions:
     """Split *wanted* into what may start now and what waits for its backoff."""
-    waits = {c.name: w for c in wanted if (w := _backing_off(c, observed.newest(c.name), now))}
-    return PodActions(
-        kill_pod=base.kill_pod,
-        create_sandbox=base.create_sandbox,
-        attempt=base.attempt,
-        kill=base.kill,
-        start=tuple(c for c in wanted if c.name not in waits),
-        backing_off=tuple(waits.values()),
-        why={**base.why, "start": " ".join(c.name for c in wanted if c.name not in waits)},
+    curve = restart.curve_of(pod.annotations)
+    ready: list[Container] = []
+    waits: list[BackingOff] = []
+    for container in wanted:
+        off = _backing_off(container, observed.newest(container.name), now, curve)
+        if off is None:
+            ready.append(container)
+        else:
+            waits.append(off)
+    inits = {c.name for c in pod.init_containers}
+    return replace(
+        base,
+        start_init=tuple(c for c in ready if c.name in inits),
+        start=tuple(c for c in ready if c.name not in inits),
+        backing_off=tuple(waits),
+        why={**base.why, "start": " ".join(c.name for c in ready)},
     )
 
 
-def _backing_off(container: Container, instance: Instance | None, now: float) -> BackingOff | None:
+def _backing_off(
+    container: Container, instance: Instance | None, now: float, curve: restart.Curve
+) -> BackingOff | None:
     if instance is None or instance.state is not State.EXITED:
         return None
     entry = restart.entry_of(instance, spec_hash(container))
-    until = restart.backing_off_until(entry, instance.finished_at, now)
+    until = restart.backing_off_until(entry, instance.finished_at, now, curve)
     if entry is None or until is None:
         return None
-    return BackingOff(container=container, until=until, delay=entry.delay)
+    return BackingOff(container=container, until=until, delay=min(entry.delay, curve.maximum))
 
 
 def _deadline(pod: Pod) -> float | None:
@@ -262,17 +228,7 @@ def _deadline(pod: Pod) -> float | None:
     return start + pod.active_deadline_seconds
 
 
-def _with_wake(actions: PodActions, deadline: float | None) -> PodActions:
-    due = [w.until for w in actions.backing_off] + ([] if deadline is None else [deadline])
-    return PodActions(
-        kill_pod=actions.kill_pod,
-        create_sandbox=actions.create_sandbox,
-        attempt=actions.attempt,
-        kill=actions.kill,
-        next_init=actions.next_init,
-        start=actions.start,
-        backing_off=actions.backing_off,
-        failed=actions.failed,
-        wake_at=min(due, default=None),
-        why=actions.why,
-    )
+def _told(step: InitStep) -> str:
+    if step.done:
+        return "done"
+    return " ".join(c.name for c in step.start) or "running"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from minipod.kubelet.rules.pods import Pod
+    from minipod.kubelet.rules.pods import Container, Pod
     from minipod.kubelet.rules.status import ContainerStatus
 
 
@@ -29,10 +29,10 @@ def conditions(
     sandbox_ready: bool,
 ) -> tuple[Condition, ...]:
     """All conditions that the kubelet owns, in the order that kubectl shows."""
-    containers_ready = _containers_ready(pod, phase, apps)
+    containers_ready = _containers_ready(pod, phase, (*init, *apps))
     return (
         Condition(type="PodReadyToStartContainers", status=sandbox_ready),
-        _initialized(pod, phase, init),
+        _initialized(pod, phase, init, apps),
         _ready(pod, containers_ready),
         containers_ready,
         Condition(type="PodScheduled", status=True),
@@ -40,10 +40,13 @@ def conditions(
 
 
 def merge(
-    old: Iterable[Mapping[str, Any]], new: Iterable[Condition], now: str
+    old: Iterable[Mapping[str, Any]],
+    new: Iterable[Condition],
+    now: str,
+    generation: int | None = None,
 ) -> list[dict[str, Any]]:
     """Raw conditions; lastTransitionTime changes only when the status flips. Foreign types are
-    kept."""
+    kept. *generation* is the observedGeneration (1.34) of those that are ours."""
     previous = {c["type"]: c for c in old}
     merged = []
     for condition in new:
@@ -57,39 +60,56 @@ def merge(
             raw["reason"] = condition.reason
         if condition.message:
             raw["message"] = condition.message
+        if generation is not None:
+            raw["observedGeneration"] = generation
         merged.append(raw)
     return merged + [dict(c) for c in previous.values()]
 
 
-def _initialized(pod: Pod, phase: str, init: Sequence[ContainerStatus]) -> Condition:
+def _initialized(
+    pod: Pod, phase: str, init: Sequence[ContainerStatus], apps: Sequence[ContainerStatus]
+) -> Condition:
     if phase == "Succeeded":
         return Condition(type="Initialized", status=True, reason="PodCompleted")
-    done = {status.name for status in init if status.ready}
-    incomplete = [c.name for c in pod.init_containers if c.name not in done]
-    if not incomplete:
+    if any(status.started for status in apps):
+        # A sidecar that restarts does not undo the initialization.
         return Condition(type="Initialized", status=True)
-    return Condition(
-        type="Initialized",
-        status=False,
-        reason="ContainersNotInitialized",
-        message=f"containers with incomplete status: {_go_list(incomplete)}",
-    )
+    known = {status.name: status for status in init}
+    done = {
+        c.name
+        for c in pod.init_containers
+        if (s := known.get(c.name)) is not None and (s.started if c.is_sidecar else s.ready)
+    }
+    message = _unmet(pod.init_containers, known, done, "incomplete")
+    if not message:
+        return Condition(type="Initialized", status=True)
+    reason = "ContainersNotInitialized" if known else "UnknownContainerStatuses"
+    return Condition(type="Initialized", status=False, reason=reason, message=message)
 
 
-def _containers_ready(pod: Pod, phase: str, apps: Sequence[ContainerStatus]) -> Condition:
+def _containers_ready(pod: Pod, phase: str, statuses: Sequence[ContainerStatus]) -> Condition:
     if phase == "Succeeded":
         return Condition(type="ContainersReady", status=False, reason="PodCompleted")
     if phase == "Failed":
         return Condition(type="ContainersReady", status=False, reason="PodFailed")
-    ready = {status.name for status in apps if status.ready}
-    unready = [c.name for c in pod.containers if c.name not in ready]
-    if not unready:
+    known = {status.name: status for status in statuses}
+    ready = {name for name, status in known.items() if status.ready}
+    message = _unmet(pod.long_running, known, ready, "unready")
+    if not message:
         return Condition(type="ContainersReady", status=True)
-    return Condition(
-        type="ContainersReady",
-        status=False,
-        reason="ContainersNotReady",
-        message=f"containers with unready status: {_go_list(unready)}",
+    reason = "ContainersNotReady" if known else "UnknownContainerStatuses"
+    return Condition(type="ContainersReady", status=False, reason=reason, message=message)
+
+
+def _unmet(
+    containers: Sequence[Container], known: Collection[str], good: Collection[str], word: str
+) -> str:
+    """The message that names who is not yet *good*; "" when all are."""
+    unknown = [c.name for c in containers if c.name not in known]
+    others = [c.name for c in containers if c.name in known and c.name not in good]
+    parts = (("unknown", unknown), (word, others))
+    return ", ".join(
+        f"containers with {kind} status: {_go_list(names)}" for kind, names in parts if names
     )
 
 

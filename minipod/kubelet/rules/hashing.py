@@ -1,6 +1,7 @@
-"""The container's spec hash: FNV-32a over its JSON (K8S HashContainer); a change restarts it.
+"""The container's spec hash: FNV-32a over the JSON of what may change in a running pod (HashContainer,
+pickFieldsToHash in 1.31 and newer: name and image); a change restarts the container.
 
-Only the image is mutable in a running pod, so this is how an image edit restarts a container.
+Only those fields: a default that a newer version adds to stored objects must restart nothing.
 """
 
 from __future__ import annotations
@@ -17,9 +18,7 @@ _OFFSET, _PRIME = 0x811C9DC5, 0x01000193
 def spec_hash(container: Container) -> str:
     """Eight hex digits."""
     text = json.dumps(
-        container.raw or {"name": container.name, "image": container.image},
-        sort_keys=True,
-        separators=(",", ":"),
+        {"name": container.name, "image": container.image}, sort_keys=True, separators=(",", ":")
     )
     return f"{fnv32a(text.encode()):08x}"
 

@@ -7,7 +7,7 @@ Times are seconds since the epoch, 0.0 = not yet.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -90,6 +90,13 @@ class Observed:
             if instance.name == name and sandbox_id in (None, instance.sandbox_id):
                 return instance
         return None
+
+    def since(self, moment: float) -> Observed:
+        """Without the containers that were created before *moment*."""
+        if not moment:
+            return self
+        kept = tuple(c for c in self.containers if c.created_at >= moment)
+        return replace(self, containers=kept)
 
     def instances(self, name: str) -> tuple[Instance, ...]:
         return tuple(c for c in self.containers if c.name == name)

@@ -7,12 +7,33 @@ reads every optional field with its default, so that a rule can be tested with t
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 Raw = Mapping[str, Any]
+
+
+class Role(enum.Enum):
+    """Which list of the spec a container stands in."""
+
+    INIT = "initContainers"
+    APP = "containers"
+    EPHEMERAL = "ephemeralContainers"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartRule:
+    """One of restartPolicyRules: what an exit with one of (or none of) *codes* leads to."""
+
+    action: str  # Restart, RestartAllContainers
+    operator: str  # In, NotIn
+    codes: frozenset[int]
+
+    def matches(self, exit_code: int) -> bool:
+        return (exit_code in self.codes) is (self.operator == "In")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +51,12 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """A container or init container; *cause* is its manifest path."""
+    """A container of any role; *cause* is its manifest path."""
 
     name: str
+    role: Role = Role.APP
+    restart_policy: str = ""  # "": the pod's
+    restart_rules: tuple[RestartRule, ...] = ()
     image: str = ""
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
@@ -49,6 +73,8 @@ class Container:
     startup_probe: Probe | None = None
     post_start: Raw | None = None
     pre_stop: Raw | None = None
+    stop_signal: str = ""  # "": the image's
+    target_container_name: str = ""  # of an ephemeral container: whose processes it sees
     termination_message_path: str = "/dev/termination-log"
     termination_message_policy: str = "File"
     image_pull_policy: str = ""
@@ -59,6 +85,11 @@ class Container:
     cause: str = ""
     raw: Raw = field(default_factory=dict)
 
+    @property
+    def is_sidecar(self) -> bool:
+        """A restartable init container: it runs beside the app containers (KEP-753)."""
+        return self.role is Role.INIT and self.restart_policy == "Always"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pod:
@@ -67,6 +98,7 @@ class Pod:
     name: str
     namespace: str = "default"
     uid: str = ""
+    generation: int | None = None
     labels: Raw = field(default_factory=dict)
     annotations: Raw = field(default_factory=dict)
     deletion_timestamp: float | None = None
@@ -75,6 +107,7 @@ class Pod:
     restart_policy: str = "Always"
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
+    ephemeral_containers: tuple[Container, ...] = ()
     volumes: tuple[Raw, ...] = ()
     host_network: bool = False
     host_pid: bool = False
@@ -100,8 +133,18 @@ class Pod:
 
     @property
     def all_containers(self) -> tuple[Container, ...]:
-        """Init containers, then app containers."""
-        return self.init_containers + self.containers
+        """Init, app and ephemeral containers, in this order."""
+        return self.init_containers + self.containers + self.ephemeral_containers
+
+    @property
+    def sidecars(self) -> tuple[Container, ...]:
+        """Init containers that run for the pod's whole life."""
+        return tuple(c for c in self.init_containers if c.is_sidecar)
+
+    @property
+    def long_running(self) -> tuple[Container, ...]:
+        """What has readiness and may be probed: sidecars and app containers."""
+        return self.sidecars + self.containers
 
     @property
     def full_name(self) -> str:
@@ -116,14 +159,16 @@ def compile_pod(raw: Raw) -> Pod:
         name=meta.get("name", ""),
         namespace=meta.get("namespace", "default"),
         uid=meta.get("uid", ""),
+        generation=meta.get("generation"),
         labels=meta.get("labels") or {},
         annotations=meta.get("annotations") or {},
         deletion_timestamp=parse_time(meta.get("deletionTimestamp")),
         deletion_grace_period_seconds=meta.get("deletionGracePeriodSeconds"),
         node_name=spec.get("nodeName", ""),
         restart_policy=spec.get("restartPolicy", "Always"),
-        containers=_containers(spec, "containers"),
-        init_containers=_containers(spec, "initContainers"),
+        containers=_containers(spec, Role.APP),
+        init_containers=_containers(spec, Role.INIT),
+        ephemeral_containers=_containers(spec, Role.EPHEMERAL),
         volumes=tuple(spec.get("volumes") or ()),
         host_network=bool(spec.get("hostNetwork")),
         host_pid=bool(spec.get("hostPID")),
@@ -145,12 +190,15 @@ def compile_pod(raw: Raw) -> Pod:
     )
 
 
-def compile_container(raw: Raw, cause: str) -> Container:
+def compile_container(raw: Raw, cause: str, role: Role = Role.APP) -> Container:
     """Compile one container of the raw object."""
     resources, lifecycle = raw.get("resources") or {}, raw.get("lifecycle") or {}
     limits = resources.get("limits") or {}
     return Container(
         name=raw.get("name", ""),
+        role=role,
+        restart_policy=raw.get("restartPolicy") or "",
+        restart_rules=tuple(map(_restart_rule, raw.get("restartPolicyRules") or ())),
         image=raw.get("image", ""),
         command=tuple(raw.get("command") or ()),
         args=tuple(raw.get("args") or ()),
@@ -165,6 +213,8 @@ def compile_container(raw: Raw, cause: str) -> Container:
         startup_probe=_probe(raw.get("startupProbe")),
         post_start=lifecycle.get("postStart"),
         pre_stop=lifecycle.get("preStop"),
+        stop_signal=lifecycle.get("stopSignal") or "",
+        target_container_name=raw.get("targetContainerName") or "",
         termination_message_path=raw.get("terminationMessagePath") or "/dev/termination-log",
         termination_message_policy=raw.get("terminationMessagePolicy") or "File",
         image_pull_policy=raw.get("imagePullPolicy") or default_pull_policy(raw.get("image", "")),
@@ -190,9 +240,20 @@ def parse_time(text: str | None) -> float | None:
     return None if not text else datetime.fromisoformat(text).timestamp()
 
 
-def _containers(spec: Raw, key: str) -> tuple[Container, ...]:
-    raws = spec.get(key) or ()
-    return tuple(compile_container(raw, f"spec.{key}[{i}]") for i, raw in enumerate(raws))
+def _containers(spec: Raw, role: Role) -> tuple[Container, ...]:
+    raws = spec.get(role.value) or ()
+    return tuple(
+        compile_container(raw, f"spec.{role.value}[{i}]", role) for i, raw in enumerate(raws)
+    )
+
+
+def _restart_rule(raw: Raw) -> RestartRule:
+    codes = raw.get("exitCodes") or {}
+    return RestartRule(
+        action=raw.get("action", ""),
+        operator=codes.get("operator", ""),
+        codes=frozenset(codes.get("values") or ()),
+    )
 
 
 def _probe(raw: Raw | None) -> Probe | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from minipod.kubelet.rules.pods import Role
 from minipod.kubelet.rules.quantity import milli, whole
 from minipod.spec.container import Resources
 
@@ -24,7 +25,7 @@ _GUARANTEED, _BURSTABLE, _BEST_EFFORT = "Guaranteed", "Burstable", "BestEffort"
 
 def qos_class(pod: Pod) -> str:
     """Guaranteed, Burstable or BestEffort."""
-    every = pod.all_containers
+    every = pod.init_containers + pod.containers
     used = [r for c in every for part in (c.requests, c.limits) for r in _amounts(part)]
     if not used:
         return _BEST_EFFORT
@@ -103,19 +104,22 @@ def _is_guaranteed(container: Container) -> bool:
 def _effective(
     pod: Pod, name: str, unit: Callable[[object], int], *, limits: bool = False
 ) -> int | None:
-    """max(sum of app containers, largest init container); None if a limit is missing somewhere."""
-    total = 0
-    for container in pod.containers:
-        value = (container.limits if limits else container.requests).get(name)
-        if value is None and limits:
-            return None
-        total += unit(value or 0)
-    for container in pod.init_containers:
-        value = (container.limits if limits else container.requests).get(name)
-        if value is None and limits:
-            return None
-        total = max(total, unit(value or 0))
-    return total
+    """What the pod needs at most at a time: app containers with all sidecars, or an init container
+    with the sidecars before it. None if a limit is missing somewhere."""
+    of = [(c, (c.limits if limits else c.requests).get(name)) for c in pod.init_containers]
+    of += [(c, (c.limits if limits else c.requests).get(name)) for c in pod.containers]
+    if limits and any(value is None for _, value in of):
+        return None
+    beside = peak = apps = 0
+    for container, value in of:
+        amount = unit(value or 0)
+        if container.is_sidecar:
+            beside += amount
+        elif container.role is Role.INIT:
+            peak = max(peak, beside + amount)
+        else:
+            apps += amount
+    return max(peak, beside + apps)
 
 
 def _hugepages(limits: Raw) -> dict[str, int]:

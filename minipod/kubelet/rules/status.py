@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING
 
 from minipod.kubelet.rules import restart
 from minipod.kubelet.rules.observed import Instance, Observed, ProbeResults, State
+from minipod.kubelet.rules.pods import Role
 from minipod.kubelet.rules.probe import ProbeResult
 
 if TYPE_CHECKING:
     from minipod.kubelet.rules.pods import Container, Pod
+
+_LOST = (
+    "The container could not be located when the pod was deleted.  The container used to be Running"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,18 +75,25 @@ class Known:
 
 
 def init_statuses(pod: Pod, known: Known) -> tuple[ContainerStatus, ...]:
-    """status.initContainerStatuses: ready means that it ended well."""
-    statuses = (_status(pod, c, known, init=True) for c in pod.init_containers)
+    """status.initContainerStatuses: ready means that it ended well; a sidecar is like an app."""
+    statuses = ((c, _status(pod, c, known)) for c in pod.init_containers)
     return tuple(
-        replace(s, ready=isinstance(s.state, Terminated) and s.state.exit_code == 0)
-        for s in statuses
+        _with_probes(c, s, known.probes)
+        if c.is_sidecar
+        else replace(s, ready=isinstance(s.state, Terminated) and s.state.exit_code == 0)
+        for c, s in statuses
     )
 
 
 def app_statuses(pod: Pod, known: Known) -> tuple[ContainerStatus, ...]:
     """status.containerStatuses with readiness from the probes."""
-    statuses = ((c, _status(pod, c, known, init=False)) for c in pod.containers)
+    statuses = ((c, _status(pod, c, known)) for c in pod.containers)
     return tuple(_with_probes(c, s, known.probes) for c, s in statuses)
+
+
+def ephemeral_statuses(pod: Pod, known: Known) -> tuple[ContainerStatus, ...]:
+    """status.ephemeralContainerStatuses: they have no probes and are never ready."""
+    return tuple(_status(pod, c, known) for c in pod.ephemeral_containers)
 
 
 def end_of(instance: Instance) -> Terminated:
@@ -106,37 +118,46 @@ def end_of(instance: Instance) -> Terminated:
     )
 
 
-def _status(pod: Pod, container: Container, known: Known, *, init: bool) -> ContainerStatus:
-    status = _default(pod, container, known, init=init)
+def _status(pod: Pod, container: Container, known: Known) -> ContainerStatus:
+    status = _default(pod, container, known)
     seen = known.observed.instances(container.name)
-    if seen:
-        status = _from_instance(container, seen[0], status)
+    newest = seen[0] if seen else None
+    if newest is None:
+        status = _lost(pod, status, known.old.get(container.name))
+    else:
+        status = _from_instance(container, newest, status)
         ended = next((i for i in seen[1:] if i.state in (State.EXITED, State.UNKNOWN)), None)
         status = replace(status, last=end_of(ended) if ended is not None else status.last)
-    newest = seen[0] if seen else None
-    if init and newest is not None and newest.succeeded:
-        return status
     reason = known.reasons.get(container.name)
-    again = restart.should_restart(pod.restart_policy, newest, deleting=pod.deleting, init=init)
-    if again and reason is not None:
+    if reason is not None and restart.should_restart(pod, container, newest):
         last = status.state if isinstance(status.state, Terminated) else status.last
         status = replace(status, state=reason, last=last)
     return status
 
 
-def _default(pod: Pod, container: Container, known: Known, *, init: bool) -> ContainerStatus:
+def _default(pod: Pod, container: Container, known: Known) -> ContainerStatus:
     old = known.old.get(container.name)
     if old is not None and isinstance(old.state, Terminated):
         return old
     # The init containers of a pod with init containers show PodInitializing too, as in 1.20.
-    word = "PodInitializing" if pod.init_containers else "ContainerCreating"
+    initializing = pod.init_containers and container.role is not Role.EPHEMERAL
     return ContainerStatus(
         name=container.name,
         image=container.image,
-        state=Waiting(reason=word),
+        state=Waiting(reason="PodInitializing" if initializing else "ContainerCreating"),
         last=old.last if old is not None else None,
         restart_count=old.restart_count if old is not None else 0,
     )
+
+
+def _lost(pod: Pod, status: ContainerStatus, old: ContainerStatus | None) -> ContainerStatus:
+    """A container that ran when it was last seen, and that the runtime no longer knows (a reboot):
+    it has ended, nobody knows how; else the pod would fall back to Pending."""
+    if old is None or not isinstance(old.state, Running) or status.last is not None:
+        return status
+    last = Terminated(exit_code=137, reason="ContainerStatusUnknown", message=_LOST)
+    again = 0 if pod.deleting else 1
+    return replace(status, last=last, restart_count=status.restart_count + again)
 
 
 def _from_instance(

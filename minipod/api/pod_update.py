@@ -1,0 +1,91 @@
+"""What may change in a pod that exists (ValidatePodUpdate, ValidatePodEphemeralContainersUpdate): images, the active deadline
+(set or shortened), tolerations (added), a negative grace period (to 1), and, through their subresource, ephemeral containers."""
+
+from __future__ import annotations
+
+from minipod.api import tuning
+from minipod.api.fields import FieldErrors
+from minipod.api.messages import Errors, Object, forbidden, invalid, required
+from minipod.api.validation import validate_pod
+
+_WORDS = (
+    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
+_MUTABLE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds")
+MIRROR = "kubernetes.io/config.mirror"
+
+
+def check_update(current: Object, wanted: Object) -> None:
+    """Raise FieldErrors unless only mutable fields differ."""
+    old, new = current["spec"], wanted.get("spec") or {}
+    errors = [*_update(old, new), *tuning.check(wanted["metadata"].get("annotations") or {})]
+    if errors:
+        raise FieldErrors(f'Pod "{current["metadata"]["name"]}"', errors)
+
+
+def check_ephemeral(current: Object, wanted: Object) -> None:
+    """Raise FieldErrors unless only ephemeral containers were added; the result is a valid pod."""
+    name = current["metadata"]["name"]
+    if MIRROR in (current["metadata"].get("annotations") or {}):
+        words = "static pods do not support ephemeral containers"
+        raise FieldErrors(f'Pod "{name}"', [forbidden("spec.ephemeralContainers", words)])
+    validate_pod(wanted)
+    if errors := list(_ephemeral(current["spec"], wanted["spec"])):
+        raise FieldErrors(f'Pod "{name}"', errors)
+
+
+def _update(old: Object, new: Object) -> Errors:
+    for group in ("containers", "initContainers"):
+        if len(old.get(group) or []) != len(new.get(group) or []):
+            yield forbidden(f"spec.{group}", "pod updates may not add or remove containers")
+            return
+        for i, container in enumerate(new.get(group) or []):
+            if not container.get("image"):
+                yield required(f"spec.{group}[{i}].image")
+    yield from _deadline(old.get("activeDeadlineSeconds"), new.get("activeDeadlineSeconds"))
+    have = new.get("tolerations") or []
+    if any(t not in have for t in old.get("tolerations") or []):
+        yield forbidden(
+            "spec.tolerations",
+            "existing toleration can not be modified except its tolerationSeconds",
+        )
+    grace = "terminationGracePeriodSeconds"
+    allowed = (old.get(grace) or 0) < 0 and new.get(grace) == 1
+    if _immutable(old) != _immutable(new) or not (old.get(grace) == new.get(grace) or allowed):
+        yield forbidden("spec", _WORDS)
+
+
+def _deadline(old: int | None, new: int | None) -> Errors:
+    path = "spec.activeDeadlineSeconds"
+    if new is None:
+        if old is not None:
+            yield invalid(path, "null", "must not update from a positive integer to nil value")
+    elif new < 1:
+        yield invalid(path, new, "must be greater than or equal to 1")
+    elif old is not None and new > old:
+        yield invalid(path, new, "must be less than or equal to previous value")
+
+
+def _immutable(spec: Object) -> Object:
+    kept = {k: v for k, v in spec.items() if k not in _MUTABLE}
+    for group in ("containers", "initContainers"):
+        if kept.get(group):
+            kept[group] = [{k: v for k, v in c.items() if k != "image"} for c in kept[group]]
+    return kept
+
+
+def _ephemeral(old: Object, new: Object) -> Errors:
+    path = "spec.ephemeralContainers"
+    found = {c["name"]: c for c in new.get("ephemeralContainers") or []}
+    for container in old.get("ephemeralContainers") or []:
+        name = container["name"]
+        if name not in found:
+            yield forbidden(path, f'existing ephemeral containers "{name}" may not be removed')
+        elif found[name] != container:
+            yield forbidden(path, f'existing ephemeral containers "{name}" may not be changed')
+    if {k: v for k, v in old.items() if k != "ephemeralContainers"} != {
+        k: v for k, v in new.items() if k != "ephemeralContainers"
+    }:
+        yield forbidden("spec", "only ephemeral containers may be changed through this subresource")
