@@ -29,7 +29,9 @@ def summary(pod: Object) -> Summary:
     """Summarize *pod*, the raw object."""
     spec, status = pod.get("spec", {}), pod.get("status", {})
     sidecars = {
-        c.get("name") for c in spec.get("initContainers") or [] if c.get("restartPolicy") == "Always"
+        c.get("name")
+        for c in spec.get("initContainers") or []
+        if c.get("restartPolicy") == "Always"
     }
     found = Summary(status.get("reason") or status.get("phase") or "Unknown")
     found.total = len(spec.get("containers", [])) + len(sidecars)
