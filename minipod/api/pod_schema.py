@@ -56,6 +56,7 @@ PodSpec
     enableServiceLinks bool
     hostIPC bool
     hostPID bool
+    shareProcessNamespace bool
     setHostnameAsFQDN bool
     readinessGates []ReadinessGate
     os PodOS
@@ -67,7 +68,13 @@ PodSpec
     topologySpreadConstraints ~ there is one node to run on
     resourceClaims ! dynamic resource allocation needs drivers that minipod does not have
     schedulingGates ! there is no scheduler that would wait
-    later: priority priorityClassName overhead serviceAccountName serviceAccount automountServiceAccountToken hostUsers imagePullSecrets runtimeClassName shareProcessNamespace resources hostnameOverride
+    later: priority priorityClassName overhead
+    later: serviceAccountName serviceAccount automountServiceAccountToken
+    later: hostUsers
+    later: imagePullSecrets
+    later: runtimeClassName
+    later: resources
+    later: hostnameOverride
 
 Container
     name str
@@ -292,7 +299,9 @@ Volume
     scaleIO ! Kubernetes removed it
     storageos ! Kubernetes removed it
     vsphereVolume ! a cloud's disk
-    later: configMap secret projected downwardAPI persistentVolumeClaim ephemeral image
+    later: configMap secret projected downwardAPI
+    later: persistentVolumeClaim ephemeral
+    later: image
 
 EmptyDir
     medium str

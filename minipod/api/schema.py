@@ -39,7 +39,7 @@ def types() -> dict[str, Type]:
         if not line.startswith(" "):
             current = found[words[0]] = Type()
         elif words[0] == "later:":
-            current.later = frozenset(words[1:])
+            current.later |= frozenset(words[1:])
         elif words[1] == "~":
             current.meaningless[words[0]] = " ".join(words[2:])
         elif words[1] == "!":

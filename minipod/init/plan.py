@@ -124,6 +124,8 @@ def _outer(bundle: Bundle) -> list[Operation]:
         OpenSource(key=f"mount:{i}", path=m.host_path, sub_path=m.sub_path, cause=m.cause)
         for i, m in enumerate(bundle.mounts)
     ]
+    if bundle.ipc is NamespaceMode.NODE:
+        operations.append(OpenSource(key="shm", path="/dev/shm", cause="spec.hostIPC"))  # noqa: S108 the host's
     operations += [
         OpenDevice(source=d.host_path, cause=f"{bundle.cause}.devices") for d in bundle.devices
     ]
@@ -155,8 +157,7 @@ def _filesystem(bundle: Bundle, cgroups: MountCgroups) -> list[Operation]:
         ),
         MountFilesystem(fstype="mqueue", target="/dev/mqueue", optional=True),
     ]
-    if bundle.ipc is NamespaceMode.POD:
-        operations.append(AttachMount(key="shm", target="/dev/shm"))  # noqa: S108 the mount itself
+    operations.append(AttachMount(key="shm", target="/dev/shm"))  # noqa: S108 the mount itself
     operations += [
         AttachMount(
             key=f"mount:{i}",

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from minipod.aio.timers import Clock
     from minipod.journal import Journal
+    from minipod.kubelet.admission import Admission
     from minipod.kubelet.events import EventRecorder
     from minipod.kubelet.node import Machine
     from minipod.kubelet.probe.manager import ProbeManager
@@ -32,6 +33,7 @@ class Context:
     statuses: StatusManager
     probes: ProbeManager
     journal: Journal
+    admission: Admission
     machine: Machine
     cluster: Cluster
     host_dns: HostDns

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from minipod.aio.tasks import Background, run_root
 from minipod.journal import Journal
 from minipod.kubelet import dns_host, node, podstatus
+from minipod.kubelet.admission import Admission
 from minipod.kubelet.context import Context
 from minipod.kubelet.events import EventRecorder
 from minipod.kubelet.pod_worker import PodWorker
@@ -62,7 +63,8 @@ class Kubelet:
         ready: Callable[[], None] = lambda: None,
         jitter: Callable[[], float] = lambda: random.uniform(1.0, 1.5),  # noqa: S311
     ) -> None:
-        machine = node.read_machine(instance.node_name, host_ip)
+        machine = node.read_machine(instance, host_ip)
+        statuses = StatusManager(store)
         self._ready = ready
         self._workers: dict[str, PodWorker] = {}
         self._tasks = Background()
@@ -75,7 +77,8 @@ class Kubelet:
             runtime=runtime,
             images=images,
             recorder=EventRecorder(store, node_name=machine.node_name, clock=clock),
-            statuses=StatusManager(store),
+            statuses=statuses,
+            admission=Admission(machine, statuses, instance.allowed_unsafe_sysctls),
             probes=ProbeManager(
                 socket_path(instance.run_dir),
                 on_change=self._wake,
@@ -133,6 +136,7 @@ class Kubelet:
 
     def _worker_ended(self, uid: str) -> None:
         self._workers.pop(uid, None)
+        self.context.admission.forget(uid)
 
     def _wake(self, uid: str) -> None:
         worker = self._workers.get(uid)

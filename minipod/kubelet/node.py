@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from minipod.errors import AlreadyExists
+from minipod.kubelet.rules.quantity import milli, whole
 from minipod.kubelet.rules.render import timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from minipod.aio.timers import Clock
     from minipod.kubelet.seams import Store
+    from minipod.spec.instance import Instance
 
 _MAX_PODS = 110
+EVICTION_MEMORY = 100 << 20  # bytes that eviction keeps available (memory.available<100Mi)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,22 +29,71 @@ class Machine:
     node_name: str
     cpus: int
     memory: int  # bytes
+    disk: int = 0  # bytes of the file system that holds images, containers and emptyDirs
+    hugepages: Mapping[str, int] = field(default_factory=dict)  # "2Mi" -> bytes
+    reserved_cpu: int = 0  # thousandths
+    reserved_memory: int = 0  # bytes
     host_ip: str = ""
 
     @property
     def capacity(self) -> dict[str, str]:
-        return {"cpu": str(self.cpus), "memory": f"{self.memory // 1024}Ki", "pods": str(_MAX_PODS)}
+        return {
+            "cpu": str(self.cpus),
+            "memory": f"{self.memory // 1024}Ki",
+            "ephemeral-storage": f"{self.disk // 1024}Ki",
+            **{f"hugepages-{size}": str(amount) for size, amount in self.hugepages.items()},
+            "pods": str(_MAX_PODS),
+        }
+
+    @property
+    def allocatable(self) -> dict[str, str]:
+        """What pods may take: capacity without what is reserved and what eviction keeps free."""
+        amounts = self.amounts()
+        found = {name: str(amount) for name, amount in amounts.items()}
+        cpu = amounts["cpu"]
+        found["cpu"] = str(cpu // 1000) if cpu % 1000 == 0 else f"{cpu}m"
+        found["memory"] = f"{amounts['memory'] // 1024}Ki"
+        return found
+
+    def amounts(self) -> dict[str, int]:
+        """Allocatable in thousandths of a cpu, bytes, and pods."""
+        return {
+            "cpu": self.cpus * 1000 - self.reserved_cpu,
+            "memory": max(0, self.memory - self.reserved_memory - EVICTION_MEMORY),
+            "ephemeral-storage": self.disk * 9 // 10,
+            **{f"hugepages-{size}": amount for size, amount in self.hugepages.items()},
+            "pods": _MAX_PODS,
+        }
 
 
-def read_machine(node_name: str, host_ip: str) -> Machine:
-    """Ask the machine."""
+def read_machine(instance: Instance, host_ip: str) -> Machine:
+    """Ask the machine. Raises InvalidSpec for a reserved amount that is no quantity."""
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    os.makedirs(instance.state_dir, 0o700, exist_ok=True)
+    disk = os.statvfs(instance.state_dir)
     return Machine(
-        node_name=node_name or platform.node(),
+        node_name=instance.node_name or platform.node(),
         cpus=os.cpu_count() or 1,
         memory=pages * size,
+        disk=disk.f_blocks * disk.f_frsize,
+        hugepages=_hugepages(),
+        reserved_cpu=milli(instance.reserved_cpu),
+        reserved_memory=whole(instance.reserved_memory),
         host_ip=host_ip,
     )
+
+
+def _hugepages() -> dict[str, int]:
+    """Return the bytes of each size of huge pages that the machine has set aside."""
+    base, found = "/sys/kernel/mm/hugepages", {}
+    for name in os.listdir(base) if os.path.isdir(base) else ():
+        kilobytes = int(name.removeprefix("hugepages-").removesuffix("kB"))
+        with open(f"{base}/{name}/nr_hugepages", encoding="ascii") as file:
+            count = int(file.read())
+        if count:
+            size = f"{kilobytes >> 20}Gi" if kilobytes >= 1 << 20 else f"{kilobytes >> 10}Mi"
+            found[size] = count * kilobytes * 1024
+    return found
 
 
 async def register(store: Store, machine: Machine, *, version: str, clock: Clock) -> None:
@@ -78,7 +132,7 @@ def _status(machine: Machine, version: str, now: str) -> dict[str, Any]:
         addresses.insert(0, {"type": "InternalIP", "address": machine.host_ip})
     return {
         "capacity": machine.capacity,
-        "allocatable": machine.capacity,
+        "allocatable": machine.allocatable,
         "conditions": [ready],
         "addresses": addresses,
         "nodeInfo": _node_info(version),

@@ -114,6 +114,7 @@ class Starter:
                 extra_mounts=self._own_mounts(container, termination),
                 termination_file=termination,
                 memory_capacity=self._context.machine.memory,
+                seccomp_dir=self._context.instance.seccomp_dir,
             )
             return translate.container_spec(pod, container, start)
         except (InvalidSpec, OSError) as error:
@@ -168,27 +169,28 @@ class Starter:
         both = {**pod.security_context, **container.security_context}
         if not both.get("runAsNonRoot"):
             return
+        who = f'(pod: "{pod.full_name}", container: {container.name})'
         if (user := both.get("runAsUser")) is not None:
             if int(user) == 0:
-                raise InvalidSpec("container's runAsUser breaks non-root policy")
+                raise InvalidSpec(f"container's runAsUser breaks non-root policy {who}")
             return
-        refuse_root_image(await self._context.images.image_status(container.image))
+        refuse_root_image(await self._context.images.image_status(container.image), who)
 
     def _failed(self, pod: Pod, container: Container, reason: str, message: str) -> StartFailed:
         self._context.recorder.warning(pod, "Failed", f"Error: {message}", container)
         return StartFailed(Waiting(reason=reason, message=message))
 
 
-def refuse_root_image(image: ImageStatus | None) -> None:
-    """verifyRunAsNonRoot for the image's user."""
+def refuse_root_image(image: ImageStatus | None, who: str) -> None:
+    """verifyRunAsNonRoot for the image's user; *who* ends the message. Raises InvalidSpec."""
     user = (image.user if image is not None else "").partition(":")[0]
     if user and not user.isdigit():
         raise InvalidSpec(
             f"container has runAsNonRoot and image has non-numeric user ({user}), "
-            "cannot verify user is non-root"
+            f"cannot verify user is non-root {who}"
         )
     if not user or int(user) == 0:
-        raise InvalidSpec("container has runAsNonRoot and image will run as root")
+        raise InvalidSpec(f"container has runAsNonRoot and image will run as root {who}")
 
 
 def pod_ip(pod: Pod, sandbox: Sandbox | None, context: Context) -> str:
@@ -208,5 +210,5 @@ def node_facts(pod: Pod, sandbox: Sandbox | None, context: Context) -> NodeFacts
         node_name=machine.node_name,
         host_ip=machine.host_ip,
         pod_ips=ips,
-        allocatable=machine.capacity,
+        allocatable=machine.allocatable,
     )

@@ -67,6 +67,8 @@ class PodSync:
         """Bring the pod to where it should be; return when to look again."""
         self._retry_at = None
         wake_at = None
+        if await self._refused(pod):
+            return None
         for _ in range(_MAX_STEPS):
             if self._interrupted:
                 return None
@@ -83,6 +85,19 @@ class PodSync:
         self.publish(pod, observed)
         await self._prune(pod, observed)
         return min((t for t in (wake_at, self._retry_at) if t is not None), default=None)
+
+    async def _refused(self, pod: Pod) -> bool:
+        """Whether the node does not take the pod (any more); its status says why."""
+        if self._failed is not None:
+            return False
+        refusal = self.context.admission.admit(self.current(pod))
+        if refusal is None:
+            return False
+        message = f"Pod was rejected: {refusal.message}"
+        self._failed = (refusal.reason, message)
+        self.context.recorder.warning(pod, refusal.reason, refusal.message)
+        self.publish(pod, await self.observe(pod))
+        return True
 
     def current(self, pod: Pod) -> Pod:
         """The pod with its newest status, written or not; the store's may lag behind."""
@@ -194,7 +209,7 @@ class PodSync:
             spec = translate.sandbox_spec(
                 pod,
                 attempt=actions.attempt,
-                hostname=dns.hostname(pod, context.machine.node_name),
+                hostname=dns.hostname(pod, context.machine.node_name, context.cluster.domain),
                 log_directory=logs,
                 dns=resolver.config,
             )

@@ -57,6 +57,7 @@ class Start:
     extra_mounts: tuple[Mount, ...] = ()
     termination_file: str = ""
     memory_capacity: int = 1
+    seccomp_dir: str = ""  # where Localhost profiles are
 
 
 def pod_log_directory(log_dir: str, pod: Pod) -> str:
@@ -97,10 +98,10 @@ def container_spec(pod: Pod, container: Container, start: Start) -> ContainerSpe
         command=tuple(env_rules.expand(word, variables) for word in container.command),
         args=tuple(env_rules.expand(word, variables) for word in container.args),
         working_dir=container.working_dir,
-        envs=(("HOSTNAME", _hostname(pod)), *variables.items()),
+        envs=tuple(variables.items()),
         mounts=_mounts(container, start, variables),
         resources=qos.container_resources(container),
-        security=_security(pod, container),
+        security=_security(pod, container, start.seccomp_dir),
         oom_score_adj=qos.oom_score_adj(pod, container, start.memory_capacity),
         log_path=f"{container.name}/{start.attempt}.log",
         stdin=container.stdin,
@@ -181,10 +182,6 @@ def _strings(raw: Raw) -> dict[str, str]:
     return {str(key): str(value) for key, value in raw.items()}
 
 
-def _hostname(pod: Pod) -> str:
-    return pod.hostname or pod.name[:63].rstrip("-.")
-
-
 def _pid_mode(pod: Pod) -> NamespaceMode:
     if pod.host_pid:
         return NamespaceMode.NODE
@@ -213,15 +210,14 @@ def _mounts(container: Container, start: Start, variables: Mapping[str, str]) ->
         cause = f"{container.cause}.volumeMounts[{index}]"
         if mount["name"] not in start.volumes:
             raise InvalidSpec(f"volume {mount['name']!r} is not mounted", path=cause)
-        sub_path = mount.get("subPath", "") or env_rules.expand(
-            mount.get("subPathExpr", ""), variables
-        )
+        sub_path = mount.get("subPath") or _expanded(mount.get("subPathExpr"), variables, cause)
         path = mount["mountPath"]
         mounts.append(
             Mount(
                 host_path=start.volumes[mount["name"]],
                 container_path=path if path.startswith("/") else f"/{path}",
                 readonly=bool(mount.get("readOnly")),
+                recursive_readonly=mount.get("recursiveReadOnly") in ("Enabled", "IfPossible"),
                 propagation=_PROPAGATION[mount.get("mountPropagation") or ""],
                 sub_path=sub_path,
                 cause=cause,
@@ -231,7 +227,20 @@ def _mounts(container: Container, start: Start, variables: Mapping[str, str]) ->
     return (*mounts, *(m for m in start.extra_mounts if m.container_path not in taken))
 
 
-def _security(pod: Pod, container: Container) -> Security:
+def _expanded(expression: str | None, variables: Mapping[str, str], cause: str) -> str:
+    """subPathExpr with its variables; one that is not known is an error. Raises InvalidSpec."""
+    if not expression:
+        return ""
+    found, missing = env_rules.expand_known(expression, variables)
+    if missing:
+        raise InvalidSpec(f"missing value for {missing[0]!r}", path=f"{cause}.subPathExpr")
+    if found.startswith("/") or ".." in found.split("/"):
+        words = "subPath must be a relative path without '..'"
+        raise InvalidSpec(f"{words}: {found!r}", path=f"{cause}.subPathExpr")
+    return found
+
+
+def _security(pod: Pod, container: Container, seccomp_dir: str) -> Security:
     of_pod, own = pod.security_context, container.security_context
     both = {**of_pod, **own}
     capabilities = own.get("capabilities") or {}
@@ -239,17 +248,21 @@ def _security(pod: Pod, container: Container) -> Security:
     if of_pod.get("fsGroup") is not None:
         groups.append(int(of_pod["fsGroup"]))
     privileged = bool(own.get("privileged"))
-    profile = (both.get("seccompProfile") or {}).get("type", "RuntimeDefault")
+    profile = both.get("seccompProfile") or {}
+    mode = SeccompMode(profile.get("type", "RuntimeDefault"))
+    localhost = f"{seccomp_dir}/{profile.get('localhostProfile', '')}"
     return Security(
         privileged=privileged,
         run_as_user=both.get("runAsUser"),
         run_as_group=both.get("runAsGroup"),
         supplemental_groups=tuple(groups),
+        only_supplemental_groups=of_pod.get("supplementalGroupsPolicy") == "Strict",
         add_capabilities=tuple(_bare(c) for c in capabilities.get("add") or ()),
         drop_capabilities=tuple(_bare(c) for c in capabilities.get("drop") or ()),
         no_new_privs=own.get("allowPrivilegeEscalation") is False and not privileged,
         readonly_rootfs=bool(own.get("readOnlyRootFilesystem")),
-        seccomp=SeccompMode.UNCONFINED if privileged else SeccompMode(profile),
+        seccomp=SeccompMode.UNCONFINED if privileged else mode,
+        seccomp_profile=localhost if mode is SeccompMode.LOCALHOST else "",
         masked_paths=() if own.get("procMount") == "Unmasked" or privileged else None,
         readonly_paths=() if own.get("procMount") == "Unmasked" or privileged else None,
     )

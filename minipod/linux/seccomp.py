@@ -93,7 +93,14 @@ def compile_profile(capabilities: frozenset[str], machine: str = MACHINE) -> byt
     by_number = {
         numbers[name]: body for name, body in decisions(capabilities).items() if name in numbers
     }
-    ranges = _ranges(by_number, max(numbers.values()))
+    newest = max(numbers.values())
+    return assemble(by_number, newest, rest=DENIED, beyond=UNKNOWN, machine=machine)
+
+
+def assemble(
+    by_number: dict[int, Body], newest: int, *, rest: Body, beyond: Body, machine: str
+) -> bytes:
+    """Assemble a program: *rest* for numbers up to *newest* that are not listed, *beyond* for those after it."""
     program: list[Instruction] = [
         (_LD_ABS, 0, 0, _ARCH),
         (_JEQ, 1, 0, AUDIT_ARCH[machine]),
@@ -102,15 +109,17 @@ def compile_profile(capabilities: frozenset[str], machine: str = MACHINE) -> byt
     ]
     if machine == "x86_64":
         program += [(_JGE, 0, 1, X32_BIT), _ret(DENY)]
-    program += _search(ranges)
+    program += _search(_ranges(by_number, newest, rest, beyond))
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
 
 
-def _ranges(by_number: dict[int, Body], newest: int) -> list[tuple[int, Body]]:
+def _ranges(
+    by_number: dict[int, Body], newest: int, rest: Body, beyond: Body
+) -> list[tuple[int, Body]]:
     """Return (first number, what happens from there on), in order, neighbours merged."""
     found: list[tuple[int, Body]] = []
     for number in range(newest + 2):
-        body = by_number.get(number, DENIED if number <= newest else UNKNOWN)
+        body = by_number.get(number, rest if number <= newest else beyond)
         if not found or found[-1][1] != body:
             found.append((number, body))
     return found

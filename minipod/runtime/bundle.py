@@ -1,5 +1,5 @@
-"""From a ContainerSpec, the image's config and the sandbox to the Bundle that the supervisor builds. Pure but for the
-image's passwd and group, which come in as bytes.
+"""From a ContainerSpec, the image's config and the sandbox to the Bundle that the supervisor builds. Pure but for
+seccomp profiles, which are read here; the image's passwd and group come in as bytes.
 
 The rules are Kubernetes': command replaces the entrypoint (and drops the image's cmd), args replace cmd; env of the spec comes after
 the image's; a container that names no user gets the image's.
@@ -7,16 +7,17 @@ the image's; a container that names no user gets the image's.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from minipod.errors import ImageError, InvalidSpec
 from minipod.image import passwd
 from minipod.image.config import ImageConfig
-from minipod.linux import credentials
+from minipod.linux import credentials, seccomp_json
 from minipod.runtime.state import ContainerRecord, SandboxRecord
 from minipod.spec.bundle import Bundle, Process, RootFs
 from minipod.spec.codec import dumps, loads
-from minipod.spec.container import ContainerSpec, Mount, Security
+from minipod.spec.container import ContainerSpec, Mount, SeccompMode, Security
 from minipod.spec.sandbox import NamespaceMode
 from minipod.supervisor import records
 
@@ -27,6 +28,7 @@ MASKED = (
     "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
     "/sys/devices/virtual/powercap",
 )  # fmt: skip
+SECCOMP_PROFILE_MAX = 1 << 20  # bytes
 READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
@@ -89,12 +91,20 @@ def build(  # noqa: PLR0913 the two last are rare, and keyword-only
         readonly_paths=() if privileged else readonly,
         network=sandbox.spec.network,
         ipc=sandbox.spec.ipc,
-        pid=NamespaceMode.TARGET if spec.pid_target else sandbox.spec.pid,
+        pid=pid_mode(sandbox, target_pid),
         process=process(spec, image, sandbox.spec.hostname),
         target_pid=target_pid,
         fail_at=fail_at,
         cause=spec.cause,
     )
+
+
+def pid_mode(sandbox: SandboxRecord, target_pid: int) -> NamespaceMode:
+    """Return the node's, another process', or one of its own (the pod's pid 1 makes the pod's that way)."""
+    if target_pid:
+        return NamespaceMode.TARGET
+    of_node = sandbox.spec.pid is NamespaceMode.NODE
+    return NamespaceMode.NODE if of_node else NamespaceMode.CONTAINER
 
 
 def write(bundle: Bundle) -> None:
@@ -134,6 +144,7 @@ def process(spec: ContainerSpec, image: ImageFacts, hostname: str) -> Process:
         capabilities=capabilities(spec.security),
         no_new_privs=spec.security.no_new_privs,
         seccomp=spec.security.seccomp,
+        seccomp_profile=seccomp_profile(spec.security),
         rlimits=spec.rlimits,
         oom_score_adj=spec.oom_score_adj,
         tty=spec.tty,
@@ -172,8 +183,26 @@ def resolve_user(security: Security, image: ImageFacts) -> passwd.User:
         wanted = str(security.run_as_user)
     user = passwd.resolve(wanted, image.passwd, image.group)
     gid = user.gid if security.run_as_group is None else security.run_as_group
-    groups = tuple(dict.fromkeys((gid, *user.groups, *security.supplemental_groups)))
+    of_image = () if security.only_supplemental_groups else user.groups
+    if security.run_as_group is not None:
+        of_image = of_image[1:]  # the first is the primary group of passwd, which it replaces
+    groups = tuple(dict.fromkeys((gid, *of_image, *security.supplemental_groups)))
     return passwd.User(uid=user.uid, gid=gid, groups=groups, home=user.home)
+
+
+def seccomp_profile(security: Security) -> str:
+    """Return the text of a Localhost profile, "" for the other modes. Raises InvalidSpec."""
+    if security.privileged or security.seccomp is not SeccompMode.LOCALHOST:
+        return ""
+    path = security.seccomp_profile
+    try:
+        with open(path, encoding="utf-8") as f:
+            text = f.read(SECCOMP_PROFILE_MAX)
+    except OSError as e:
+        words = f"cannot load seccomp profile {path!r}: {os.strerror(e.errno or 0).lower()}"
+        raise InvalidSpec(words, path="securityContext.seccompProfile") from e
+    seccomp_json.check(text)
+    return text
 
 
 def capabilities(security: Security) -> tuple[str, ...]:

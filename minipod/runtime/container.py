@@ -19,6 +19,7 @@ from collections.abc import Callable
 from minipod import errors
 from minipod.cgroups.hierarchy import Hierarchy
 from minipod.runtime import bundle as bundles
+from minipod.runtime import pod_init
 from minipod.runtime.bundle import ImageFacts, Places
 from minipod.runtime.images import Images
 from minipod.runtime.service import ContainerState, EventType
@@ -27,6 +28,7 @@ from minipod.runtime.supervisor_client import SupervisorClient
 from minipod.spec.container import ContainerSpec, Mount, Resources
 from minipod.spec.ids import ContainerId, SandboxId
 from minipod.spec.instance import Instance
+from minipod.spec.sandbox import NamespaceMode
 from minipod.supervisor.records import ExitRecord
 
 Tell = Callable[[EventType, Container], None]
@@ -56,7 +58,10 @@ class Containers:
         self, sandbox: SandboxRecord, spec: ContainerSpec, resolv: str, *, fail_at: str = ""
     ) -> ContainerId:
         """Build it, up to the parked process; undo everything when a step fails."""
-        image = await asyncio.to_thread(self._images.facts, spec.image)
+        if spec.name == pod_init.NAME:
+            image = await asyncio.to_thread(pod_init.image, self._state.run_dir)
+        else:
+            image = await asyncio.to_thread(self._images.facts, spec.image)
         made = self._record(sandbox, spec, image)
         container = self._state.put_container(made)
         try:
@@ -106,6 +111,8 @@ class Containers:
         target = 0
         if record.spec.pid_target:
             target = self._state.container(ContainerId(record.spec.pid_target)).pid
+        elif sandbox.spec.pid is NamespaceMode.POD and record.spec.name != pod_init.NAME:
+            target = pod_init.pid_of(self._state, sandbox.id)
         bundle = bundles.build(
             record, sandbox, image, places, own, target_pid=target, fail_at=fail_at
         )

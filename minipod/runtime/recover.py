@@ -15,6 +15,7 @@ from typing import Any
 from minipod.errors import MinipodError
 from minipod.linux import fds as linux_fds
 from minipod.network.network import Network
+from minipod.runtime import pod_init
 from minipod.runtime.container import Containers
 from minipod.runtime.sandbox import Sandboxes
 from minipod.runtime.state import Container, State
@@ -22,6 +23,7 @@ from minipod.runtime.supervisor_client import SupervisorClient
 from minipod.spec.codec import loads
 from minipod.spec.ids import ContainerId
 from minipod.spec.instance import Instance
+from minipod.spec.sandbox import NamespaceMode
 from minipod.supervisor import records
 from minipod.supervisor.adopt import unknown
 
@@ -52,6 +54,9 @@ class Recovery:
         listed = await self._ask()
         for container in self._state.containers.values():
             self._reattach(container, listed.get(container.record.id))
+        for sandbox in list(self._state.sandboxes.values()):
+            if sandbox.spec.pid is NamespaceMode.POD and not pod_init.of(self._state, sandbox.id):
+                self._sandboxes.lost(sandbox.id)
         await self._remove_unfinished()
         await self._remove_unowned()
         await self._network.recover({s.id for s in self._state.sandboxes.values() if s.ready})

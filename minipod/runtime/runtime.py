@@ -12,6 +12,7 @@ from minipod import errors
 from minipod.cgroups.hierarchy import Hierarchy
 from minipod.image.store import ImageStore
 from minipod.network.network import Network
+from minipod.runtime import pod_init
 from minipod.runtime.attach import Attachments
 from minipod.runtime.container import Containers
 from minipod.runtime.exec import Execs
@@ -32,7 +33,7 @@ from minipod.runtime.supervisor_client import SupervisorClient
 from minipod.spec.container import ContainerSpec, Resources
 from minipod.spec.ids import ContainerId, SandboxId
 from minipod.spec.instance import Instance
-from minipod.spec.sandbox import SandboxSpec
+from minipod.spec.sandbox import NamespaceMode, SandboxSpec
 from minipod.supervisor.records import ExitRecord
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,19 @@ class Runtime:
     # -- sandboxes
 
     async def run_pod_sandbox(self, spec: SandboxSpec) -> SandboxId:
-        return await self._sandboxes.run(spec)
+        made = await self._sandboxes.run(spec)
+        if spec.pid is NamespaceMode.POD:
+            try:
+                await self._start_pod_init(made)
+            except BaseException:
+                await asyncio.shield(self.remove_pod_sandbox(made))
+                raise
+        return made
+
+    async def _start_pod_init(self, sandbox: SandboxId) -> None:
+        record = self.state.sandbox(sandbox)
+        init = await self._containers.create(record, pod_init.SPEC, "")
+        await self._containers.start(self.state.container(init))
 
     async def stop_pod_sandbox(self, sandbox: SandboxId) -> None:
         if sandbox in self.state.sandboxes:
@@ -137,7 +150,8 @@ class Runtime:
         found = [
             c.status()
             for c in self.state.containers.values()
-            if pod_uid is None or self._pod_uid(c) == pod_uid
+            if c.record.spec.name != pod_init.NAME
+            and (pod_uid is None or self._pod_uid(c) == pod_uid)
         ]
         return sorted(found, key=lambda s: s.created_at, reverse=True)
 
@@ -222,6 +236,8 @@ class Runtime:
             container.finish(
                 ExitRecord(**{k: v for k, v in event.items() if k not in ("event", "id")})
             )
+            if container.record.spec.name == pod_init.NAME:
+                self._sandboxes.lost(container.record.sandbox_id)
             self._tell(EventType.CONTAINER_EXITED, container)
         elif kind == "drained":
             container.drained.set()

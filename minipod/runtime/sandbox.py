@@ -86,6 +86,12 @@ class Sandboxes:
             records.write(self.resolv_path(record.id), resolv_conf(dns).encode())
             os.chmod(self.resolv_path(record.id), 0o644)
 
+    def lost(self, sandbox: SandboxId) -> None:
+        """Note that it can't be used any more: its pid namespace has ended. Idempotent."""
+        record = self._state.sandboxes.get(sandbox)
+        if record is not None and record.ready:
+            self._state.put_sandbox(replace(record, ready=False))
+
     async def stop(self, sandbox: SandboxId) -> None:
         """Give the address back and drop the namespaces; the record stays. Idempotent."""
         record = self._state.sandboxes.get(sandbox)

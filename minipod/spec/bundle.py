@@ -26,6 +26,7 @@ class Process:
     capabilities: tuple[str, ...] = ()  # names without CAP_, what remains of the bounding set
     no_new_privs: bool = False
     seccomp: SeccompMode = SeccompMode.RUNTIME_DEFAULT
+    seccomp_profile: str = ""  # the JSON text, for LOCALHOST: an exec gets what its container got
     rlimits: tuple[tuple[str, int, int], ...] = ()
     oom_score_adj: int = 0
     tty: bool = False

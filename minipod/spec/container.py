@@ -76,11 +76,13 @@ class Security:
     run_as_username: str = ""  # resolved in the image's passwd; may be "name:group" from the image
     run_as_group: int | None = None
     supplemental_groups: tuple[int, ...] = ()
+    only_supplemental_groups: bool = False  # Strict: without those of the image's group file
     add_capabilities: tuple[str, ...] = ()  # without the CAP_ prefix; "ALL"
     drop_capabilities: tuple[str, ...] = ()
     no_new_privs: bool = False
     readonly_rootfs: bool = False
     seccomp: SeccompMode = SeccompMode.RUNTIME_DEFAULT
+    seccomp_profile: str = ""  # absolute path of a profile in JSON, for LOCALHOST
     masked_paths: tuple[str, ...] | None = None  # None: the default list
     readonly_paths: tuple[str, ...] | None = None
 

@@ -31,6 +31,11 @@ class Instance:
     cluster_domain: str = "cluster.local"
     setup_deadline: float = 60.0  # seconds a sandbox, container or exec may take until it runs
     cluster_dns: tuple[str, ...] = ()  # none: ClusterFirst falls back to Default
+    allowed_unsafe_sysctls: tuple[
+        str, ...
+    ] = ()  # beside the safe ones; "net.core.*" allows all below
+    reserved_cpu: str = "0"  # a quantity that pods do not get: system, kubelet and runtime together
+    reserved_memory: str = "0"
     secure_port: int = 0  # of the API over TLS; 0 = 6443, for another name derived from it
     api_addresses: tuple[str, ...] = ()  # where TLS listens besides 127.0.0.1 and the gateway
 
@@ -58,6 +63,11 @@ class Instance:
     def log_dir(self) -> str:
         """Pod logs, as `<log_dir>/<ns>_<pod>_<uid>/<container>/<restart>.log`."""
         return self.log_root if self.name == "minipod" else f"{self.state_dir}/log/pods"
+
+    @property
+    def seccomp_dir(self) -> str:
+        """Where Localhost profiles are, like /var/lib/kubelet/seccomp."""
+        return f"{self.state_dir}/seccomp"
 
     @property
     def api_socket(self) -> str:

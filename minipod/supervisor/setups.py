@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from minipod.init import child, sync
 from minipod.init.operation import Context, Plan
-from minipod.linux import credentials, process, seccomp
+from minipod.linux import credentials, process, seccomp, seccomp_json
 from minipod.spec.bundle import Process as ProcessSpec
 from minipod.spec.container import SeccompMode
 from minipod.supervisor import protocol, records
@@ -302,6 +302,8 @@ def compiled_filter(spec: ProcessSpec, *, privileged: bool) -> bytes:
     """Return the seccomp program of a process; b"" for none."""
     if privileged or spec.seccomp is SeccompMode.UNCONFINED:
         return b""
+    if spec.seccomp is SeccompMode.LOCALHOST:
+        return seccomp_json.compile_json(spec.seccomp_profile, frozenset(spec.capabilities))
     return seccomp.compile_profile(frozenset(spec.capabilities))
 
 

@@ -496,7 +496,7 @@ def test_hosts_file_has_the_fqdn_of_a_subdomain_and_the_aliases():
 
 def test_a_long_pod_name_is_cut_to_a_host_name():
     subject = pod(metadata={"name": "a" * 62 + "-" + "b" * 9})
-    assert dns.hostname(subject, "node") == "a" * 62
+    assert dns.hostname(subject, "node", "cluster.local") == "a" * 62
 
 
 @pytest.mark.parametrize(

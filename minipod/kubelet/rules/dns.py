@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from minipod.errors import InvalidSpec
 from minipod.spec.sandbox import DnsConfig
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from minipod.kubelet.rules.pods import Pod
 
 _MAX_NAMESERVERS, _MAX_SEARCHES, _MAX_SEARCH_CHARS = 3, 32, 2048
-_HOSTNAME_MAX = 63
+_HOSTNAME_MAX, _FQDN_MAX = 63, 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +57,34 @@ def pod_dns(pod: Pod, cluster: Cluster, node: DnsConfig) -> Dns:
     return Dns(config=config, warnings=(*warnings, *cut))
 
 
-def hostname(pod: Pod, node_name: str) -> str:
-    """The kernel host name: the pod's name cut to 63, the node's for a pod in its network."""
+def hostname(pod: Pod, node_name: str, cluster_domain: str) -> str:
+    """The kernel host name: the pod's name cut to 63, the node's for a pod in its network.
+
+    Raises InvalidSpec when setHostnameAsFQDN asks for a longer one than the kernel takes.
+    """
     if pod.host_network:
         return node_name
+    full = fqdn(pod, cluster_domain)
+    if not pod.hostname_as_fqdn or not full:
+        return short_hostname(pod)
+    if len(full) > _FQDN_MAX:
+        raise InvalidSpec(
+            f"failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long"
+            f" ({_FQDN_MAX} characters is the max, {len(full)} characters requested)"
+        )
+    return full
+
+
+def short_hostname(pod: Pod) -> str:
+    """The host name without a domain."""
     return pod.hostname or pod.name[:_HOSTNAME_MAX].rstrip("-.")
+
+
+def fqdn(pod: Pod, cluster_domain: str) -> str:
+    """The full name of a pod with a subdomain; "" without."""
+    if not pod.subdomain:
+        return ""
+    return f"{short_hostname(pod)}.{pod.subdomain}.{pod.namespace}.svc.{cluster_domain}"
 
 
 def hosts_file(pod: Pod, ips: Iterable[str], cluster_domain: str, node_hosts: str) -> str:
@@ -77,10 +101,8 @@ def hosts_file(pod: Pod, ips: Iterable[str], cluster_domain: str, node_hosts: st
             "fe00::1\tip6-allnodes\n"
             "fe00::2\tip6-allrouters\n"
         )
-        short = hostname(pod, "")
-        names = short
-        if pod.subdomain:
-            names = f"{short}.{pod.subdomain}.{pod.namespace}.svc.{cluster_domain}\t{short}"
+        short, full = short_hostname(pod), fqdn(pod, cluster_domain)
+        names = f"{full}\t{short}" if full else short
         text += "".join(f"{ip}\t{names}\n" for ip in ips)
     if pod.host_aliases:
         lines = ("\t".join((a["ip"], *(a.get("hostnames") or ()))) for a in pod.host_aliases)

@@ -42,6 +42,12 @@ def expand(text: str, known: Mapping[str, str]) -> str:
     return _REFERENCE.sub(replacement, text)
 
 
+def expand_known(text: str, known: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Expand *text*; return it and the names that are not known (subPathExpr refuses those)."""
+    names = [m.group(1) for m in _REFERENCE.finditer(text) if m.group(1) is not None]
+    return expand(text, known), [name for name in names if name not in known]
+
+
 def environment(pod: Pod, container: Container, facts: NodeFacts) -> dict[str, str]:
     """All variables of *container*, in order; later ones see earlier ones. Raises InvalidSpec."""
     found: dict[str, str] = {}

@@ -112,9 +112,11 @@ class Pod:
     host_network: bool = False
     host_pid: bool = False
     host_ipc: bool = False
+    os_name: str = ""
     share_process_namespace: bool = False
     hostname: str = ""
     subdomain: str = ""
+    hostname_as_fqdn: bool = False
     dns_policy: str = "ClusterFirst"
     dns_config: Raw = field(default_factory=dict)
     host_aliases: tuple[Raw, ...] = ()
@@ -173,9 +175,11 @@ def compile_pod(raw: Raw) -> Pod:
         host_network=bool(spec.get("hostNetwork")),
         host_pid=bool(spec.get("hostPID")),
         host_ipc=bool(spec.get("hostIPC")),
+        os_name=(spec.get("os") or {}).get("name", ""),
         share_process_namespace=bool(spec.get("shareProcessNamespace")),
         hostname=spec.get("hostname", ""),
         subdomain=spec.get("subdomain", ""),
+        hostname_as_fqdn=bool(spec.get("setHostnameAsFQDN")),
         dns_policy=spec.get("dnsPolicy", "ClusterFirst"),
         dns_config=spec.get("dnsConfig") or {},
         host_aliases=tuple(spec.get("hostAliases") or ()),

@@ -77,6 +77,15 @@ def pod_resources(pod: Pod) -> Resources:
     )
 
 
+def requests(pod: Pod) -> dict[str, int]:
+    """What the pod asks of the node: thousandths of a cpu, whole units of all else (PodRequests)."""
+    names = {name for c in pod.all_containers for name in c.requests}
+    found = {}
+    for name in sorted(names):
+        found[name] = _effective(pod, name, milli if name == "cpu" else whole) or 0
+    return found
+
+
 def oom_score_adj(pod: Pod, container: Container, memory_capacity: int) -> int:
     """GetContainerOOMScoreAdjust: the less of its request a container uses, the later it dies."""
     if pod.priority_class_name == "system-node-critical" or qos_class(pod) == _GUARANTEED:
