@@ -26,6 +26,8 @@ from minipod.network.rtnl import Rtnl
 from minipod.network.veth import CREATE, PodLink, delete_request, host_requests, pod_requests
 from minipod.spec.instance import Instance
 
+_TCP = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+
 T = TypeVar("T")
 
 
@@ -62,6 +64,12 @@ class Network:
     async def recover(self, live: set[str]) -> None:
         """Free the leases of sandboxes that are no more; their links went with their namespaces."""
         await self._run(self._recover, live)
+
+    async def socket_inside(self, netns_fd: int, family: int) -> socket.socket:
+        """Return a non-blocking TCP socket that lives in the namespace (-1: in the node's). Raises OSError."""
+        if netns_fd < 0:
+            return socket.socket(family, _TCP)
+        return await self._run(self._socket_inside, netns_fd, family)
 
     async def _run(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, function, *arguments)
@@ -115,6 +123,13 @@ class Network:
             bridge.refuse_advertisements("eth0")  # before the link is up
             with Rtnl() as pod:
                 pod.execute(pod_requests(link, socket.if_nametoindex("eth0")), "eth0")
+        finally:
+            namespaces.setns(self._home, CloneFlag.CLONE_NEWNET)
+
+    def _socket_inside(self, netns_fd: int, family: int) -> socket.socket:
+        namespaces.setns(netns_fd, CloneFlag.CLONE_NEWNET)
+        try:
+            return socket.socket(family, _TCP)
         finally:
             namespaces.setns(self._home, CloneFlag.CLONE_NEWNET)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from minipod import errors
 from minipod.cgroups.hierarchy import Hierarchy
 from minipod.image.store import ImageStore
 from minipod.network.network import Network
-from minipod.runtime import pod_init
+from minipod.runtime import pod_init, port_forward
 from minipod.runtime.attach import Attachments
 from minipod.runtime.container import Containers
 from minipod.runtime.exec import Execs
@@ -20,6 +21,7 @@ from minipod.runtime.images import Images
 from minipod.runtime.recover import Recovery
 from minipod.runtime.sandbox import Sandboxes
 from minipod.runtime.service import (
+    ContainerState,
     ContainerStatus,
     EventType,
     ExecResult,
@@ -51,6 +53,7 @@ class Runtime:
         on_lost: Callable[[], None],
     ) -> None:
         self._on_lost = on_lost
+        self._network = network
         self._subscribers: list[Callable[[RuntimeEvent], None]] = []
         self.state = State(instance.run_dir)
         self.supervisor = SupervisorClient(
@@ -194,13 +197,29 @@ class Runtime:
         return await self._execs.wait(session)
 
     async def exec_resize(self, session: str, rows: int, columns: int) -> None:
-        await self._execs.resize(session, rows, columns)
+        if session in self._attachments:
+            self._attachments.resize(session, rows, columns)
+        else:
+            await self._execs.resize(session, rows, columns)
 
     async def exec_kill(self, session: str, signal: int) -> None:
         await self._execs.kill(session, signal)
 
     async def attach(self, container: ContainerId, *, stdin: bool) -> ExecSession:
         return await self._attachments.attach(self.state.container(container), stdin=stdin)
+
+    async def close_stdin(self, session: str) -> None:
+        if session in self._attachments:
+            await self._attachments.close_stdin(session)
+
+    async def detach(self, session: str) -> None:
+        await self._attachments.detach(session)
+
+    async def port_forward(self, sandbox: SandboxId, port: int) -> socket.socket:
+        running = [
+            c for c in self.state.containers_of(sandbox) if c.state is ContainerState.RUNNING
+        ]
+        return await port_forward.connect(self.state.sandbox(sandbox), running, self._network, port)
 
     # -- images
 

@@ -11,6 +11,7 @@ Source of the rules: the comments of the CRI's api.proto.
 from __future__ import annotations
 
 import enum
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -101,9 +102,10 @@ class ExecResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecSession:
-    """A running exec. The fds are the caller's (non-blocking, to be closed by it); -1 = none.
+    """A running exec, or an attach. The fds are the caller's (non-blocking, to be closed by it); -1 = none.
 
-    With a tty there is one fd, the pty's master: stdin_fd is a duplicate of it and stderr_fd is -1.
+    With a tty there is one fd, the pty's master: stdin_fd is a duplicate of it and stderr_fd is -1. An exec ends with its process
+    (`exec_wait`), an attach with its output; whoever attached calls `detach` in the end.
     """
 
     id: str
@@ -111,6 +113,7 @@ class ExecSession:
     stdin_fd: int
     stdout_fd: int
     stderr_fd: int
+    attached: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,13 +197,28 @@ class RuntimeService(Protocol):
         """Wait for the end of an exec; return its exit code (128 + signal when killed)."""
 
     async def exec_resize(self, session: str, rows: int, columns: int) -> None:
-        """Set the window size of an exec's pty."""
+        """Set the window size of the pty of an exec or attach."""
 
     async def exec_kill(self, session: str, signal: int) -> None:
         """Signal an exec's whole session."""
 
     async def attach(self, container: ContainerId, *, stdin: bool) -> ExecSession:
-        """Return a live copy of the container's output from now on, and its stdin if it has one."""
+        """Return a live copy of the container's output from now on, and its stdin if it has one.
+
+        A client that is more than a megabyte behind is cut off: its output ends. Raises FailedPrecondition when it does not run.
+        """
+
+    async def close_stdin(self, session: str) -> None:
+        """The client of an attach sends no more: with stdin_once the container reads the end of its stdin."""
+
+    async def detach(self, session: str) -> None:
+        """End an attach; with stdin_once this closes the container's stdin, too. Idempotent."""
+
+    async def port_forward(self, sandbox: SandboxId, port: int) -> socket.socket:
+        """Connect to localhost:*port* inside the sandbox's network namespace; the non-blocking socket is the caller's.
+
+        IPv4, then IPv6. Raises FailedPrecondition when nothing listens there or nothing runs in the sandbox.
+        """
 
 
 class ImageService(Protocol):

@@ -3,8 +3,9 @@
     client --stdin, resize--> Remote --> write ends
     client <--stdout, stderr, error-- Remote <-- read ends
 
-The end is the process' exit, then what it had written, then one word on the error channel; a client that goes ends the process. Whatever
-happens first, no task, descriptor or process is left: `run` closes the session's descriptors and returns when all of it is over.
+The end of an exec is the process' exit, then what it had written, then one word on the error channel; a client that goes ends the
+process. An attach ends with its output, and the process goes on. Whatever happens first, no task, descriptor or process is left: `run`
+closes the session's descriptors and returns when all of it is over.
 
 A process that can't be started is told on the error channel, as a kubelet does: by then the connection is upgraded.
 """
@@ -53,10 +54,13 @@ class Sessions(Protocol):
         """Set the window size."""
 
     async def exec_kill(self, session: str, signal: int) -> None:
-        """Signal the session; an attach just ends."""
+        """Signal an exec's whole session."""
 
-    async def exec_close_stdin(self, session: str) -> None:
-        """The client sends no more stdin."""
+    async def close_stdin(self, session: str) -> None:
+        """The client of an attach sends no more stdin."""
+
+    async def detach(self, session: str) -> None:
+        """End an attach."""
 
 
 class Remote(Protocol):
@@ -112,26 +116,37 @@ class _Conversation:
             if fd >= 0
         ]
         incoming = asyncio.create_task(self._incoming())
-        waiting = asyncio.create_task(self._sessions.exec_wait(session.id))
+        ending = asyncio.create_task(self._end(outputs))
         try:
-            await asyncio.wait({waiting, incoming}, return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():  # the client went away first
+            await asyncio.wait({ending, incoming}, return_when=asyncio.FIRST_COMPLETED)
+            if not ending.done():  # the client went away first
+                if session.attached:
+                    return
                 await self._sessions.exec_kill(session.id, 9)
-            code = await waiting
-            self._ended.set()
-            await asyncio.wait(outputs, timeout=CONSOLE_END if self._wanted.tty else None)
-            await _finish(self._remote, exit_status(code), incoming)
+            await _finish(self._remote, await ending, incoming)
         finally:
-            tasks = (*outputs, incoming, waiting)
+            tasks = (*outputs, incoming, ending)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             for fd in {session.stdout_fd, session.stderr_fd, self._stdin} - {-1}:
                 os.close(fd)
+            if session.attached:
+                await self._sessions.detach(session.id)
+
+    async def _end(self, outputs: list[asyncio.Task[None]]) -> Status:
+        """Wait for the end and for the output before it; return how it ended."""
+        if self._session.attached:
+            await asyncio.wait(outputs)
+            return exit_status(0)
+        code = await self._sessions.exec_wait(self._session.id)
+        self._ended.set()
+        await asyncio.wait(outputs, timeout=CONSOLE_END if self._wanted.tty else None)
+        return exit_status(code)
 
     async def _output(self, channel: Channel, fd: int, *, sent: bool) -> None:
         # A pty hangs up by itself, and what it holds becomes readable only some time after it was written.
-        ended = None if self._wanted.tty else self._ended
+        ended = None if self._wanted.tty or self._session.attached else self._ended
         while chunk := await read_some(fd, ended):
             if sent:
                 try:
@@ -169,7 +184,7 @@ class _Conversation:
             os.close(self._stdin)
             self._stdin = -1
             with contextlib.suppress(MinipodError):
-                await self._sessions.exec_close_stdin(self._session.id)
+                await self._sessions.close_stdin(self._session.id)
 
 
 async def _until_gone(remote: Remote) -> None:

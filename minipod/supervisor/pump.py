@@ -5,7 +5,7 @@
                          {"op": "close_stdin", "id"}
                          {"op": "finish", "id"}    it has exited: write what is buffered, answer {"op": "drained", "id"}
                          {"op": "reopen", "id"}    go on in a fresh file
-                         {"op": "attach", "id"} + [fd]    a live copy from now on
+                         {"op": "attach", "id"} + [fd for stdout, fd for stderr]    a live copy from now on
 
 End of file there means that the supervisor died: go on, the containers live, until a new supervisor sends SIGTERM. What has been
 read is written at once, so kill -9 loses no line but the one in hand. An incomplete line is held until its end comes, for at
@@ -40,13 +40,24 @@ class Stream:
 
 
 @dataclass(slots=True, eq=False)
+class Attached:
+    """A client of attach: the pipe that takes its copy of each stream."""
+
+    pipes: dict[bytes, int]
+
+    def close(self) -> None:
+        for fd in self.pipes.values():
+            os.close(fd)
+
+
+@dataclass(slots=True, eq=False)
 class Log:
     """One container's log file, streams and attached clients."""
 
     id: str
     file: LogFile
     streams: list[Stream] = field(default_factory=list)
-    clients: list[int] = field(default_factory=list)
+    clients: list[Attached] = field(default_factory=list)
     stdin: int = -1  # a write end, only held
 
     def close_stdin(self) -> None:
@@ -125,7 +136,7 @@ class Pump:
             for stream in log.streams:
                 self._close(stream)
             for client in log.clients:
-                os.close(client)
+                client.close()
             log.close_stdin()
             log.file.close()
         try:
@@ -139,12 +150,13 @@ class Pump:
 
     def _on_attach(self, message: protocol.Message, fds: list[int]) -> None:
         log = self._logs.get(message["id"])
+        client = Attached(dict(zip((b"stdout", b"stderr"), fds, strict=False)))
+        if log is None:
+            client.close()  # it has ended: so does the client's output
+            return
         for fd in fds:
-            if log is None:
-                os.close(fd)
-            else:
-                os.set_blocking(fd, False)
-                log.clients.append(fd)
+            os.set_blocking(fd, False)
+        log.clients.append(client)
 
     # -- streams
 
@@ -165,7 +177,7 @@ class Pump:
             owner.file.write(records)
         self._hold(stream)
         if owner.clients:
-            self._copy(owner, chunk)
+            self._copy(stream, chunk)
         return True
 
     def _hold(self, stream: Stream) -> None:
@@ -187,16 +199,19 @@ class Pump:
             stream.rest = b""
         self._held.discard(stream)
 
-    def _copy(self, log: Log, chunk: bytes) -> None:
+    def _copy(self, stream: Stream, chunk: bytes) -> None:
         """Give the chunk to attached clients; one whose pipe is full is cut off."""
-        for client in list(log.clients):
+        for client in list(stream.owner.clients):
+            fd = client.pipes.get(stream.name)
+            if fd is None:
+                continue
             try:
-                whole = os.write(client, chunk) == len(chunk)
+                whole = os.write(fd, chunk) == len(chunk)
             except OSError:
                 whole = False
             if not whole:
-                log.clients.remove(client)
-                os.close(client)
+                stream.owner.clients.remove(client)
+                client.close()
 
     def _drain(self, log: Log) -> None:
         for stream in log.streams:
