@@ -59,6 +59,7 @@ PodSpec
     shareProcessNamespace bool
     setHostnameAsFQDN bool
     readinessGates []ReadinessGate
+    imagePullSecrets []LocalObjectReference
     os PodOS
     affinity ~ there is one node to run on
     tolerations ~ the node has no taints
@@ -71,10 +72,12 @@ PodSpec
     later: priority priorityClassName overhead
     later: serviceAccountName serviceAccount automountServiceAccountToken
     later: hostUsers
-    later: imagePullSecrets
     later: runtimeClassName
     later: resources
     later: hostnameOverride
+
+LocalObjectReference
+    name str
 
 Container
     name str

@@ -23,6 +23,9 @@ START_DEADLINE = 60.0  # seconds until a node must be ready
 NEXT_DEADLINE = 10.0  # seconds until another supervisor follows one that died
 STOP_DEADLINE = 60.0  # seconds for processes to end after their pods did
 
+INHERITED = ("PATH", "LANG", "HOME", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
+PROXIES = ("http_proxy", "https_proxy", "no_proxy")  # in either case
+
 PUMP = "minipod.supervisor.pump:main"
 PROBER = "minipod.daemon.serve:prober"
 
@@ -89,9 +92,7 @@ def start_supervisor(instance: Instance, ready_fd: int) -> int:
     ]
     if ready_fd >= 0:
         os.set_inheritable(ready_fd, True)
-    environment = {
-        k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "HOME", "PYTHONPATH")
-    }
+    environment = {k: v for k, v in os.environ.items() if k in INHERITED or k.lower() in PROXIES}
     environment |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
     argv = scoped(instance, supervisor_argv(instance, ready_fd))
     pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsid=True)

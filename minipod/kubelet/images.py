@@ -2,16 +2,20 @@
 backoff).
 
 EnsureImageExists (K8S pkg/kubelet/images/image_manager.go). Owns the pull backoff of one pod; the
-key is the image, the delays are those of crash loops.
+key is the image, the delays are those of crash loops. Of several credentials that fit, each is tried
+(kuberuntime_image.go).
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from minipod.errors import ImageError, MinipodError
+from minipod.kubelet import pull_secrets
 from minipod.kubelet.rules.observed import Backoff
-from minipod.kubelet.rules.restart import INITIAL, MAXIMUM, duration
+from minipod.kubelet.rules.restart import INITIAL, MAXIMUM
+from minipod.spec.registry import ANONYMOUS
 
 if TYPE_CHECKING:
     from minipod.kubelet.context import Context
@@ -50,9 +54,12 @@ class ImagePuller:
         try:
             return await self._context.images.image_status(container.image) is not None
         except ImageError as error:
-            message = f'Failed to apply default image tag "{container.image}": {error.message}'
+            if error.reason == "InvalidImageName":
+                message = f'Failed to apply default image tag "{container.image}": {error.message}'
+            else:
+                message = f'Failed to inspect image "{container.image}": {error.message}'
             self._context.recorder.warning(pod, "InspectFailed", message, container)
-            raise
+            raise ImageError(message, reason=error.reason, hint=error.hint) from error
 
     def _refuse_in_backoff(self, pod: Pod, container: Container) -> None:
         due = self.retry_at(container.image)
@@ -66,17 +73,46 @@ class ImagePuller:
         context.recorder.normal(pod, "Pulling", f'Pulling image "{image}"', container)
         began = context.clock()
         try:
-            await context.images.pull_image(image)
+            await self._try_each(pod, image)
         except MinipodError as error:
-            before = self._backoff.get(image)
-            delay = INITIAL if before is None else min(before.delay * 2, MAXIMUM)
-            self._backoff[image] = Backoff(delay=delay, decided_at=context.clock())
+            self._back_off(image)
             message = f'Failed to pull image "{image}": {error.message}'
             context.recorder.warning(pod, "Failed", message, container)
             reason = error.reason if isinstance(error, ImageError) else "ErrImagePull"
             context.recorder.warning(pod, "Failed", f"Error: {reason}", container)
             raise ImageError(error.message, reason=reason) from error
         self._backoff.pop(image, None)
-        took = duration(context.clock() - began)
+        took = go_duration(context.clock() - began)
         message = f'Successfully pulled image "{image}" in {took}'
         context.recorder.normal(pod, "Pulled", message, container)
+
+    async def _try_each(self, pod: Pod, image: str) -> None:
+        """Pull with each of the credentials that fit until one works; the last failure is the answer."""
+        fitting = await pull_secrets.credentials(self._context, pod, image) or [ANONYMOUS]
+        for auth in fitting[:-1]:
+            try:
+                await self._context.images.pull_image(image, auth)
+            except ImageError:
+                continue  # perhaps another password is the right one
+            else:
+                return
+        await self._context.images.pull_image(image, fitting[-1])
+
+    def _back_off(self, image: str) -> None:
+        """flowcontrol.Backoff.Next: doubles, and forgets what is older than twice the maximum."""
+        now, before = self._context.clock(), self._backoff.get(image)
+        if before is None or now - before.decided_at > 2 * MAXIMUM:
+            self._backoff[image] = Backoff(delay=INITIAL, decided_at=now)
+        else:
+            delay = min(before.delay * 2, MAXIMUM)
+            self._backoff[image] = Backoff(delay=delay, decided_at=now)
+
+
+def go_duration(seconds: float) -> str:
+    """Print a duration as Go does, rounded to milliseconds: 85ms, 1.2s, 2m3.05s."""
+    ms = round(seconds * 1000)
+    if ms < 1000:
+        return f"{ms}ms" if ms else "0s"
+    minutes, rest = divmod(ms, 60_000)
+    text = re.sub(r"\.?0+$", "", f"{rest / 1000:.3f}") or "0"
+    return f"{minutes}m{text}s" if minutes else f"{text}s"

@@ -9,10 +9,13 @@ from dataclasses import replace
 
 from minipod.errors import ImageError, NotFound
 from minipod.image import reference
+from minipod.image.registry.progress import Tell, quiet
+from minipod.image.registry.pull import Puller
 from minipod.image.store import Image, ImageStore
 from minipod.linux import files
 from minipod.runtime.bundle import ImageFacts
 from minipod.runtime.service import ImageStatus
+from minipod.spec.registry import ANONYMOUS, AuthConfig
 
 ACCOUNT_FILE_MAX = 1 << 20  # bytes of passwd or group that we read
 
@@ -20,8 +23,9 @@ ACCOUNT_FILE_MAX = 1 << 20  # bytes of passwd or group that we read
 class Images:
     """Looks images up. The store itself is synchronous; its slow verbs run in threads."""
 
-    def __init__(self, store: ImageStore, in_use: Callable[[], set[str]]) -> None:
+    def __init__(self, store: ImageStore, in_use: Callable[[], set[str]], registries: str) -> None:
         self._store = store
+        self._puller = Puller(store, registries)
         self._in_use = in_use
         self._facts: dict[str, ImageFacts] = {}  # by image id
 
@@ -52,18 +56,14 @@ class Images:
         return [self._status(i) for i in await asyncio.to_thread(self._store.list)]
 
     async def pull_image(
-        self, image: str, progress: Callable[[str], None] | None = None
+        self,
+        image: str,
+        auth: AuthConfig = ANONYMOUS,
+        *,
+        platform: str = "",
+        tell: Tell = quiet,
     ) -> ImageStatus:
-        """Only what is here can be had: pulling from registries is not built yet."""
-        del progress
-        status = await self.image_status(image)
-        if status is None:
-            raise ImageError(
-                f"failed to pull {image}: minipod does not pull from registries yet",
-                reason="ErrImagePull",
-                hint="build it from a recipe: minipod image build",
-            )
-        return status
+        return self._status(await self._puller.pull(image, auth, wanted=platform, tell=tell))
 
     async def remove_image(self, image: str) -> None:
         found = await asyncio.to_thread(self._store.resolve, image)

@@ -11,6 +11,7 @@ from typing import Any
 
 from minipod import errors
 from minipod.cgroups.hierarchy import Hierarchy
+from minipod.image.registry.progress import Tell, quiet
 from minipod.image.store import ImageStore
 from minipod.network.network import Network
 from minipod.runtime import pod_init, port_forward
@@ -35,6 +36,7 @@ from minipod.runtime.supervisor_client import SupervisorClient
 from minipod.spec.container import ContainerSpec, Resources
 from minipod.spec.ids import ContainerId, SandboxId
 from minipod.spec.instance import Instance
+from minipod.spec.registry import ANONYMOUS, AuthConfig
 from minipod.spec.sandbox import NamespaceMode, SandboxSpec
 from minipod.supervisor.records import ExitRecord
 
@@ -59,7 +61,7 @@ class Runtime:
         self.supervisor = SupervisorClient(
             instance.supervisor_socket, on_event=self._event, on_lost=self._lost
         )
-        self.images = Images(store, self._images_in_use)
+        self.images = Images(store, self._images_in_use, instance.registries)
         self._sandboxes = Sandboxes(instance, self.state, self.supervisor, network, hierarchy)
         self._containers = Containers(
             instance, self.state, self.supervisor, hierarchy, self.images, self._tell
@@ -230,9 +232,14 @@ class Runtime:
         return await self.images.list_images()
 
     async def pull_image(
-        self, image: str, progress: Callable[[str], None] | None = None
+        self,
+        image: str,
+        auth: AuthConfig = ANONYMOUS,
+        *,
+        platform: str = "",
+        tell: Tell = quiet,
     ) -> ImageStatus:
-        return await self.images.pull_image(image, progress)
+        return await self.images.pull_image(image, auth, platform=platform, tell=tell)
 
     async def remove_image(self, image: str) -> None:
         await self.images.remove_image(image)

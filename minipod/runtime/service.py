@@ -16,8 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from minipod.image.registry.progress import Tell, quiet
 from minipod.spec.container import ContainerSpec, Resources
 from minipod.spec.ids import ContainerId, SandboxId
+from minipod.spec.registry import ANONYMOUS, AuthConfig
 from minipod.spec.sandbox import SandboxSpec
 
 
@@ -231,9 +233,17 @@ class ImageService(Protocol):
         """All images."""
 
     async def pull_image(
-        self, image: str, progress: Callable[[str], None] | None = None
+        self,
+        image: str,
+        auth: AuthConfig = ANONYMOUS,
+        *,
+        platform: str = "",
+        tell: Tell = quiet,
     ) -> ImageStatus:
-        """Fetch *image*. Raises ImageError."""
+        """Bring *image* up to date with its registry; nothing is fetched that is here. Raises ImageError.
+
+        *platform*: os/architecture[/variant], "" = the machine's. *tell* hears of each layer.
+        """
 
     async def remove_image(self, image: str) -> None:
         """Remove the tag, and with the last tag the image. Raises FailedPrecondition when in use."""

@@ -36,6 +36,7 @@ class Instance:
     ] = ()  # beside the safe ones; "net.core.*" allows all below
     reserved_cpu: str = "0"  # a quantity that pods do not get: system, kubelet and runtime together
     reserved_memory: str = "0"
+    registries: str = "/etc/minipod/registries"  # <registry>/hosts.toml, config.json (credentials)
     secure_port: int = 0  # of the API over TLS; 0 = 6443, for another name derived from it
     api_addresses: tuple[str, ...] = ()  # where TLS listens besides 127.0.0.1 and the gateway
 

@@ -189,7 +189,7 @@ class FakeRuntime:
             return ImageStatus(id="sha256:0", repo_tags=(image,), repo_digests=(), size=1)
         return None
 
-    async def pull_image(self, image: str, progress=None) -> ImageStatus:
+    async def pull_image(self, image: str, auth=None, **_) -> ImageStatus:
         self.calls.append(f"pull_image {image}")
         found = await self.image_status(image)
         if found is None:
