@@ -30,7 +30,7 @@ VERBS = {
     "delete": "Delete objects.",
     "events": "List events.",
     "wait": "Wait for a condition.",
-    "image": "List, build and remove images.",
+    "image": "List, build, pull, push and remove images.",
     "kubeconfig": "Print the path of a kubeconfig for kubectl.",
     "config": "Print every effective setting and where it came from.",
     "doctor": "Check what of the machine works.",

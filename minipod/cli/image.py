@@ -1,4 +1,4 @@
-"""minipod image: list, build and remove images."""
+"""minipod image: list, build and remove images; pull and push are in image_transfer."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import os
 
 import click
 
-from minipod.cli import options
+from minipod.cli import image_transfer, options
 from minipod.errors import NotFound
 
 
 @click.group("image")
 def command() -> None:
-    """List, build and remove images."""
+    """List, build, pull, push and remove images."""
+
+
+command.add_command(image_transfer.pull)
+command.add_command(image_transfer.push)
 
 
 def _store(ctx: click.Context):  # type: ignore[no-untyped-def]  # noqa: ANN202 imported below

@@ -23,6 +23,7 @@ from minipod.aio.tasks import Background
 from minipod.apiserver.server import ApiServer
 from minipod.apiserver.store_sqlite import SqliteStore
 from minipod.cgroups.hierarchy import of_node
+from minipod.daemon.images import ImageRoutes
 from minipod.daemon.node import start_supervisor
 from minipod.daemon.streams import Streams
 from minipod.errors import AlreadyExists, Unavailable
@@ -81,6 +82,7 @@ class Daemon:
             web.get("/minipod/status", self._status),
             web.get("/minipod/pods/{uid}", self._inspect),
             web.post("/minipod/stop-pods", self._stop_pods),
+            *ImageRoutes(self.runtime).routes(),
         ]
 
     async def run(self, ready_fd: int) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import random
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -251,5 +252,7 @@ def _failed(error: Exception, url: str) -> RequestFailed:
         return RequestFailed(f"{host}: no answer in time", passing=True)
     if isinstance(error, aiohttp.InvalidURL | ValueError):
         return RequestFailed(f"{host}: invalid answer: {error}")
-    why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    inner = getattr(error, "os_error", error)  # of a connection that was not made
+    number = inner.errno if isinstance(inner, OSError) else None
+    why = os.strerror(number) if number and number > 0 else str(inner) or type(error).__name__
     return RequestFailed(f"{host}: {why}".lower(), passing=True)

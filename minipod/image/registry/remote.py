@@ -60,8 +60,10 @@ class Remote:
 
         *data* makes the body, for each attempt anew.
         """
+        # An upload may be sent to another host: it gets the bytes, not the credentials.
+        foreign = urlsplit(url).netloc != self.name
         for last in (False, True):
-            header = await self._authorizer.header()
+            header = "" if foreign else await self._authorizer.header()
             own = {**(headers or {}), **({"Authorization": header} if header else {})}
             body = data() if data is not None else None
             async with self.http.send(
@@ -71,7 +73,7 @@ class Remote:
                     yield answer
                     return
                 failed = await self.http.refusal(answer)
-                asked = answer.status == 401 and not last
+                asked = answer.status == 401 and not (last or foreign)
                 if not asked or not await self._authorizer.answer(answer, header):
                     raise _named(failed)
 
@@ -128,8 +130,11 @@ def _check_range(header: str, offset: int) -> None:
 def _named(failed: RequestFailed) -> RequestFailed:
     """Say what a status means to the person who reads it."""
     known = {401: "authorization failed", 403: "denied", 404: "not found"}
-    if failed.status in known and known[failed.status] not in failed.message:
-        failed.message = f"{known[failed.status]}: {failed.message}"
+    word = known.get(failed.status, "")
+    if failed.message.startswith(str(failed.status)):  # no more than the status line
+        failed.message = word or failed.message
+    elif word not in failed.message:
+        failed.message = f"{word}: {failed.message}"
     if failed.status == 401:
         failed.hint = "check user name and password: imagePullSecrets, or docker login"
     return failed
