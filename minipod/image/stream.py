@@ -171,7 +171,7 @@ def _gunzip(blob: Readable, data: bytes) -> Iterator[bytes]:
 
 def _unzstd(blob: Readable, data: bytes) -> Iterator[bytes]:
     """Decode zstd frames, one behind the other; zstd:chunked layers end with skippable ones."""
-    module = _zstd()
+    module = zstd()
     while data:
         decoder = module.ZstdDecompressor()
         while not decoder.eof:
@@ -187,7 +187,7 @@ def _unzstd(blob: Readable, data: bytes) -> Iterator[bytes]:
         data = decoder.unused_data or blob.read(INPUT)
 
 
-def _zstd() -> Any:  # two modules of one interface, one of them newer than our oldest Python
+def zstd() -> Any:  # two modules of one interface, one of them newer than our oldest Python
     for name in ZSTD_MODULES:
         try:
             return importlib.import_module(name)

@@ -70,11 +70,11 @@ def number(field: bytes) -> int:
         value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
         sign_bit = 1 << (8 * len(field) - 2)
         return value - 2 * sign_bit if value & sign_bit else value
-    text = field.strip(b" \0")
+    text = field.strip(b" \0").split(b"\0", 1)[0].rstrip()
     if not text:
         return 0
     try:
-        return _octal(text.split(b"\0")[0].strip())
+        return _octal(text)
     except ValueError as e:
         raise corrupt(f"{field!r} is not an octal number") from e
 

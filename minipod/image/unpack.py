@@ -1,19 +1,26 @@
 """Applying one layer's archive to a directory: the file system of the layers below, or an empty one.
 
-Every path is resolved inside the directory (openat2 RESOLVE_IN_ROOT), so that neither `..` nor a
-symlink, of an earlier entry or of a lower layer, leads out; the last component is never followed.
-Owners, modes with setuid, times, xattrs (security.capability) and hard links are kept.
+Every path is resolved inside the directory (openat2 RESOLVE_IN_ROOT), so that no symlink, of an
+earlier entry or of a lower layer, leads out; the last component is never followed. An absolute name
+or link target means one inside, as it does for containerd and umoci (ko makes such layers); a `..` in
+a name is refused. Owners, modes with setuid, times, xattrs (security.capability) and hard links are kept.
 
 Whiteouts (OCI image-spec, layer.md) remove what the lower layers have: applied to an overlay mount
-they become what overlayfs itself writes, a character device 0:0 in the upper directory. What
-this layer brings is never hidden by its own whiteouts.
+they become what overlayfs itself writes, a character device 0:0 in the upper directory, and for an
+opaque directory `trusted.overlay.opaque`. What this layer brings is never hidden by its own whiteouts.
+
+The cost of a layer is its system calls: the directory of the last entry stays open for the next one, a
+file is made with the owner and mode that it most likely has and only corrected when fstat(2) says so.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
+from collections.abc import Callable
+from typing import TypeVar
 
 from minipod.errors import ImageError
 from minipod.image.limits import DEFAULT, Limits
@@ -28,51 +35,69 @@ METADATA = ".wh..wh."  # of aufs (.wh..wh.plnk): nothing of the image
 FORBIDDEN_XATTRS = ("trusted.overlay.", "user.overlay.")
 NODES = {"3": stat.S_IFCHR, "4": stat.S_IFBLK, "6": stat.S_IFIFO}
 NO_ID = 2**32 - 1  # chown(2) would leave the owner as it is
+DIRECTORY = os.O_PATH | os.O_DIRECTORY
+
+T = TypeVar("T")
 
 
 def apply(stream: Readable, root: int, limits: Limits = DEFAULT) -> None:
     """Apply the archive in *stream* to the directory *root* (an O_PATH fd). Raises ImageError."""
     reader = TarReader(stream)
-    layer = _Layer(root, reader)
-    for entry in reader:
-        path = os.path.normpath("/" + entry.name).lstrip("/")
-        try:
-            layer.add(path, entry)
-        except (OSError, OverflowError, RecursionError) as e:  # a number or depth out of range
-            why = getattr(e, "strerror", None) or str(e)
-            raise ImageError(f"can't unpack /{path}: {why}", reason="ErrImagePull") from e
-    layer.finish()
+    with contextlib.ExitStack() as stack:
+        layer = _Layer(root, reader, limits)
+        stack.callback(layer.close)
+        for number, entry in enumerate(reader):
+            if number >= limits.image_layer_entries:
+                raise corrupt(f"it has more than {limits.image_layer_entries} entries")
+            path = _inside(entry.name)
+            try:
+                layer.add(path, entry)
+            except (OSError, OverflowError, RecursionError) as e:  # a number or depth out of range
+                why = getattr(e, "strerror", None) or str(e)
+                raise ImageError(
+                    f"can't unpack /{path}: {why.lower()}", reason="ErrImagePull"
+                ) from e
+        layer.finish()
+
+
+def _inside(name: str) -> str:
+    """Return *name* relative to the root, without empty parts and dots. Raises ImageError."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise corrupt(f"{name!r} leads out of its directory")
+    return "/".join(parts)
 
 
 class _Layer:
     """One layer on its way to the directory *root*."""
 
-    def __init__(self, root: int, reader: TarReader) -> None:
+    def __init__(self, root: int, reader: TarReader, limits: Limits) -> None:
         self._root = root
         self._reader = reader
-        self._own: set[str] = set()  # paths that this layer brought, with all that is above them
+        self._limits = limits
+        self._own: set[str] = {""}  # paths that this layer brought, with all that is above them
+        self._filled: set[str] = set()  # directories in which this layer brought something
         self._times: list[tuple[str, int]] = []  # of directories: they change with what comes in
+        self._above = ""  # the directory that is open for the next entry
+        self._parent = files.open_in_root(root, ".", DIRECTORY)
+
+    def close(self) -> None:
+        os.close(self._parent)
 
     def add(self, path: str, entry: Entry) -> None:
         """Make what *entry* says at *path* ("" is the root itself). Raises ImageError, OSError."""
-        above, name = os.path.split(path)
-        parent = self._open_directory(above)
-        try:
-            if name == OPAQUE:
-                self._remove_lower(parent, above)
-            elif name.startswith(METADATA):
-                return
-            elif name.startswith(WHITEOUT):
-                self._white_out(parent, above, name.removeprefix(WHITEOUT))
-            elif entry.type == "3" and entry.device == (0, 0):
-                return  # overlayfs would read it as a whiteout
-            else:
-                self._make(parent, name or ".", entry)
-                self._own_up(path)
-                if entry.type == "5":
-                    self._times.append((path, entry.mtime_ns))
-        finally:
-            os.close(parent)
+        above, _, name = path.rpartition("/")
+        if above != self._above:
+            self._enter(above)
+        if name.startswith(WHITEOUT):
+            self._white_out(above, name)
+        elif entry.type == "3" and entry.device == (0, 0):
+            return  # overlayfs would read it as a whiteout
+        else:
+            self._make(name, entry)
+            self._own_up(path)
+            if entry.type == "5":
+                self._times.append((path, entry.mtime_ns))
 
     def finish(self) -> None:
         """Give the directories their times, now that nothing changes in them any more."""
@@ -89,19 +114,23 @@ class _Layer:
     def _own_up(self, path: str) -> None:
         while path not in self._own:
             self._own.add(path)
-            path = os.path.dirname(path)
+            path = path.rpartition("/")[0]
+            self._filled.add(path)
 
-    def _open_directory(self, path: str) -> int:
-        """Open *path* inside the root; what is missing of it gets the default owner and mode."""
-        flags = os.O_PATH | os.O_DIRECTORY
+    def _enter(self, path: str) -> None:
+        """Make *path* the open directory; what is missing of it gets the default owner and mode."""
         try:
-            return files.open_in_root(self._root, path or ".", flags)
+            fd = files.open_in_root(self._root, path or ".", DIRECTORY)
         except FileNotFoundError:
-            pass
-        here = files.open_in_root(self._root, ".", flags)
+            fd = self._make_directories(path)
+        os.close(self._parent)
+        self._parent, self._above = fd, path
+
+    def _make_directories(self, path: str) -> int:
+        here = files.open_in_root(self._root, ".", DIRECTORY)
         done = ""
         for name in path.split("/"):
-            done = os.path.join(done, name)
+            done = f"{done}/{name}"
             try:
                 following = self._open_or_make(here, name, done)
             finally:
@@ -110,28 +139,64 @@ class _Layer:
         return here
 
     def _open_or_make(self, parent: int, name: str, path: str) -> int:
-        flags = os.O_PATH | os.O_DIRECTORY
         try:
-            return files.open_in_root(self._root, path, flags)
+            return files.open_in_root(self._root, path, DIRECTORY)
         except FileNotFoundError:
             os.mkdir(name, dir_fd=parent)  # EEXIST: a dangling symlink is in the way
             os.chmod(name, 0o755, dir_fd=parent)  # noqa: S103 mkdir obeys the umask
-            return files.open_in_root(self._root, path, flags)
+            return files.open_in_root(self._root, path, DIRECTORY)
+
+    def _removed(self) -> None:
+        """Open the next entry's directory anew: what was removed may have been on the way to it."""
+        os.close(self._parent)
+        self._parent, self._above = files.open_in_root(self._root, ".", DIRECTORY), ""
 
     # -- whiteouts
 
-    def _white_out(self, parent: int, above: str, name: str) -> None:
-        if name in ("", ".", ".."):  # `.wh...` would name the directory above
-            raise corrupt(f"a whiteout of {name!r}")
-        if os.path.join(above, name) not in self._own:
-            _remove(parent, name)
+    def _white_out(self, above: str, name: str) -> None:
+        if name == OPAQUE:
+            self._make_opaque(above)
+        elif not name.startswith(METADATA):
+            name = name.removeprefix(WHITEOUT)
+            if name in ("", ".", ".."):  # `.wh...` would name the directory above
+                raise corrupt(f"a whiteout of {name!r}")
+            if f"{above}/{name}".lstrip("/") not in self._own:
+                _remove(self._parent, name)
+        self._removed()
+
+    def _make_opaque(self, path: str) -> None:
+        """Remove all that the lower layers have in *path*, and keep what this layer brought."""
+        above, _, name = path.rpartition("/")
+        if name and path not in self._filled:
+            # Made anew over its own whiteout, overlayfs marks the directory as opaque.
+            self._enter(above)
+            with contextlib.suppress(NotADirectoryError):  # a symlink to it: emptied below
+                before = os.stat(name, dir_fd=self._parent, follow_symlinks=False)
+                if stat.S_ISDIR(before.st_mode):
+                    self._renew(name, before)
+                    return
+            self._enter(path)
+        self._remove_lower(self._parent, path)
+
+    def _renew(self, name: str, before: os.stat_result) -> None:
+        parent = self._parent
+        place = f"/proc/self/fd/{parent}/{name}"
+        xattrs = {key: os.getxattr(place, key) for key in os.listxattr(place)}
+        _remove(parent, name)
+        os.mkdir(name, dir_fd=parent)
+        os.chown(name, before.st_uid, before.st_gid, dir_fd=parent)
+        os.chmod(name, stat.S_IMODE(before.st_mode), dir_fd=parent)
+        for key, value in xattrs.items():
+            if not key.startswith(FORBIDDEN_XATTRS):
+                os.setxattr(place, key, value)
+        os.utime(name, ns=(before.st_atime_ns, before.st_mtime_ns), dir_fd=parent)
 
     def _remove_lower(self, directory: int, path: str) -> None:
-        """Opaque: remove all below *directory* that this layer did not bring."""
+        """Remove all below *directory* that this layer did not bring."""
         listing = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
         try:
             for name in os.listdir(listing):
-                child = os.path.join(path, name)
+                child = f"{path}/{name}".lstrip("/")
                 if child not in self._own:
                     _remove(listing, name)
                 elif _is_directory(listing, name):
@@ -145,57 +210,103 @@ class _Layer:
 
     # -- members
 
-    def _make(self, parent: int, name: str, entry: Entry) -> None:
+    def _make(self, name: str, entry: Entry) -> None:
         if not (0 <= entry.uid < NO_ID and 0 <= entry.gid < NO_ID):
             raise corrupt(f"{entry.name!r} belongs to {entry.uid}:{entry.gid}")
+        if entry.size > self._limits.image_layer_max:
+            raise corrupt(f"{entry.name!r} has {entry.size} bytes, too many (image_layer_max)")
         if entry.type == "5":
-            if name != "." and not _is_directory(parent, name):
-                _remove(parent, name)
-                os.mkdir(name, dir_fd=parent)
-        elif name == ".":
+            self._make_directory(name or ".", entry)
+        elif not name:
             raise corrupt("the root is not a directory")
+        elif entry.type == "0":
+            self._make_file(name, entry)
+        elif entry.type == "1":
+            self._link(name, entry.linkname)
         else:
-            _remove(parent, name)
-            self._make_file(parent, name, entry)
-        if entry.type != "1":  # a hard link has the attributes of its target
-            _set_attributes(parent, name, entry)
+            self._make_node(name, entry)
 
-    def _make_file(self, parent: int, name: str, entry: Entry) -> None:
-        match entry.type:
-            case "0":
-                self._write_file(parent, name, entry)
-            case "1":
-                self._link(parent, name, entry.linkname)
-            case "2":
-                os.symlink(entry.linkname, name, dir_fd=parent)
-            case "3" | "4" | "6":
-                mode = NODES[entry.type] | 0o600
-                os.mknod(name, mode, os.makedev(*entry.device), dir_fd=parent)
-            case _:
-                raise corrupt(f"{entry.name!r} is of the unknown kind {entry.type!r}")
-
-    def _write_file(self, parent: int, name: str, entry: Entry) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(name, flags, 0o600, dir_fd=parent)
+    def _fresh(self, name: str, make: Callable[[], T]) -> T:
+        """Call *make*, and again without what was at *name* if there was something."""
         try:
-            if entry.segments is None:
-                for chunk in self._reader.chunks():
-                    _write(fd, chunk)
-                return
-            for offset, length in entry.segments:
-                os.lseek(fd, offset, os.SEEK_SET)
-                for chunk in self._reader.chunks(length):
-                    _write(fd, chunk)
-            os.truncate(fd, entry.size)
+            return make()
+        except FileExistsError:
+            parent = os.dup(self._parent)
+            try:
+                _remove(parent, name)
+            finally:
+                os.close(parent)
+            return make()
+
+    def _make_directory(self, name: str, entry: Entry) -> None:
+        parent = self._parent
+        if name == "." or _is_directory(parent, name):
+            _drop_xattrs(f"/proc/self/fd/{parent}/{name}")
+        else:
+            self._fresh(name, lambda: os.mkdir(name, dir_fd=parent))
+        os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+        os.chmod(name, entry.mode, dir_fd=parent)  # a directory: no symlink to follow
+        _set_xattrs(parent, name, entry)
+
+    def _make_node(self, name: str, entry: Entry) -> None:
+        parent = self._parent
+        if entry.type == "2":
+            self._fresh(name, lambda: os.symlink(entry.linkname, name, dir_fd=parent))
+        elif entry.type not in NODES:
+            raise corrupt(f"{entry.name!r} is of the unknown kind {entry.type!r}")
+        elif entry.type != "6" and not self._limits.image_devices:
+            raise corrupt(f"{entry.name!r} is a device, which the setting image_devices forbids")
+        else:
+            mode, device = NODES[entry.type] | 0o600, os.makedev(*entry.device)
+            self._fresh(name, lambda: os.mknod(name, mode, device, dir_fd=parent))
+        os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+        if entry.type != "2":
+            os.chmod(name, entry.mode, dir_fd=parent)
+        _set_xattrs(parent, name, entry)
+        times = (entry.mtime_ns, entry.mtime_ns)
+        os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
+
+    def _make_file(self, name: str, entry: Entry) -> None:
+        """Owner before mode, both after the content: chown(2), write(2) clear setuid and capabilities."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        parent, mode = self._parent, entry.mode & 0o777
+        fd = self._fresh(name, lambda: os.open(name, flags, mode, dir_fd=parent))
+        try:
+            self._write_content(fd, entry)
+            made = os.fstat(fd)
+            if (made.st_uid, made.st_gid) != (entry.uid, entry.gid):
+                os.fchown(fd, entry.uid, entry.gid)
+            if stat.S_IMODE(made.st_mode) != entry.mode:
+                os.fchmod(fd, entry.mode)
+            if entry.xattrs:
+                _set_xattrs(parent, name, entry)
+            os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
             os.close(fd)
 
-    def _link(self, parent: int, name: str, target: str) -> None:
+    def _write_content(self, fd: int, entry: Entry) -> None:
+        if entry.segments is None:
+            for chunk in self._reader.chunks():
+                _write(fd, chunk)
+            return
+        os.truncate(fd, entry.size)
+        for offset, length in entry.segments:
+            os.lseek(fd, offset, os.SEEK_SET)
+            for chunk in self._reader.chunks(length):
+                _write(fd, chunk)
+
+    def _link(self, name: str, target: str) -> None:
         """Hard link to *target*: its directory is resolved in the root, itself is not followed."""
-        above, last = os.path.split(os.path.normpath("/" + target).lstrip("/"))
-        directory = files.open_in_root(self._root, above or ".", os.O_PATH | os.O_DIRECTORY)
+        above, _, last = _inside(target).rpartition("/")
+        parent = self._parent
+        directory = files.open_in_root(self._root, above or ".", DIRECTORY)
         try:
-            os.link(last, name, src_dir_fd=directory, dst_dir_fd=parent, follow_symlinks=False)
+            self._fresh(
+                name,
+                lambda: os.link(
+                    last, name, src_dir_fd=directory, dst_dir_fd=parent, follow_symlinks=False
+                ),
+            )
         finally:
             os.close(directory)
 
@@ -205,17 +316,17 @@ def _write(fd: int, chunk: memoryview) -> None:
         chunk = chunk[os.write(fd, chunk) :]
 
 
-def _set_attributes(parent: int, name: str, entry: Entry) -> None:
-    """Owner first, all of it after the content: chown(2), write(2) clear setuid and capabilities."""
-    os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
-    if entry.type != "2":
-        os.chmod(name, entry.mode, dir_fd=parent)  # we made it, so it is no symlink to follow
+def _set_xattrs(parent: int, name: str, entry: Entry) -> None:
     for key, value in entry.xattrs.items():
         if not key.startswith(FORBIDDEN_XATTRS):
             _set_xattr(f"/proc/self/fd/{parent}/{name}", key, value, is_link=entry.type == "2")
-    if entry.type != "5":
-        times = (entry.mtime_ns, entry.mtime_ns)
-        os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
+
+
+def _drop_xattrs(path: str) -> None:
+    """Forget what a lower layer's entry gave a directory: the new one says all of its attributes."""
+    for key in os.listxattr(path):
+        if not key.startswith((*FORBIDDEN_XATTRS, "security.selinux")):
+            os.removexattr(path, key)
 
 
 def _set_xattr(path: str, key: str, value: bytes, *, is_link: bool) -> None:
