@@ -7,6 +7,8 @@ set-up -> supervisor   {"t": "forked", "pid": N}          the main process, in t
                        {"t": "failed", "step", "errno", "subject", "cause", "detail"}
 supervisor -> set-up   b"go"                              execve now
 end of file            execve has happened (the socket is close-on-exec), or the process is gone
+
+"forked" comes from the first process of a set-up and what follows from the main one: on a busy machine "ready" may come first.
 """
 
 from __future__ import annotations

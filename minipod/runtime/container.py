@@ -144,9 +144,12 @@ class Containers:
             container.stop_changed.set()
             await container.ended.wait()
             return
+        if container.state is not ContainerState.RUNNING:
+            await self.kill(container)  # it has no command yet that a signal could tell anything
+            return
         container.stop_at = deadline
         try:
-            if timeout > 0 and container.state is ContainerState.RUNNING:
+            if timeout > 0:
                 await self._signal(container, container.record.stop_signal)
             while not container.ended.is_set() and loop.time() < container.stop_at:
                 container.stop_changed.clear()

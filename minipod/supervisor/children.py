@@ -42,6 +42,7 @@ class Process:
     start_time: int = 0
     pidfd: int = -1
     setup_pidfd: int = -1  # the first process of its set-up, while that goes on
+    ready: bool = False  # everything that can fail has been done
     timer: Timer | None = None  # its set-up's deadline
     created_at: float = 0.0
     started_at: float = 0.0

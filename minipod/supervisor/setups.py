@@ -129,11 +129,13 @@ class Setups:
         early = self._tables.early.pop(pid, None)
         if early is not None:  # it is gone already; its last words come next
             made.pid, made.exit = pid, early
-            return
-        self._tables.by_pid[pid] = made
-        made.found(pid)
-        if isinstance(made, Container):
-            _write_state(made)
+        else:
+            self._tables.by_pid[pid] = made
+            made.found(pid)
+            if isinstance(made, Container):
+                _write_state(made)
+        if made.ready:
+            self._created(made)
 
     def _said_warning(self, made: Process, message: protocol.Message, _: list[int]) -> None:
         logger.warning("%s: %s", made.id, message["text"])
@@ -153,6 +155,12 @@ class Setups:
             for fd in received:
                 os.close(fd)
             return
+        made.ready = True
+        if made.pid:
+            self._created(made)
+
+    def _created(self, made: Process) -> None:
+        """The main process is parked and known. Two processes say the one and the other, in any order."""
         made.phase = Phase.CREATED
         made.set_up()
         self._s.setup_done()
