@@ -1,0 +1,282 @@
+"""containerd with the bridge plugin of CNI: a daemon of its own, root, state, socket and CNI configuration in our directory.
+
+It puts its containers below the cgroup /k8s.io (its default) and its bridge is `mpbench0`; both go with it. `restrict_oom_score_adj`
+lets it run without CAP_SYS_RESOURCE.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from benchmarks.bench import EXITS_ON_TERM, IMAGE, PAUSE, Bench, pss, timed
+from benchmarks.peers import cri
+from benchmarks.peers.oci import remove_cgroup
+from benchmarks.row import Missing, Once
+
+BRIDGE, SUBNET = "mpbench0", "10.250.0.0/16"
+CNI = "/usr/lib/cni"
+INSTALL = "scripts/bench --with-peers"
+
+
+class Containerd:
+    """A running daemon and the verbs that rows use."""
+
+    def __init__(self, bench: Bench) -> None:
+        if shutil.which("containerd") is None:
+            raise Missing(f"containerd is not installed: {INSTALL}")
+        if not os.path.exists(f"{CNI}/bridge"):
+            raise Missing(f"containernetworking-plugins is not installed: {INSTALL}")
+        if importlib.util.find_spec("grpclib") is None:
+            raise Missing("grpclib is not installed: scripts/setup --dev")
+        self.home = f"{bench.directory}/containerd"
+        self.socket = f"{self.home}/s"
+        self.logs = f"{self.home}/logs"
+        self._names = (f"p{n}" for n in itertools.count())
+        self._sandboxes: set[str] = set()
+        self._write_configuration()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def _write_configuration(self) -> None:
+        for name in ("net", "logs"):
+            os.makedirs(f"{self.home}/{name}")
+        routes = {"routes": [{"dst": "0.0.0.0/0"}], "ranges": [[{"subnet": SUBNET}]]}
+        ipam = {"type": "host-local", "dataDir": f"{self.home}/ipam", **routes}
+        bridge = {
+            "type": "bridge",
+            "bridge": BRIDGE,
+            "isGateway": True,
+            "ipMasq": False,
+            "ipam": ipam,
+        }
+        plugins = {"cniVersion": "0.4.0", "name": "bench", "plugins": [bridge]}
+        with open(f"{self.home}/net/10-bench.conflist", "w", encoding="utf-8") as f:
+            json.dump(plugins, f)
+        with open(f"{self.home}/config.toml", "w", encoding="utf-8") as f:
+            f.write(CONFIGURATION.format(home=self.home, socket=self.socket, pause=PAUSE, cni=CNI))
+
+    def start(self) -> None:
+        """Start it; return when its CRI answers."""
+        from grpclib import GRPCError  # a tool of scripts/setup --dev
+
+        with open(f"{self.home}/log", "ab") as log:
+            self.process = subprocess.Popen(
+                ["containerd", "--config", f"{self.home}/config.toml"], stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 20
+        while True:
+            self.cri = cri.Cri(self.socket)
+            try:
+                self.cri.call("Version", {})
+            except (OSError, GRPCError):  # no socket yet, or no plugin behind it
+                self.cri.close()
+            else:
+                return
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                self.stop()
+                with open(f"{self.home}/log", encoding="utf-8", errors="replace") as log_file:
+                    raise Missing(f"containerd does not start: {log_file.read()[-300:]}")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
+
+    def load(self, archive: str) -> None:
+        """Import our images."""
+        timed([*self.ctr(), "images", "import", "--all-platforms", archive])
+
+    def ctr(self) -> list[str]:
+        return ["ctr", "--address", self.socket, "--namespace", "k8s.io"]
+
+    def sandbox(self) -> tuple[str, cri.Message]:
+        name = next(self._names)
+        config = cri.sandbox_config(name, f"{self.logs}/{name}")
+        made = self.cri.call("RunPodSandbox", {1: config})
+        self._sandboxes.add(made)
+        return made, config
+
+    def container(self, sandbox: tuple[str, cri.Message], command: list[str]) -> str:
+        config = cri.container_config(IMAGE, command)
+        return self.cri.call("CreateContainer", {1: sandbox[0], 2: config, 3: sandbox[1]})
+
+    def pod(self, command: list[str] = EXITS_ON_TERM) -> tuple[str, str]:
+        """Make a pod whose container has executed its command; return both ids."""
+        made = self.sandbox()
+        container = self.container(made, command)
+        self.cri.call("StartContainer", {1: container})
+        return made[0], container
+
+    def delete(self, sandbox: str, container: str) -> None:
+        self.cri.call("StopContainer", {1: container, 2: 30})
+        self.remove(sandbox)
+
+    def remove(self, sandbox: str) -> None:
+        self.cri.call("StopPodSandbox", {1: sandbox})
+        self.cri.call("RemovePodSandbox", {1: sandbox})
+        self._sandboxes.discard(sandbox)
+
+    def remove_all(self) -> None:
+        """Remove what a row that failed has left."""
+        for sandbox in list(self._sandboxes):
+            self.remove(sandbox)
+
+    def log_of_newest(self) -> str:
+        """Return the path of the newest container's log."""
+        directories = [f"{self.logs}/{name}" for name in os.listdir(self.logs)]
+        newest = max(directories, key=os.path.getmtime)
+        return f"{newest}/c.log"
+
+    def pids(self) -> list[int]:
+        assert self.process is not None
+        return [self.process.pid]
+
+    def shims(self) -> list[int]:
+        """Return its shims and the pause processes of their sandboxes, as pids."""
+        found = []
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as f:
+                words = f.read().decode(errors="replace").split("\0")
+                if words[0].endswith("containerd-shim-runc-v2") and self.socket in words:
+                    found.append(int(name))
+        return found
+
+
+CONFIGURATION = """version = 2
+root = "{home}/root"
+state = "{home}/state"
+disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.internal.v1.opt"]
+[grpc]
+  address = "{socket}"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  restrict_oom_score_adj = true
+  disable_tcp_service = true
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "overlayfs"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{cni}"
+    conf_dir = "{home}/net"
+"""
+
+
+@contextmanager
+def running(bench: Bench) -> Iterator[Containerd]:
+    """The daemon with our images; once for all rows."""
+    daemon = Containerd(bench)
+    daemon.start()
+    try:
+        daemon.load(bench.archive())
+        yield daemon
+    finally:
+        daemon.remove_all()
+        daemon.cri.close()
+        daemon.stop()
+        subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True, check=False)
+        remove_cgroup("k8s.io")
+
+
+def shared(bench: Bench) -> Containerd:
+    found: Containerd = bench.shared("containerd", running)
+    return found
+
+
+def ms(action: Any) -> float:
+    begin = time.perf_counter()
+    action()
+    return (time.perf_counter() - begin) * 1e3
+
+
+@contextmanager
+def containers(bench: Bench) -> Iterator[Once]:
+    """CreateContainer, StartContainer, its end, RemoveContainer in a sandbox that is there."""
+    daemon = shared(bench)
+    sandbox = daemon.sandbox()
+
+    def once() -> None:
+        container = daemon.container(sandbox, ["/bin/true"])
+        daemon.cri.call("StartContainer", {1: container})
+        daemon.cri.call("StopContainer", {1: container, 2: 10})  # returns when it has ended
+        daemon.cri.call("RemoveContainer", {1: container})
+
+    yield lambda: {"create, start, exit, delete": ms(once)}
+    daemon.remove(sandbox[0])
+
+
+@contextmanager
+def ctr_run(bench: Bench) -> Iterator[Once]:
+    daemon = shared(bench)
+    numbers = itertools.count()
+
+    def once() -> dict[str, float]:
+        command = [*daemon.ctr(), "run", "--rm", IMAGE, f"ctr{next(numbers)}", "/bin/true"]
+        return {"create, start, exit, delete": timed(command)}
+
+    yield once
+
+
+@contextmanager
+def pods(bench: Bench) -> Iterator[Once]:
+    daemon = shared(bench)
+
+    def once() -> dict[str, float]:
+        begin = time.perf_counter()
+        sandbox, container = daemon.pod()
+        executed = time.perf_counter()
+        daemon.delete(sandbox, container)
+        gone = time.perf_counter()
+        return {
+            "create -> execve": (executed - begin) * 1e3,
+            "delete -> gone": (gone - executed) * 1e3,
+        }
+
+    yield once
+
+
+@contextmanager
+def execs(bench: Bench) -> Iterator[Once]:
+    daemon = shared(bench)
+    sandbox, container = daemon.pod()
+    request = {1: container, 2: ["/bin/true"], 3: 10}
+    yield lambda: {"by API": ms(lambda: daemon.cri.call("ExecSync", request))}
+    daemon.delete(sandbox, container)
+
+
+@contextmanager
+def memory(bench: Bench) -> Iterator[Once]:
+    daemon, count = shared(bench), bench.few(20)
+
+    def once() -> dict[str, float]:
+        idle = pss(daemon.pids())
+        made = [daemon.pod() for _ in range(count)]
+        used = pss([*daemon.pids(), *daemon.shims()]) - idle
+        for sandbox, container in made:
+            daemon.delete(sandbox, container)
+        return {"idle": idle / 1e6, "per pod": used / count / 1e3}
+
+    yield once
+
+
+@contextmanager
+def start(bench: Bench) -> Iterator[Once]:
+    """Stop and start it: until its CRI answers."""
+    daemon = shared(bench)
+
+    def once() -> dict[str, float]:
+        daemon.cri.close()
+        daemon.stop()
+        return {"start": ms(daemon.start)}
+
+    yield once

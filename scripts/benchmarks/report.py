@@ -1,0 +1,125 @@
+"""The report: samples are kept in results.json, results.md and the plots are made from them.
+
+A run that measures some rows replaces those and keeps the others, each with its date. p99 is the nearest rank: with fewer than
+100 runs it is the slowest one. A ratio is the median of the ratios of neighbouring runs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+from typing import Any
+
+from benchmarks import machine, plot
+from benchmarks.row import Figure, Row
+
+HEAD = """# Measured
+
+Made by `scripts/bench` (see [README.md](README.md)); do not edit. Values are medians, p99 in
+brackets. "x 4.6" beside a peer's value: in pairs of neighbouring runs it is 4.6 times minipod's.
+"""
+
+
+def percentile(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
+
+
+def number(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+class Results:
+    """All rows that were measured, of this run and of earlier ones."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._path = f"{directory}/results.json"
+        self._rows: dict[str, dict[str, Any]] = {}
+        if os.path.exists(self._path):
+            with open(self._path, encoding="utf-8") as f:
+                self._rows = json.load(f)
+
+    def add(self, name: str, row: Row, measured: dict[str, Any]) -> None:
+        figures = [{"name": f.name, "unit": f.unit, "aim": f.aim} for f in row.figures]
+        about = {"title": row.title, "note": row.note, "figures": figures}
+        self._rows[name] = {**about, "machine": machine.describe(), **measured}
+
+    def text(self, name: str) -> str:
+        """Return a row as lines for a terminal."""
+        lines = [f"{name}: {self._rows[name]['title']}, {self._rows[name]['runs']} runs"]
+        for figure, cells in self._cells(name):
+            lines.append(f"  {figure.name} ({figure.unit}{_aim(figure)})")
+            lines += [f"    {side:12} {cell}" for side, cell in cells.items() if cell]
+        missing = self._rows[name]["missing"]
+        lines += [f"  without {side}: {why}" for side, why in missing.items()]
+        return "\n".join(lines)
+
+    def write(self, known: dict[str, Row]) -> None:
+        """Write results.json, results.md and one plot for each row."""
+        os.makedirs(self._directory, exist_ok=True)
+        ordered = {n: self._rows[n] for n in (*known, *self._rows) if n in self._rows}
+        with open(self._path, "w", encoding="utf-8") as f:
+            json.dump(ordered, f, separators=(",", ":"))
+            f.write("\n")
+        with open(f"{self._directory}/results.md", "w", encoding="utf-8") as f:
+            f.write("\n".join([HEAD, *(self._section(name) for name in ordered)]))
+        for name in ordered:
+            series = [
+                (figure.name, figure.unit, self._series(name, figure.name))
+                for figure in self._figures(name)
+            ]
+            with open(f"{self._directory}/{name}.svg", "w", encoding="utf-8") as f:
+                f.write(plot.strips(self._rows[name]["title"], series))
+
+    def _figures(self, name: str) -> list[Figure]:
+        return [Figure(**f) for f in self._rows[name]["figures"]]
+
+    def _series(self, name: str, figure: str) -> dict[str, list[float]]:
+        """Return the values of each side that has this figure."""
+        sides = self._rows[name]["sides"]
+        found = {s: [run[figure] for run in runs if figure in run] for s, runs in sides.items()}
+        return {side: values for side, values in found.items() if values}
+
+    def _cells(self, name: str) -> list[tuple[Figure, dict[str, str]]]:
+        table = []
+        for figure in self._figures(name):
+            series = self._series(name, figure.name)
+            ours = series.get("minipod", [])
+            cells = {}
+            for side, values in series.items():
+                cells[side] = (
+                    f"{number(statistics.median(values))} ({number(percentile(values, 0.99))})"
+                )
+                if side != "minipod" and len(ours) == len(values):
+                    ratios = [v / o for v, o in zip(values, ours, strict=True)]
+                    cells[side] += f", x {number(statistics.median(ratios))}"
+            table.append((figure, cells))
+        return table
+
+    def _section(self, name: str) -> str:
+        row = self._rows[name]
+        sides = list(row["sides"])
+        lines = [
+            f"## {row['title']}",
+            "",
+            f"`scripts/bench {name}`, {row['runs']} runs of each, {row['date']} UTC, {row['machine']}.",
+            "",
+        ]
+        lines += [f"| | aim | {' | '.join(sides)} |", f"|---|---|{'---|' * len(sides)}"]
+        for figure, cells in self._cells(name):
+            aim = "" if figure.aim is None else number(figure.aim)
+            values = " | ".join(cells.get(side, "") for side in sides)
+            lines.append(f"| {figure.name}, {figure.unit} | {aim} | {values} |")
+        lines += ["", f"![{row['title']}]({name}.svg)", ""]
+        if row["note"]:
+            lines += [row["note"], ""]
+        for side, why in row["missing"].items():
+            lines += [f"Not measured: {side} ({why}).", ""]
+        return "\n".join(lines)
+
+
+def _aim(figure: Figure) -> str:
+    return "" if figure.aim is None else f", aim {number(figure.aim)}"

@@ -1,0 +1,126 @@
+"""One container in a sandbox that is there: create, start /bin/true, exit, delete."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from benchmarks.bench import IMAGE, Bench
+from benchmarks.peers import containerd, oci
+from benchmarks.row import Figure, Once, Row
+from minipod import config
+from minipod.cgroups.hierarchy import of_node
+from minipod.daemon import reset_node
+from minipod.daemon.node import PUMP
+from minipod.network.network import Network
+from minipod.runtime.runtime import Runtime
+from minipod.runtime.service import EventType
+from minipod.spec.container import ContainerSpec
+from minipod.spec.ids import SandboxId
+from minipod.spec.instance import Instance
+from minipod.spec.sandbox import SandboxMetadata, SandboxSpec
+
+FIGURE = "create, start, exit, delete"
+SPEC = ContainerSpec(name="c", image=IMAGE, command=("/bin/true",), log_path="c.log")
+
+
+@contextmanager
+def supervisor(instance: Instance) -> Iterator[None]:
+    """A supervisor with a pump and without a daemon: this process stands for the daemon."""
+    os.makedirs(instance.state_dir, 0o700, exist_ok=True)
+    wanted = {
+        "instance": dataclasses.asdict(instance), "pump": PUMP, "prober": "", "daemon": [], "ready_fd": -1,
+    }  # fmt: skip
+    log = f"{instance.state_dir}/minipod.log"
+    with open(log, "w", encoding="utf-8") as f:
+        command = [sys.executable, "-m", "minipod.supervisor", json.dumps(wanted)]
+        started = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=f, stderr=f)
+    try:
+        yield
+    finally:
+        started.terminate()
+        started.wait()
+        reset_node(instance)
+
+
+async def connect(instance: Instance, bench: Bench) -> tuple[Runtime, Network]:
+    """Return a runtime of this process, connected, and its network."""
+    deadline = time.monotonic() + 10
+    while not os.path.exists(instance.supervisor_socket):
+        if time.monotonic() > deadline:
+            raise RuntimeError("the supervisor does not start")
+        await asyncio.sleep(0.02)
+    network = Network(instance)
+    await network.start()
+    runtime = Runtime(instance, of_node(instance.run_dir), network, bench.store(), lambda: None)
+    await runtime.connect()
+    return runtime, network
+
+
+async def close(runtime: Runtime, network: Network) -> None:
+    runtime.close()
+    await network.stop()
+
+
+async def one(runtime: Runtime, sandbox: SandboxId) -> float:
+    """Return the milliseconds of one container."""
+    ended = asyncio.Event()
+
+    def event(happened: object) -> None:
+        if getattr(happened, "type", None) is EventType.CONTAINER_EXITED:
+            ended.set()
+
+    unsubscribe = runtime.subscribe(event)
+    begin = time.perf_counter()
+    container = await runtime.create_container(sandbox, SPEC)
+    await runtime.start_container(container)
+    await ended.wait()
+    await runtime.remove_container(container)
+    took = (time.perf_counter() - begin) * 1e3
+    unsubscribe()
+    return took
+
+
+@contextmanager
+def minipod(bench: Bench) -> Iterator[Once]:
+    bench.node()  # for its images
+    instance = config.load(name=f"c{os.getpid():x}").instance
+    loop = asyncio.new_event_loop()
+    with supervisor(instance):
+        runtime, network = loop.run_until_complete(connect(instance, bench))
+        spec = SandboxSpec(
+            metadata=SandboxMetadata(name="s", namespace="default", uid="u"),
+            hostname="s",
+            log_directory=f"{instance.state_dir}/log",
+            cgroup_parent="pod",
+        )
+        os.makedirs(spec.log_directory)
+        sandbox = loop.run_until_complete(runtime.run_pod_sandbox(spec))
+        yield lambda: {FIGURE: loop.run_until_complete(one(runtime, sandbox))}
+        loop.run_until_complete(runtime.stop_pod_sandbox(sandbox))
+        loop.run_until_complete(runtime.remove_pod_sandbox(sandbox))
+        loop.run_until_complete(close(runtime, network))
+    loop.close()
+
+
+ROW = Row(
+    title="A container: create, start /bin/true, exit, delete",
+    figures=(Figure(FIGURE, aim=9),),
+    sides={
+        "minipod": minipod,
+        "runc": oci.cycles("runc"),
+        "crun": oci.cycles("crun"),
+        "containerd": containerd.containers,
+        "ctr run": containerd.ctr_run,
+    },
+    runs=50,
+    note="minipod: the runtime's verbs in a running process, in a sandbox that is there (as containerd's: CreateContainer, StartContainer, "
+    "exit, RemoveContainer). `runc run`, `crun run` and `ctr run` are programs that start anew for each container and make all namespaces.",
+)

@@ -1,0 +1,46 @@
+"""/bin/true in a running container: over the API, and as the command that a person types."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from benchmarks.bench import MINIPOD, Bench, timed
+from benchmarks.peers import containerd, oci, podman
+from benchmarks.row import Figure, Once, Row
+from minipod.cli.channels import run_channels
+
+
+@contextmanager
+def minipod(bench: Bench) -> Iterator[Once]:
+    node = bench.node()
+    made = node.create("exec")
+    node.await_ready({"exec"}, made["metadata"]["resourceVersion"])
+    target = node.client.path("pods", "default", "exec", "exec")
+    query = [("command", "/bin/true"), ("stdout", "true")]
+    command = [MINIPOD, "--instance", node.instance.name, "exec", "exec", "--", "/bin/true"]
+
+    def once() -> dict[str, float]:
+        begin = time.perf_counter()
+        run_channels(node.instance.api_socket, target, query, stdin=False, tty=False)
+        return {"by API": (time.perf_counter() - begin) * 1e3, "by command": timed(command)}
+
+    yield once
+    node.delete({"exec"}, force=True)
+
+
+ROW = Row(
+    title="exec of /bin/true in a running container",
+    figures=(Figure("by API", aim=3), Figure("by command")),
+    sides={
+        "minipod": minipod,
+        "containerd": containerd.execs,
+        "runc": oci.execs("runc"),
+        "crun": oci.execs("crun"),
+        "podman": podman.execs,
+    },
+    runs=30,
+    note="By API: minipod over a WebSocket of the pods/exec subresource, containerd by ExecSync; connecting is part of "
+    "the first only. By command: `minipod exec`, `runc exec`, `crun exec`, `podman exec`, with the start of the program.",
+)

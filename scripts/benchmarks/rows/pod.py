@@ -1,0 +1,47 @@
+"""One pod after another, each with its own network: create request to execve and Ready, stop and delete to gone."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from benchmarks.bench import Bench
+from benchmarks.peers import containerd, podman
+from benchmarks.row import Figure, Once, Row
+
+
+@contextmanager
+def minipod(bench: Bench) -> Iterator[Once]:
+    node, numbers = bench.node(), itertools.count()
+
+    def once() -> dict[str, float]:
+        name = f"pod{next(numbers)}"
+        begin = time.time()
+        made = node.create(name)
+        node.await_ready({name}, made["metadata"]["resourceVersion"])
+        ready = time.time()
+        return {
+            "create -> execve": (node.executed_at(made) - begin) * 1e3,
+            "create -> Ready": (ready - begin) * 1e3,
+            "delete -> gone": node.delete({name}),
+        }
+
+    yield once
+
+
+ROW = Row(
+    title="A pod with its network",
+    figures=(
+        Figure("create -> execve", aim=10),
+        Figure("create -> Ready", aim=40),
+        Figure("delete -> gone", aim=10),
+    ),
+    sides={"minipod": minipod, "containerd": containerd.pods, "podman": podman.pods},
+    runs=30,
+    note="The app exits on SIGTERM. minipod: over its Kubernetes API, as a watch sees it. containerd: RunPodSandbox, CreateContainer, "
+    "StartContainer; then StopContainer, StopPodSandbox, RemovePodSandbox; no kubelet and no API "
+    "server on top. podman: `podman kube play --network none` and "
+    "`podman kube down`, the command included. A kubelet is not in Debian 12.",
+)
