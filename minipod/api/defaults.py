@@ -41,6 +41,8 @@ def apply_to_container(container: Object) -> None:
             for field, value in PROBE.items():
                 if not probe.get(field):
                     probe[field] = value
+            if probe.get("grpc") is not None:
+                probe["grpc"].setdefault("service", "")
             _http(probe)
     lifecycle = container.get("lifecycle") or {}
     for hook in ("postStart", "preStop"):

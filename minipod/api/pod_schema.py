@@ -191,8 +191,12 @@ Probe
     periodSeconds int
     successThreshold int
     failureThreshold int
+    grpc GrpcAction
     terminationGracePeriodSeconds int
-    later: grpc
+
+GrpcAction
+    port int
+    service str
 
 ExecAction
     command []str

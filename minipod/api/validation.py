@@ -7,9 +7,11 @@ from typing import Any
 
 from minipod.api import (
     tuning,
+    tuning_probes,
     validation_containers,
     validation_lifecycle,
     validation_network,
+    validation_probes,
     validation_security,
     validation_volumes,
 )
@@ -17,14 +19,12 @@ from minipod.api.fields import FieldErrors
 from minipod.api.messages import (
     LABEL,
     LABEL_WORDS,
-    PORT_WORDS,
     SUBDOMAIN,
     SUBDOMAIN_WORDS,
     Errors,
     Object,
     at_least,
     duplicate,
-    forbidden,
     invalid,
     required,
     unsupported,
@@ -46,9 +46,7 @@ CHOICES = {
     "dnsPolicy": ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"),
     "imagePullPolicy": ("Always", "IfNotPresent", "Never"),
     "terminationMessagePolicy": ("File", "FallbackToLogsOnError"),
-    "scheme": ("HTTP", "HTTPS"),
 }
-HANDLERS = ("exec", "httpGet", "tcpSocket", "sleep")
 
 
 def validate_pod(obj: Object, *, lenient: bool = False) -> list[str]:
@@ -79,6 +77,8 @@ def _pod(obj: Object) -> Errors:
         yield required("spec")
         return
     yield from _spec(spec)
+    listed = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
+    yield from tuning_probes.check(metadata, {c.get("name") or "" for c in listed})
 
 
 def _spec(spec: Object) -> Errors:
@@ -145,36 +145,5 @@ def _container(spec: Object, container: Object, path: str, volumes: set[Any]) ->
     yield from validation_security.container(container, path)
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
         if container.get(probe) is not None:
-            yield from _probe(container[probe], f"{path}.{probe}", probe)
-    yield from validation_lifecycle.hooks(container, path, _handler)
-
-
-def _handler(action: Object, path: str) -> Errors:
-    given = [h for h in HANDLERS if action.get(h) is not None]
-    if not given:
-        yield required(path, "must specify a handler type")
-    elif len(given) > 1:
-        yield forbidden(path, "may not specify more than 1 handler type")
-    if "exec" in given and not action["exec"].get("command"):
-        yield required(f"{path}.exec.command")
-    for kind in ("httpGet", "tcpSocket"):
-        if kind in given:
-            yield from _port(action[kind].get("port"), f"{path}.{kind}.port")
-            yield from _choices(action[kind], f"{path}.{kind}")
-
-
-def _port(port: object, path: str) -> Errors:
-    if port is None or port == "":
-        yield required(path)
-    elif isinstance(port, int) and not 1 <= port <= 65535:
-        yield invalid(path, port, PORT_WORDS)
-
-
-def _probe(probe: Object, path: str, kind: str) -> Errors:
-    yield from _handler(probe, path)
-    for field in (
-        "initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold",
-    ):  # fmt: skip
-        yield from at_least(probe, field, path, 0)
-    if kind != "readinessProbe" and (probe.get("successThreshold") or 1) != 1:
-        yield invalid(f"{path}.successThreshold", probe["successThreshold"], "must be 1")
+            yield from validation_probes.probe(container[probe], f"{path}.{probe}", probe)
+    yield from validation_lifecycle.hooks(container, path, validation_probes.handler)

@@ -27,7 +27,7 @@ INHERITED = ("PATH", "LANG", "HOME", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DI
 PROXIES = ("http_proxy", "https_proxy", "no_proxy")  # in either case
 
 PUMP = "minipod.supervisor.pump:main"
-PROBER = "minipod.daemon.serve:prober"
+PROBER = "minipod.daemon.prober:main"
 
 
 def supervisor_argv(instance: Instance, ready_fd: int) -> list[str]:

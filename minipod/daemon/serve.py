@@ -39,14 +39,6 @@ logger = logging.getLogger("minipod.daemon")
 RECONNECT = 10.0  # seconds for a new supervisor to listen
 
 
-def prober(instance: Instance) -> None:
-    """Entry point of the prober's process: the kubelet's prober, with its exec over the runtime."""
-    from minipod.kubelet.probe import prober as process  # after the fork: asyncio comes with it
-    from minipod.runtime.probe_exec import ProbeExec
-
-    process.main(instance, ProbeExec)
-
-
 class Daemon:
     """One node's daemon."""
 
@@ -79,6 +71,7 @@ class Daemon:
 
     def _routes(self) -> list[web.RouteDef]:
         return [
+            web.get("/metrics/probes", self._probe_metrics),
             web.get("/minipod/status", self._status),
             web.get("/minipod/pods/{uid}", self._inspect),
             web.post("/minipod/stop-pods", self._stop_pods),
@@ -148,6 +141,13 @@ class Daemon:
 
     async def _status(self, _: web.Request) -> web.Response:
         return web.json_response(await self.status())
+
+    async def _probe_metrics(self, _: web.Request) -> web.Response:
+        """The prober's counters, under the kubelet's path."""
+        return web.Response(
+            text=await self.kubelet.context.probes.metrics(),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
 
     async def status(self) -> dict[str, Any]:
         """Return what `minipod status` shows."""

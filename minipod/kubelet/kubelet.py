@@ -81,7 +81,7 @@ class Kubelet:
             admission=Admission(machine, statuses, instance.allowed_unsafe_sysctls),
             probes=ProbeManager(
                 socket_path(instance.run_dir),
-                on_change=self._wake,
+                on_change=self._probe_changed,
                 on_attempt=self._attempt_failed,
             ),
             journal=Journal(),
@@ -143,6 +143,9 @@ class Kubelet:
         if worker is not None:
             worker.wake()
 
+    def _probe_changed(self, report: Report) -> None:
+        self._wake(report.pod_uid)
+
     def _runtime_event(self, event: RuntimeEvent) -> None:
         if event.pod_uid:
             self._wake(event.pod_uid)
@@ -173,6 +176,7 @@ class Kubelet:
 
     def _seed_probes(self, pods: list[Pod]) -> None:
         for pod in pods:
+            self.context.probes.expect(pod.uid)
             for status in podstatus.old_statuses(pod).values():
                 if status.container_id:
                     self.context.probes.seed(

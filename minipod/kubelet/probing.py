@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from minipod.api.tuning_probes import probe_periods
 from minipod.errors import FailedPrecondition
 from minipod.kubelet.hooks import resolve_port
-from minipod.kubelet.probe.targets import Exec, Handler, HttpGet, Target, TcpSocket
+from minipod.kubelet.probe.targets import Exec, Grpc, Handler, HttpGet, Target, TcpSocket
 from minipod.kubelet.rules import restart
 from minipod.kubelet.rules.env import expand
-from minipod.kubelet.rules.observed import Observed, State
+from minipod.kubelet.rules.observed import Instance, Observed, State
 from minipod.kubelet.rules.probe import ProbeKind, Thresholds
 
 if TYPE_CHECKING:
@@ -28,23 +29,31 @@ def targets(pod: Pod, observed: Observed, ip: str) -> Iterator[Target]:
         if ended and not restart.restarts_after(pod, container, instance.exit_code):
             continue
         for kind, probe in _probes(container):
-            yield Target(
-                pod_uid=pod.uid,
-                container=container.name,
-                kind=kind,
-                handler=_handler(probe, container, ip),
-                container_id=instance.id,
-                running=instance.state is State.RUNNING,
-                started_at=instance.started_at,
-                startup_gate=container.startup_probe is not None,
-                stopping=pod.deleting,
-                timeout=float(probe.timeout_seconds),
-                period=float(probe.period_seconds),
-                initial_delay=probe.initial_delay_seconds,
-                thresholds=Thresholds(
-                    success=probe.success_threshold, failure=probe.failure_threshold
-                ),
-            )
+            yield _target(pod, container, instance, kind, probe, ip)
+
+
+def _target(
+    pod: Pod, container: Container, instance: Instance, kind: ProbeKind, probe: Probe, ip: str
+) -> Target:
+    period, start_period = probe_periods(pod.annotations, container.name, kind.value)
+    return Target(
+        pod_uid=pod.uid,
+        pod=pod.name,
+        namespace=pod.namespace,
+        container=container.name,
+        kind=kind,
+        handler=_handler(probe, container, ip),
+        container_id=instance.id,
+        running=instance.state is State.RUNNING,
+        started_at=instance.started_at,
+        startup_gate=container.startup_probe is not None,
+        stopping=pod.deleting,
+        timeout=float(probe.timeout_seconds),
+        period=float(probe.period_seconds) if period is None else period,
+        start_period=start_period,
+        initial_delay=probe.initial_delay_seconds,
+        thresholds=Thresholds(success=probe.success_threshold, failure=probe.failure_threshold),
+    )
 
 
 def _probes(container: Container) -> Iterator[tuple[ProbeKind, Probe]]:
@@ -73,8 +82,13 @@ def _handler(probe: Probe, container: Container, ip: str) -> Handler:
         if tcp := raw.get("tcpSocket"):
             port = resolve_port(tcp["port"], container)
             return Handler(tcp_socket=TcpSocket(host=tcp.get("host") or ip, port=port))
-    except FailedPrecondition:
-        return Handler()  # an unknown port name is an error of each attempt, as in the original
+        if grpc := raw.get("grpc"):
+            return Handler(
+                grpc=Grpc(host=ip, port=int(grpc["port"]), service=grpc.get("service") or "")
+            )
+    except FailedPrecondition as error:
+        # An unknown port name is an error of each attempt, as in the original.
+        return Handler(error=error.message)
     if command := (raw.get("exec") or {}).get("command"):
         # Only static values: an exec probe's $(VAR) sees the env as the manifest has it.
         static = {e["name"]: e.get("value", "") for e in container.env if "valueFrom" not in e}

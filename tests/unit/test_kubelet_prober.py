@@ -51,7 +51,20 @@ def get(port: int, **fields) -> HttpGet:
             "ok",
             id="chunked",
         ),
-        pytest.param(b"399 X\r\nContent-Length: 0\r\n\r\n", "success", "", id="399"),
+        pytest.param(b"299 X\r\nContent-Length: 0\r\n\r\n", "success", "", id="299"),
+        pytest.param(
+            b"399 X\r\nContent-Length: 2\r\n\r\nhm",
+            "warning",
+            "Probe terminated redirects, Response body: hm",
+            id="399",
+        ),
+        pytest.param(
+            b"302 X\r\nContent-Length: 0\r\n\r\n", "warning", "Probe term", id="no-location"
+        ),
+        pytest.param(
+            b"400 X\r\n\r\n", "failure", "HTTP probe failed with statuscode: 400", id="400"
+        ),
+        pytest.param(b"", "failure", "unexpected EOF", id="half-a-line"),
         pytest.param(
             b"500 X\r\nContent-Length: 0\r\n\r\n",
             "failure",
@@ -107,12 +120,12 @@ async def test_a_redirect_on_the_same_host_is_followed():
     assert (attempt.outcome, attempt.output) == (Outcome.SUCCESS, "end")
 
 
-async def test_an_endless_redirect_stops_after_ten():
+async def test_an_endless_redirect_stops_after_ten_requests():
     seen: list[bytes] = []
     async with serving(b"HTTP/1.1 302 X\r\nLocation: /\r\n\r\n", seen) as port:
         attempt = await http.probe(get(port), 5)
     assert attempt.output.endswith("stopped after 10 redirects")
-    assert len(seen) == 11
+    assert len(seen) == 10
 
 
 async def test_silence_is_a_timeout_in_gos_words():
@@ -223,7 +236,7 @@ class Pair:
     def manager(self) -> ProbeManager:
         return ProbeManager(
             self.path,
-            on_change=self.changed.put_nowait,
+            on_change=lambda report: self.changed.put_nowait(report.pod_uid),
             on_attempt=lambda report: self.attempts.append(report.output),
         )
 
@@ -293,6 +306,6 @@ async def test_a_prober_that_lost_its_state_starts_from_what_the_daemon_knows(tm
         fresh = Pair(path, Runner((1, b"")))
         async with tasks(fresh.prober.serve(path)):
             async with asyncio.timeout(10):
-                while not fresh.prober._workers:  # noqa: ASYNC110 - a turn of the loop
+                while not fresh.prober._pods:  # noqa: ASYNC110 - a turn of the loop
                     await asyncio.sleep(0)
             assert manager.results("u").readiness["c1"] is ProbeResult.SUCCESS

@@ -1,11 +1,11 @@
 """exec: run a command in the container; exit code 0 is success (K8S pkg/probe/exec/exec.go).
 
-The command runs through the supervisor, never here: `ExecRunner` is the seam.
+The command runs through the supervisor, never here: `ExecRunner` is the seam. At the time limit its whole session is killed.
 """
 
 from __future__ import annotations
 
-import shlex
+import json
 from typing import Protocol
 
 from minipod.errors import DeadlineExceeded, MinipodError
@@ -33,8 +33,8 @@ async def probe(handler: Exec, container_id: str, runner: ExecRunner, time_limit
     try:
         code, output = await runner.exec_sync(container_id, handler.command, time_limit)
     except DeadlineExceeded:
-        shown = shlex.join(handler.command)
-        return Attempt(outcome=Outcome.FAILURE, output=f'command "{shown}" timed out')
+        shown = json.dumps(" ".join(handler.command), ensure_ascii=False)  # Go's %q
+        return Attempt(outcome=Outcome.FAILURE, output=f"command {shown} timed out")
     except MinipodError as error:
         return Attempt(outcome=Outcome.ERROR, output=error.message)
     text = output[:MAX_OUTPUT].decode("utf-8", "replace")

@@ -1,18 +1,20 @@
 """The daemon's side of probing: which probes exist, what they told, one connection to the prober.
 
-Owns the last known result of each probe, so that a prober that died starts from there. A new
-connection begins with a `sync` of everything. Results wake the pod's worker through a callback;
-what they mean is decided in `kubelet.rules`.
+Owns the last known result of each probe, so that a prober that died starts from there. A new connection begins with a `sync`
+of the pods that exist: the prober keeps the counters of those whose targets the daemon does not know yet. Results wake the
+pod's worker through a callback; what they mean is decided in `kubelet.rules`. Questions are answered in their order.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from minipod.kubelet.probe.targets import Command, Report, Target
+from minipod.errors import Unavailable
+from minipod.kubelet.probe.targets import Command, Look, News, Report, Target
 from minipod.kubelet.rules.observed import ProbeResults
 from minipod.kubelet.rules.probe import ProbeKind, ProbeResult
 from minipod.spec import codec
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LINE_LIMIT = 16 << 20
+_ANSWERED = 5.0  # seconds for the answer to a question
 _RETRY = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between attempts to reach a restarting prober
 
 
@@ -39,7 +42,7 @@ class ProbeManager:
         self,
         path: str,
         *,
-        on_change: Callable[[str], None],
+        on_change: Callable[[Report], None],
         on_attempt: Callable[[Report], None],
     ) -> None:
         self._path = path
@@ -47,6 +50,11 @@ class ProbeManager:
         self._on_attempt = on_attempt
         self._pods: dict[str, _PodProbes] = {}
         self._writer: asyncio.StreamWriter | None = None
+        self._questions: deque[asyncio.Future[str]] = deque()
+
+    def expect(self, uid: str) -> None:
+        """The pod exists; its targets come later."""
+        self._pods.setdefault(uid, _PodProbes())
 
     def set_pod(self, uid: str, targets: Iterable[Target]) -> None:
         """These are the pod's probes now; tells the prober only what is new."""
@@ -60,7 +68,7 @@ class ProbeManager:
     def remove_pod(self, uid: str) -> None:
         """Forget the pod's probes."""
         pod = self._pods.pop(uid, None)
-        if pod is not None and pod.targets:
+        if pod is not None:
             self._send(Command(uids=(uid,)))
 
     def seed(
@@ -84,6 +92,14 @@ class ProbeManager:
             startup=by_kind[ProbeKind.STARTUP],
         )
 
+    async def metrics(self) -> str:
+        """The prober's counters, in Prometheus' text format. Raises Unavailable."""
+        return await self._ask("metrics")
+
+    async def look(self, uid: str) -> tuple[Look, ...]:
+        """The probes of a pod as they are now. Raises Unavailable."""
+        return codec.loads(tuple[Look, ...], await self._ask(f"probes {uid}"))
+
     async def run(self) -> None:
         """Keep connected until cancelled."""
         tries = 0
@@ -102,18 +118,44 @@ class ProbeManager:
             finally:
                 self._writer.close()
                 self._writer = None
+                self._lost_questions()
             logger.warning("the prober went away; connecting again")
 
     async def _talk(self, reader: asyncio.StreamReader) -> None:
-        for pod in self._pods.values():
-            pod.targets = tuple(self._with_known(pod, target) for target in pod.targets)
-        everything = tuple(t for pod in self._pods.values() for t in pod.targets)
-        self._send(Command(sync=True, uids=tuple(self._pods), targets=everything))
+        self._send(Command(sync=True, alive=tuple(self._pods)))
+        for uid, pod in self._pods.items():
+            if pod.targets:
+                pod.targets = tuple(self._with_known(pod, target) for target in pod.targets)
+                self._send(Command(uids=(uid,), targets=pod.targets))
         try:
             while line := await reader.readline():
-                self._receive(codec.loads(Report, line))
+                news = codec.loads(News, line)
+                for report in news.reports:
+                    self._receive(report)
+                if news.answer is not None and self._questions:
+                    question = self._questions.popleft()
+                    if not question.done():
+                        question.set_result(news.answer)
         except OSError:
             return
+
+    async def _ask(self, question: str) -> str:
+        if self._writer is None:
+            raise Unavailable("the prober is being started again", hint="try again in a second")
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._questions.append(answer)
+        self._send(Command(ask=question))
+        try:
+            async with asyncio.timeout(_ANSWERED):
+                return await answer
+        except TimeoutError:
+            raise Unavailable("the prober does not answer") from None
+
+    def _lost_questions(self) -> None:
+        while self._questions:
+            question = self._questions.popleft()
+            if not question.done():
+                question.set_exception(Unavailable("the prober went away"))
 
     def _receive(self, report: Report) -> None:
         pod = self._pods.get(report.pod_uid)
@@ -125,7 +167,7 @@ class ProbeManager:
         if report.attempt is not None:
             self._on_attempt(report)
         if changed:
-            self._on_change(report.pod_uid)
+            self._on_change(report)
 
     @staticmethod
     def _with_known(pod: _PodProbes, target: Target) -> Target:

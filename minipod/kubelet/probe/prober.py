@@ -1,29 +1,44 @@
-"""The prober process: a listening socket, a worker per probe, reports to whoever is connected.
+"""The prober process: a listening socket, a worker per probe, news to whoever is connected.
 
-Forked by the supervisor, which calls `main(instance)`; asyncio is imported after the fork. One
-daemon at a time: a new connection replaces the old. Without a daemon the workers go on counting;
-what changed is told in the answer to the next `sync`. Invariant: a worker lives exactly as long as
-its target is wanted.
+Forked by the supervisor, which imports this module and calls `main(instance)` after the fork. One daemon at a time: a new
+connection replaces the old. Without a daemon the workers go on counting; attempts that failed meanwhile are kept (the newest
+1,000) and told to the next one, which also hears the results of every pod that it names. Invariant: a worker lives exactly as
+long as its target is wanted. One thread, one epoll descriptor for all probes' sockets, one heap for all due times.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import gc
 import os
+import signal
+import time
+from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
+from minipod import log
+from minipod.aio.tasks import Background
+from minipod.kubelet.probe import handlers, metrics
+from minipod.kubelet.probe.flight import Engine
+from minipod.kubelet.probe.targets import Command, News, Report, Target
+from minipod.kubelet.probe.timers import Timers
+from minipod.kubelet.probe.worker import Landed, Launch, Worker
+from minipod.kubelet.rules.probe import ProbeKind, ProbeResult
+from minipod.spec import codec
+
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from minipod.aio.timers import Clock
     from minipod.kubelet.probe.exec import ExecRunner
-    from minipod.kubelet.probe.targets import Attempt, Command, Report, Target
-    from minipod.kubelet.probe.worker import Worker
     from minipod.spec.instance import Instance
 
-    Key = tuple[str, str, str]
+Key = tuple[str, str, str]
 
 _LINE_LIMIT = 16 << 20  # bytes of one JSON line: 1,000 pods in one sync
+_KEPT = 1000  # reports that wait for a daemon
 
 
 def socket_path(run_dir: str) -> str:
@@ -32,24 +47,25 @@ def socket_path(run_dir: str) -> str:
 
 
 class Prober:
-    """The workers, and the one connection that hears of them."""
+    """The workers, and the one connection that hears of them. Made on a running loop."""
 
     def __init__(self, runner: ExecRunner, *, clock: Clock) -> None:
-        from minipod.aio.tasks import Background
-
+        self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
+        self.clock = clock
+        self.started_at = clock()
+        self.timers = Timers(self._loop)
+        self.lateness = metrics.Histogram(metrics.LATENESS)
+        self._engine = Engine(self.timers)
         self._runner = runner
-        self._clock = clock
-        self._started_at = clock()
-        self._workers: dict[Key, Worker] = {}
-        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._pods: dict[str, dict[Key, Worker]] = {}
         self._background = Background()
         self._writer: asyncio.StreamWriter | None = None
+        self._unsent: deque[Report] = deque()
+        self._flushing = False
 
     async def serve(self, path: str) -> None:
         """Listen until cancelled."""
-        import asyncio
-        import contextlib
-
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         server = await asyncio.start_unix_server(self._connected, path, limit=_LINE_LIMIT)
@@ -59,94 +75,135 @@ class Prober:
         finally:
             if self._writer is not None:
                 self._writer.close()
-            await self._background.close()
+            await self.close()
+
+    async def close(self) -> None:
+        """End everything under way."""
+        for uid in list(self._pods):
+            self._set(uid, {})
+        await self._background.close()
+        self._engine.close()
+        self.timers.close()
 
     def handle(self, command: Command) -> None:
-        """Make the set of workers what the daemon wants."""
-        wanted = {target.key: target for target in command.targets}
-        for key in [k for k in self._workers if command.sync or k[0] in command.uids]:
-            if key not in wanted:
-                self._drop(key)
-        for key, target in wanted.items():
-            if (worker := self._workers.get(key)) is not None:
+        """Make the set of workers what the daemon wants; answer what it asks."""
+        if command.sync:
+            for uid in self._pods.keys() - set(command.alive):
+                self._set(uid, {})
+        wanted: dict[str, dict[Key, Target]] = {uid: {} for uid in command.uids}
+        for target in command.targets:
+            wanted[target.pod_uid][target.key] = target
+        for uid, targets in wanted.items():
+            self._set(uid, targets)
+        if command.ask:
+            self._answer(command.ask)
+
+    def _set(self, uid: str, targets: dict[Key, Target]) -> None:
+        workers = self._pods.setdefault(uid, {})
+        for key in workers.keys() - targets.keys():
+            workers.pop(key).stop()
+        for key, target in targets.items():
+            if (worker := workers.get(key)) is not None:
                 worker.update(target)
             else:
-                self._add(key, target)
-        if command.sync:
-            for worker in self._workers.values():
-                self._send(worker.report())
+                workers[key] = Worker(target, self)
+        for worker in workers.values():
+            worker.arm()  # when all are there: one may open another's gate
+            self.report(worker.report())
+        if not workers:
+            del self._pods[uid]
 
-    def _add(self, key: Key, target: Target) -> None:
-        from minipod.kubelet.probe.worker import Worker
+    # -- what a worker needs (worker.Surroundings)
 
-        worker = Worker(
-            target,
-            self._probe,
-            self._reported,
-            self._is_started,
-            clock=self._clock,
-            prober_started=self._started_at,
-        )
-        self._workers[key] = worker
-        self._tasks[key] = self._background.spawn(worker.run(), name="probe " + "/".join(key))
+    def prepare(self, target: Target) -> Launch:
+        """How to begin an attempt."""
+        prepared = handlers.prepare(target.handler, target.timeout)
+        if prepared is None:
+            return partial(self._launch_task, target)
+        return partial(self._launch_flight, prepared, target.timeout)
 
-    def _drop(self, key: Key) -> None:
-        del self._workers[key]
-        self._tasks.pop(key).cancel()
-
-    async def _probe(self, target: Target) -> Attempt:
-        from minipod.kubelet.probe import exec as exec_probe
-        from minipod.kubelet.probe import http, tcp
-        from minipod.kubelet.probe.targets import Attempt
-        from minipod.kubelet.rules.probe import Outcome
-
-        handler = target.handler
-        if handler.http_get is not None:
-            return await http.probe(handler.http_get, target.timeout)
-        if handler.tcp_socket is not None:
-            return await tcp.probe(handler.tcp_socket, target.timeout)
-        if handler.exec is not None:
-            return await exec_probe.probe(
-                handler.exec, target.container_id, self._runner, target.timeout
-            )
-        return Attempt(outcome=Outcome.ERROR, output="missing probe handler")
-
-    def _is_started(self, target: Target) -> bool:
-        from minipod.kubelet.rules.probe import ProbeKind, ProbeResult
-
-        if target.kind is not ProbeKind.STARTUP and not target.startup_gate:
+    def is_started(self, target: Target) -> bool:
+        """Whether the startup gate of its container is open."""
+        if not target.startup_gate and target.kind is not ProbeKind.STARTUP:
             return True
-        worker = self._workers.get((target.pod_uid, target.container, ProbeKind.STARTUP.value))
+        worker = self._worker(target.pod_uid, target.container, ProbeKind.STARTUP)
         if worker is None or worker.state.container_id != target.container_id:
             return False
         return worker.state.result is ProbeResult.SUCCESS
 
-    def _reported(self, report: Report) -> None:
-        from minipod.kubelet.rules.probe import ProbeKind, ProbeResult
-
-        self._send(report)
+    def report(self, report: Report) -> None:
+        """Tell the daemon, with what else happens in this turn of the loop; keep failures for the next one."""
+        if self._writer is not None or report.attempt is not None:
+            self._unsent.append(report)
+            if self._writer is None and len(self._unsent) > _KEPT:
+                self._unsent.popleft()
+            self._flush_soon()
         if report.kind is ProbeKind.STARTUP and report.result is ProbeResult.SUCCESS:
             for kind in (ProbeKind.READINESS, ProbeKind.LIVENESS):
-                worker = self._workers.get((report.pod_uid, report.container, kind.value))
+                worker = self._worker(report.pod_uid, report.container, kind)
                 if worker is not None:
                     worker.trigger()
 
-    def _send(self, report: Report) -> None:
-        from minipod.spec import codec
+    # -- inside
 
+    def _worker(self, uid: str, container: str, kind: ProbeKind) -> Worker | None:
+        return self._pods.get(uid, {}).get((uid, container, kind.value))
+
+    def _launch_flight(
+        self, prepared: handlers.Prepared, time_limit: float, landed: Landed
+    ) -> Callable[[], None]:
+        flight = self._engine.start(prepared(), self.now() + time_limit, landed)
+        return partial(self._engine.cancel, flight)
+
+    def _launch_task(self, target: Target, landed: Landed) -> Callable[[], None]:
+        self._background.spawn(self._ask(target, landed), name="probe " + "/".join(target.key))
+        return lambda: None  # it ends by itself, at its time limit at last; nobody listens
+
+    async def _ask(self, target: Target, landed: Landed) -> None:
+        try:
+            found = await handlers.ask(target, self._runner)
+        except Exception as error:  # the boundary of one attempt; its worker logs it
+            landed(error)
+        else:
+            landed(found)
+
+    def _answer(self, question: str) -> None:
+        what, _, uid = question.partition(" ")
+        if what == "metrics":
+            workers = (w for pod in self._pods.values() for w in pod.values())
+            counted = ((w.target, w.counters) for w in workers)
+            answer = metrics.text(counted, self.lateness)
+        else:
+            looks = [w.look() for _, w in sorted(self._pods.get(uid, {}).items())]
+            answer = codec.dumps(looks).decode()
+        self._write(News(answer=answer))
+
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self._writer is None or not self._unsent:
+            return
+        reports = tuple(self._unsent)
+        self._unsent.clear()
+        self._write(News(reports=reports))
+
+    def _write(self, news: object) -> None:
         if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(codec.dumps(report) + b"\n")
+            self._writer.write(codec.dumps(news) + b"\n")
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from minipod.kubelet.probe.targets import Command
-        from minipod.spec import codec
-
         if self._writer is not None:
             self._writer.close()
         self._writer = writer
+        self._flush_soon()
         try:
             while line := await reader.readline():
                 self.handle(codec.loads(Command, line))
+                await asyncio.sleep(0)  # probes come between the lines of a long sync
         except OSError:
             return  # the daemon is gone; the next one will connect
         finally:
@@ -158,12 +215,6 @@ class Prober:
 def main(instance: Instance, connect_exec: Callable[[Instance], ExecRunner] | None = None) -> None:
     """Run the prober of *instance* until SIGTERM. *connect_exec* makes the way to the
     supervisor."""
-    import asyncio
-    import contextlib
-    import signal
-    import time
-
-    from minipod import log
 
     log.setup(process="prober")
 
@@ -172,6 +223,7 @@ def main(instance: Instance, connect_exec: Callable[[Instance], ExecRunner] | No
         prober = Prober(runner, clock=time.time)
         task = asyncio.ensure_future(prober.serve(socket_path(instance.run_dir)))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        gc.freeze()  # modules are not garbage: a full collection would only pause probes
         with contextlib.suppress(asyncio.CancelledError):
             await task
 

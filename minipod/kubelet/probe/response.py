@@ -1,117 +1,115 @@
-"""An HTTP/1.1 response, read from a stream as far as a probe needs it: head and at most 10 KiB of
-body.
+"""An HTTP/1.1 response as far as a probe needs it: head and at most 10 KiB of body. No I/O.
 
-A body cut by the limit is fine; one cut by the peer is an error, as for Go's client.
+`parse` is asked again with all bytes so far until it knows enough; most answers fit into the first read. A body cut by the
+limit is fine; one cut by the peer is an error, as for Go's client (RFC 9112; K8S pkg/probe/http/http.go: maxRespBodyLength).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
 MAX_BODY = 10 * 1024
-_MAX_HEAD = 64 * 1024
+_MAX_HEAD = 256 * 1024
+_NO_BODY = (204, 304)
 
 
 class BadResponse(Exception):
     """What came is no HTTP response, or ended too early."""
 
 
-class _Source(Protocol):
-    def recv(self) -> Awaitable[bytes]: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """Status, headers (names in lower case), the first bytes of the body."""
+    """Status and the first bytes of the body; `header` looks into the head."""
 
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes = b""
+    __slots__ = ("_head", "body", "status")
+
+    def __init__(self, status: int, head: bytes, body: bytes) -> None:
+        self.status = status
+        self.body = body
+        self._head = head
 
     def header(self, name: str) -> str:
-        return next((value for key, value in self.headers if key == name), "")
+        """The value of the first header *name* (in lower case), "" without one."""
+        return _header(self._head, name.encode())
 
 
-class _Reader:
-    def __init__(self, source: _Source) -> None:
-        self._source = source
-        self._buffer = b""
-
-    async def until(self, mark: bytes, limit: int) -> bytes:
-        while (end := self._buffer.find(mark)) < 0:
-            if len(self._buffer) > limit:
-                raise BadResponse("net/http: server response headers exceeded the limit")
-            await self._more()
-        found, self._buffer = self._buffer[:end], self._buffer[end + len(mark) :]
-        return found
-
-    async def exactly(self, size: int) -> bytes:
-        while len(self._buffer) < size:
-            await self._more()
-        found, self._buffer = self._buffer[:size], self._buffer[size:]
-        return found
-
-    async def rest(self, limit: int) -> bytes:
-        while len(self._buffer) < limit and (received := await self._source.recv()):
-            self._buffer += received
-        return self._buffer[:limit]
-
-    async def _more(self) -> None:
-        received = await self._source.recv()
-        if not received:
-            raise BadResponse("unexpected EOF" if self._buffer else "EOF")
-        self._buffer += received
+def parse(received: bytes, *, ended: bool) -> Response | None:
+    """Read the first final response in *received*; None: more bytes are needed. Raises BadResponse."""
+    end = received.find(b"\r\n\r\n")
+    if end < 0:
+        _check_incomplete(received, ended=ended, head=True)
+        return None
+    status = _status(received)
+    if 100 <= status < 200:
+        return parse(received[end + 4 :], ended=ended)
+    head = received[: end + 2]
+    if status in _NO_BODY:
+        return Response(status, head, b"")
+    body = _body(head, received[end + 4 :], ended=ended)
+    return None if body is None else Response(status, head, body)
 
 
-async def read_response(source: _Source) -> Response:
-    """Read one response, skipping 1xx ones. Raises BadResponse, OSError."""
-    reader = _Reader(source)
-    response = parse_head(await reader.until(b"\r\n\r\n", _MAX_HEAD))
-    while 100 <= response.status < 200:
-        response = parse_head(await reader.until(b"\r\n\r\n", _MAX_HEAD))
-    body = await _body(reader, response)
-    return Response(status=response.status, headers=response.headers, body=body)
+def _check_incomplete(received: bytes, *, ended: bool, head: bool) -> None:
+    """Raise if no more will come, or nothing good."""
+    if head and received[:5] != b"HTTP/"[: len(received)]:
+        _malformed(received)
+    if ended:
+        raise BadResponse("unexpected EOF" if received or not head else "EOF")
+    if head and len(received) > _MAX_HEAD:
+        raise BadResponse(f"net/http: server response headers exceeded {_MAX_HEAD} bytes; aborted")
 
 
-def parse_head(head: bytes) -> Response:
-    """Parse status line and headers."""
-    status_line, *lines = head.decode("latin-1").split("\r\n")
-    words = status_line.split(" ", 2)
-    if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
-        raise BadResponse(f"malformed HTTP response {status_line[:100]!r}")
-    pairs = (line.partition(":") for line in lines if ":" in line)
-    headers = tuple((name.strip().lower(), value.strip()) for name, _, value in pairs)
-    return Response(status=int(words[1]), headers=headers)
+def _status(received: bytes) -> int:
+    code = received[9:12]
+    if received[:7] != b"HTTP/1." or not code.isdigit():
+        _malformed(received)
+    return int(code)
 
 
-async def _body(reader: _Reader, response: Response) -> bytes:
-    if response.status in (204, 304):
-        return b""
-    if "chunked" in response.header("transfer-encoding").lower():
-        return await _chunks(reader)
-    length = response.header("content-length")
+def _malformed(received: bytes) -> None:
+    line = received[:100].split(b"\r\n")[0].decode("utf-8", "replace")
+    raise BadResponse(
+        f'net/http: HTTP/1.x transport connection broken: malformed HTTP response "{line}"'
+    )
+
+
+def _header(head: bytes, name: bytes) -> str:
+    lower = head.lower()
+    start = lower.find(b"\r\n" + name + b":")
+    if start < 0:
+        return ""
+    start += len(name) + 3
+    return head[start : head.index(b"\r\n", start)].strip().decode("latin-1")
+
+
+def _body(head: bytes, rest: bytes, *, ended: bool) -> bytes | None:
+    if "chunked" in _header(head, b"transfer-encoding").lower():
+        return _chunks(rest, ended=ended)
+    length = _header(head, b"content-length")
     if not length:
-        return await reader.rest(MAX_BODY)
+        return rest[:MAX_BODY] if ended or len(rest) >= MAX_BODY else None
     if not length.isdigit():
-        raise BadResponse(f"bad Content-Length {length!r}")
-    return await reader.exactly(min(int(length), MAX_BODY))
+        raise BadResponse(f'bad Content-Length "{length}"')
+    wanted = min(int(length), MAX_BODY)
+    if len(rest) >= wanted:
+        return rest[:wanted]
+    _check_incomplete(rest, ended=ended, head=False)
+    return None
 
 
-async def _chunks(reader: _Reader) -> bytes:
+def _chunks(rest: bytes, *, ended: bool) -> bytes | None:
     body = b""
     while len(body) < MAX_BODY:
-        size_line = (await reader.until(b"\r\n", _MAX_HEAD)).partition(b";")[0].strip()
+        line, found, rest = rest.partition(b"\r\n")
+        if not found:
+            _check_incomplete(line, ended=ended, head=False)
+            return None
         try:
-            size = int(size_line, 16)
+            size = int(line.partition(b";")[0], 16)
         except ValueError as error:
             raise BadResponse("invalid byte in chunk length") from error
         if size == 0:
             break
-        body += await reader.exactly(min(size, MAX_BODY - len(body)))
-        if len(body) < MAX_BODY:
-            await reader.exactly(2)
+        body += rest[:size]
+        if len(rest) < size and len(body) < MAX_BODY:
+            _check_incomplete(rest, ended=ended, head=False)
+            return None
+        rest = rest[size + 2 :]
     return body[:MAX_BODY]

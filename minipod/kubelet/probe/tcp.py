@@ -1,26 +1,31 @@
-"""tcpSocket: dial within the timeout, close (K8S pkg/probe/tcp/tcp.go)."""
+"""tcpSocket: dial within the time limit, close (K8S pkg/probe/tcp/tcp.go)."""
 
 from __future__ import annotations
 
-import asyncio
-
-from minipod.kubelet.probe.sockets import close, describe, dial, join_host_port
+from minipod.kubelet.probe.flight import Deadline, drive
+from minipod.kubelet.probe.sockets import DialError, close, dial, join_host_port, resolve
 from minipod.kubelet.probe.targets import Attempt, TcpSocket
 from minipod.kubelet.rules.probe import Outcome
 
+_OPEN = Attempt(outcome=Outcome.SUCCESS)
+
+
+async def ask(address: str, port: int) -> Attempt:
+    """A flight: success is an established connection, everything else a failure."""
+    try:
+        close(await dial(address, port))
+    except DialError as error:
+        return Attempt(outcome=Outcome.FAILURE, output=str(error))
+    except Deadline:
+        text = f"dial tcp {join_host_port(address, port)}: i/o timeout"
+        return Attempt(outcome=Outcome.FAILURE, output=text)
+    return _OPEN
+
 
 async def probe(handler: TcpSocket, time_limit: float) -> Attempt:
-    """Success is an established connection; everything else is a failure."""
-    where = join_host_port(handler.host, handler.port)
+    """The same for a caller inside asyncio, a lifecycle hook; *time_limit* in seconds."""
     try:
-        async with asyncio.timeout(time_limit):
-            close(await dial(handler.host, handler.port))
-    except TimeoutError as error:
-        # ETIMEDOUT of the kernel is a TimeoutError too; both read as Go's i/o timeout.
-        why = "connect: connection timed out" if error.errno else "i/o timeout"
-        return Attempt(outcome=Outcome.FAILURE, output=f"dial tcp {where}: {why}")
-    except OSError as error:
-        return Attempt(
-            outcome=Outcome.FAILURE, output=f"dial tcp {where}: connect: {describe(error)}"
-        )
-    return Attempt(outcome=Outcome.SUCCESS)
+        address = await resolve(handler.host)
+    except DialError as error:
+        return Attempt(outcome=Outcome.FAILURE, output=str(error))
+    return await drive(ask(address, handler.port), time_limit)

@@ -1,0 +1,130 @@
+"""Parts of the prober that are pure: responses, annotations, metrics."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minipod.api import tuning_probes
+from minipod.kubelet.probe.metrics import LATENESS, Histogram, ProbeCounters, text
+from minipod.kubelet.probe.response import MAX_BODY, BadResponse, parse
+from minipod.kubelet.probe.targets import Handler, Target
+from minipod.kubelet.rules.probe import Outcome, ProbeKind
+
+
+def chunked(*pieces: bytes) -> bytes:
+    return b"".join(b"%x;x=y\r\n%s\r\n" % (len(p), p) for p in (*pieces, b""))
+
+
+RESPONSES = [
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", b"hello"),
+    (b"HTTP/1.0 200 OK\r\n\r\nto the end", b"to the end"),
+    (b"HTTP/1.1 200 OK\r\nTRANSFER-Encoding: chunked\r\n\r\n" + chunked(b"ab", b"cde"), b"abcde"),
+    (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", b""),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 11000\r\n\r\n" + b"x" * 11000, b"x" * MAX_BODY),
+    (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 11000, b"x" * MAX_BODY),
+    (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + chunked(b"y" * 9000, b"z" * 9000),
+        b"y" * 9000 + b"z" * (MAX_BODY - 9000),
+    ),
+]
+
+
+@given(st.sampled_from(RESPONSES), st.data())
+def test_a_response_in_pieces_is_the_same_response(response, data):
+    raw, body = response
+    cut = data.draw(st.integers(0, len(raw)))
+    early = parse(raw[:cut], ended=False)
+    if early is not None:
+        assert early.body == body
+    whole = parse(raw, ended=True)
+    assert whole is not None
+    assert whole.body == body
+
+
+@given(st.binary(max_size=80), st.booleans())
+def test_any_bytes_are_a_response_or_an_error_or_too_few(tail, ended):
+    for head in (b"", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"):
+        try:
+            parse(head + tail, ended=ended)
+        except BadResponse:
+            continue
+
+
+P = tuning_probes.PREFIX
+
+
+@pytest.mark.parametrize(
+    ("annotations", "found"),
+    [
+        pytest.param({}, (None, None), id="none"),
+        pytest.param({f"{P}probe-period-ms": "200"}, (0.2, None), id="all"),
+        pytest.param(
+            {f"{P}probe-period-ms": "200", f"{P}readiness-probe-period-ms": "50"},
+            (0.05, None),
+            id="kind",
+        ),
+        pytest.param(
+            {f"{P}readiness-probe-period-ms": "50", f"{P}probe-period-ms.app": "20"},
+            (0.02, None),
+            id="container",
+        ),
+        pytest.param({f"{P}readiness-probe-start-period-ms.app": "10"}, (None, 0.01), id="start"),
+        pytest.param({f"{P}probe-period-ms.other": "20"}, (None, None), id="another-container"),
+    ],
+)
+def test_the_most_exact_annotation_counts(annotations, found):
+    assert tuning_probes.probe_periods(annotations, "app", "readiness") == found
+
+
+def test_a_liveness_probe_has_no_start_period():
+    annotations = {f"{P}probe-start-period-ms": "20"}
+    assert tuning_probes.probe_periods(annotations, "app", "liveness") == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        pytest.param("probe-period-ms", "9", "milliseconds between 10 and 3600000", id="too-short"),
+        pytest.param("probe-period-ms", "1s", "milliseconds between 10", id="no-number"),
+        pytest.param("probe-period-ms.nosuch", "20", 'no container "nosuch"', id="container"),
+        pytest.param("liveness-probe-start-period-ms", "20", "no start period", id="liveness"),
+        pytest.param("ready-probe-period-ms", "20", "unknown annotation", id="unknown"),
+    ],
+)
+def test_a_bad_annotation_is_named(key, value, words):
+    (error,) = tuning_probes.check({"annotations": {P + key: value}}, {"app"})
+    assert error.path == f"metadata.annotations[{P}{key}]"
+    assert words in error.message
+
+
+def test_foreign_annotations_are_not_ours():
+    assert not list(tuning_probes.check({"annotations": {"x/probe-a": "b", f"{P}x": "y"}}, set()))
+
+
+def test_metrics_are_the_kubelets():
+    counters, lateness = ProbeCounters(), Histogram(LATENESS)
+    for outcome, seconds in (
+        (Outcome.SUCCESS, 0.004),
+        (Outcome.WARNING, 0.3),
+        (Outcome.FAILURE, 9),
+    ):
+        counters.count(outcome, seconds)
+    lateness.observe(0.003)
+    target = Target(
+        pod_uid="u1",
+        pod="web",
+        namespace="default",
+        container="app",
+        kind=ProbeKind.LIVENESS,
+        handler=Handler(),
+    )
+    lines = text([(target, counters)], lateness).splitlines()
+    labels = 'container="app",namespace="default",pod="web",probe_type="Liveness"'
+    assert f'prober_probe_total{{{labels},pod_uid="u1",result="successful"}} 2' in lines
+    assert f'prober_probe_total{{{labels},pod_uid="u1",result="failed"}} 1' in lines
+    assert f'prober_probe_duration_seconds_bucket{{{labels},le="0.005"}} 1' in lines
+    assert f'prober_probe_duration_seconds_bucket{{{labels},le="+Inf"}} 2' in lines
+    assert f"prober_probe_duration_seconds_count{{{labels}}} 2" in lines
+    assert 'minipod_prober_lateness_seconds_bucket{le="0.002"} 0' in lines
+    assert 'minipod_prober_lateness_seconds_bucket{le="0.005"} 1' in lines
