@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from minipod.errors import InvalidSpec
 
+LENGTH_MAX, EXPONENT_MAX = 64, 99  # longer ones are no honest quantities, and cost time
 _FORM = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
 _SUFFIX = {
     "": Fraction(1), "n": Fraction(1, 10**9), "u": Fraction(1, 10**6), "m": Fraction(1, 1000),
@@ -17,11 +18,11 @@ _SUFFIX = {
 
 def parse(text: str) -> Fraction:
     """Return the exact value. Raises InvalidSpec."""
-    match = _FORM.fullmatch(text)
-    if match is None:
-        raise InvalidSpec(f'expected a quantity such as "100m" or "64Mi", found {text!r}')
+    match = _FORM.fullmatch(text) if len(text) <= LENGTH_MAX else None
+    if match is None or (_is_exponent(match[2]) and abs(int(match[2][1:])) > EXPONENT_MAX):
+        raise InvalidSpec(f'expected a quantity such as "100m" or "64Mi", found {text[:80]!r}')
     number, suffix = match.groups()
-    if suffix and suffix[0] in "eE" and len(suffix) > 1:
+    if _is_exponent(suffix):
         return Fraction(number) * Fraction(10) ** int(suffix[1:])
     return Fraction(number) * _SUFFIX[suffix or ""]
 
@@ -36,3 +37,31 @@ def whole(text: str) -> int:
     """Return units, rounded up: bytes."""
     value = parse(text)
     return -(-value.numerator // value.denominator)
+
+
+_BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
+_DECIMAL = {-9: "n", -6: "u", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
+
+
+def canonical(text: str) -> str:
+    """Return *text* as Kubernetes writes it: no fraction, the largest suffix of its family. Raises InvalidSpec."""
+    value = parse(text)
+    suffix = _FORM.fullmatch(text)[2] or ""  # type: ignore[index]  # parse has matched it
+    if suffix.endswith("i") and (value.denominator == 1) and abs(value) >= 1024:
+        whole_value, step = value.numerator, 0
+        while whole_value % 1024 == 0 and step < len(_BINARY) - 1:
+            whole_value, step = whole_value // 1024, step + 1
+        return f"{whole_value}{_BINARY[step]}"
+    nano = -(-(value * 10**9).numerator // (value * 10**9).denominator)  # finer than nano rounds up
+    exponent = -9
+    while nano and nano % 1000 == 0 and exponent < 18:
+        nano, exponent = nano // 1000, exponent + 3
+    if not nano:
+        return "0"
+    if _is_exponent(suffix):
+        return f"{nano}e{exponent}" if exponent else str(nano)
+    return f"{nano}{_DECIMAL[exponent]}"
+
+
+def _is_exponent(suffix: str | None) -> bool:
+    return bool(suffix) and suffix[0] in "eE" and len(suffix) > 1  # type: ignore[index]

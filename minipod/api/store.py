@@ -8,6 +8,7 @@ waits for `flush` first.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ Objects = list[Object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One change. *data* is the object as encoded JSON, encoded once for all watchers."""
+    """One change. *data* is the object as encoded JSON, encoded once for all watchers; *previous* what it was before."""
 
     type: str  # ADDED, MODIFIED, DELETED
     resource: str
@@ -26,7 +27,13 @@ class Event:
     name: str
     rv: int
     data: bytes
-    object: Object  # decoded; watchers must not change it
+    previous: bytes = b""
+
+    @property
+    def object(self) -> Object:
+        """The object, decoded anew: the caller's own."""
+        decoded: Object = json.loads(self.data)
+        return decoded
 
 
 class Store(Protocol):
@@ -46,7 +53,8 @@ class Store(Protocol):
     ) -> Object:
         """Replace it; Conflict unless its resourceVersion is the current one (or not given).
 
-        With subresource "status" only the status is taken from *obj*; without, everything but the status.
+        With subresource "status" only the status is taken from *obj*; with "finalize" (namespaces) only spec.finalizers; without,
+        everything but the status. An object that is being deleted goes when its last finalizer goes.
         """
 
     async def mutate(
@@ -65,10 +73,15 @@ class Store(Protocol):
         namespace: str,
         name: str,
         *,
-        grace_period: int | None,
+        grace_period: int | None = None,
         uid: str | None = None,
+        resource_version: str | None = None,
+        propagation: str | None = None,
     ) -> Object:
-        """Delete it; a pod with a grace period is marked, and goes when the kubelet deletes it with 0."""
+        """Delete it; one with a grace period (a pod) or finalizers is marked, and goes when these are over.
+
+        *propagation* is Background, Foreground or Orphan: the latter two add the garbage collector's finalizers.
+        """
 
     def watch(self, resource: str, namespace: str | None, since_rv: int) -> AsyncIterator[Event]:
         """Yield what happens after *since_rv*. Raises Gone when that is no longer known."""

@@ -1,59 +1,123 @@
-"""What happens to an object between the request and the store: validation, defaults, the node it runs on, its first status."""
+"""What happens to an object between the request and the store: defaults, rules, the node it runs on, its first status.
+
+Mutating comes first, then validation; both for new objects and for changed ones. Reads the store (namespaces, limit ranges, priority
+classes, service accounts), writes nothing.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from minipod.api import defaults, pod_update
-from minipod.api.fields import FieldErrors
+from minipod import errors
+from minipod.api import defaults, metadata, pod_update, schema
+from minipod.api.fields import FieldError, FieldErrors
 from minipod.api.messages import forbidden
-from minipod.api.validation import SUBDOMAIN, SUBDOMAIN_WORDS, invalid, required, validate_pod
+from minipod.api.validation import invalid, validate_pod
 from minipod.apiserver.resources import Resource
+from minipod.apiserver.status import ApiError
+from minipod.apiserver.store_sqlite import SqliteStore
 
 Object = dict[str, Any]
 
 
-def admit(resource: Resource, obj: Object, *, node_name: str, lenient: bool) -> list[str]:
-    """Check a new object and complete it; return warnings. Raises FieldErrors."""
-    metadata = obj.setdefault("metadata", {})
-    obj.setdefault("apiVersion", resource.api_version)
-    obj.setdefault("kind", resource.kind)
-    if resource.plural != "pods":
-        name = metadata.get("name") or metadata.get("generateName")
-        if not name:
-            raise FieldErrors(f'{resource.kind} ""', [required("metadata.name")])
-        if not SUBDOMAIN.fullmatch(name):
-            raise FieldErrors(
-                f'{resource.kind} "{name}"', [invalid("metadata.name", name, SUBDOMAIN_WORDS)]
-            )
+class Admission:
+    """Admits objects. Raises FieldErrors (422), ApiError 403, 404."""
+
+    def __init__(self, store: SqliteStore, node_name: str) -> None:
+        self._store = store
+        self._node_name = node_name
+
+    def create(self, resource: Resource, obj: Object, *, lenient: bool) -> list[str]:
+        """Complete a new object and check it; return warnings."""
+        if resource.namespaced:
+            self._check_namespace(obj["metadata"].get("namespace", ""), resource, obj)
+        if resource.has_status and resource.kind != "Node":
+            obj.pop("status", None)
+        strategy, warnings = resource.strategy, []
+        strategy.default(obj)
+        if resource.kind == "Pod":
+            warnings = self._pod(obj, lenient=lenient)
+        found = [
+            *metadata.validate(obj, namespaced=resource.namespaced, rule=strategy.name),
+            *strategy.validate(obj),
+        ]
+        _raise(resource, obj, found)
+        strategy.prepare(obj)
+        return warnings
+
+    def update(
+        self, resource: Resource, current: Object, wanted: Object, part: str, *, lenient: bool
+    ) -> list[str]:
+        """Complete a changed object and check what may not change; *part* is the subresource."""
+        if part and part != "ephemeralcontainers":
+            return []
+        strategy = resource.strategy
+        strategy.default(wanted)
+        if resource.kind == "Pod":
+            self._pod_update(current, wanted, part)
+        found = [
+            *metadata.validate_update(wanted, current),
+            *strategy.validate_update(wanted, current),
+        ]
+        _raise(resource, current, found)
         return []
-    warnings = validate_pod(obj, lenient=lenient)
-    wanted = obj["spec"].get("nodeName")
-    if wanted and wanted != node_name:
-        words = f"this node is {node_name!r}, and there is no other"
-        raise FieldErrors(
-            f'Pod "{metadata.get("name")}"', [invalid("spec.nodeName", wanted, words)]
-        )
-    if obj["spec"].get("ephemeralContainers"):
-        words = "cannot be set on create"
-        raise FieldErrors(
-            f'Pod "{metadata.get("name")}"', [forbidden("spec.ephemeralContainers", words)]
-        )
-    defaults.apply(obj)
-    obj["spec"]["nodeName"] = node_name
-    obj["status"] = {"phase": "Pending"}
-    return warnings
 
+    def _check_namespace(self, name: str, resource: Resource, obj: Object) -> None:
+        try:
+            namespace = self._store.load(("namespaces", "", name))
+        except errors.NotFound:
+            raise ApiError(
+                404, f'namespaces "{name}" not found', details={"name": name, "kind": "namespaces"}
+            ) from None
+        if (namespace.get("status") or {}).get("phase") == "Terminating":
+            words = f'unable to create new content in namespace {name} because it is being terminated'
+            about = obj["metadata"].get("name", "")
+            raise ApiError(
+                403,
+                f'{resource.qualified} "{about}" is forbidden: {words}',
+                details={
+                    "causes": [
+                        {"reason": "NamespaceTerminating", "field": "metadata.namespace",
+                         "message": f"namespace {name} is being terminated"}
+                    ]
+                },
+            )  # fmt: skip
 
-def admit_update(
-    resource: Resource, current: Object, wanted: Object, subresource: str = ""
-) -> None:
-    """Allow only the mutable fields of a pod to change. Raises FieldErrors."""
-    if resource.plural != "pods":
-        return
-    if subresource == "ephemeralcontainers":
-        for container in (wanted.get("spec") or {}).get("ephemeralContainers") or []:
-            defaults.apply_to_container(container)
-        pod_update.check_ephemeral(current, wanted)
-    else:
+    # -- pods
+
+    def _pod(self, pod: Object, *, lenient: bool) -> list[str]:
+        warnings = validate_pod(pod, lenient=lenient)
+        wanted = pod["spec"].get("nodeName")
+        if wanted and wanted != self._node_name:
+            words = f"this node is {self._node_name!r}, and there is no other"
+            name = pod["metadata"].get("name")
+            raise FieldErrors(f'Pod "{name}"', [invalid("spec.nodeName", wanted, words)])
+        if pod["spec"].get("ephemeralContainers"):
+            name = pod["metadata"].get("name")
+            words = forbidden("spec.ephemeralContainers", "cannot be set on create")
+            raise FieldErrors(f'Pod "{name}"', [words])
+        defaults.apply(pod)
+        pod["spec"]["nodeName"] = self._node_name
+        pod["status"] = {"phase": "Pending"}
+        return warnings
+
+    def _pod_update(self, current: Object, wanted: Object, part: str) -> None:
+        """Allow only the mutable fields of a pod to change."""
+        if part == "ephemeralcontainers":
+            for container in (wanted.get("spec") or {}).get("ephemeralContainers") or []:
+                defaults.apply_to_container(container)
+            pod_update.check_ephemeral(current, wanted)
+            return
+        if wanted.get("spec") and not list(schema.check(wanted, lenient=True).errors):
+            defaults.apply(wanted)
         pod_update.check_update(current, wanted)
+
+
+def _raise(resource: Resource, obj: Object, found: Iterable[FieldError]) -> None:
+    listed = list(found)
+    if listed:
+        name = obj["metadata"].get("name") or obj["metadata"].get("generateName") or ""
+        kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+        raise FieldErrors(f'{kind} "{name}"', listed)
+

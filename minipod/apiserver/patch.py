@@ -1,99 +1,135 @@
-"""Patches: JSON merge patch (RFC 7386), JSON patch (RFC 6902), strategic merge patch with the merge keys of core/v1."""
+"""Patches of all types but server-side apply: JSON patch (RFC 6902), JSON merge patch (RFC 7386), strategic merge patch.
+
+What can't be read is a 400; what can't be applied to this object a 422, as kube-apiserver answers.
+"""
 
 from __future__ import annotations
 
 import copy
-import json
 from typing import Any
 
-from minipod.errors import FailedPrecondition
+from minipod.api import types
+from minipod.apiserver import strategic
+from minipod.apiserver.codec import parse_json
+from minipod.apiserver.status import ApiError, bad_request
 
-# List fields that strategic merge patch merges by a key (core/v1 types.go, patchMergeKey).
-MERGE_KEYS = {
-    "containers": "name", "initContainers": "name", "ephemeralContainers": "name", "env": "name",
-    "volumes": "name", "volumeMounts": "mountPath", "ports": "containerPort", "conditions": "type",
-    "hostAliases": "ip", "imagePullSecrets": "name", "ownerReferences": "uid", "podIPs": "ip",
-}  # fmt: skip
+Object = dict[str, Any]
 
-
-def apply(current: dict[str, Any], content: bytes, kind: str) -> dict[str, Any]:
-    """Return *current* patched. Raises FailedPrecondition for a patch that can't be read or applied."""
-    try:
-        wanted = json.loads(content)
-    except ValueError as e:
-        raise FailedPrecondition(f"the patch is not JSON: {e}") from e
-    target = copy.deepcopy(current)
-    if kind == "application/json-patch+json":
-        for operation in wanted:
-            target = _operation(target, operation)
-        return target
-    if kind == "application/merge-patch+json":
-        return merge_object(target, wanted, strategic=False)
-    if kind == "application/strategic-merge-patch+json":
-        return merge_object(target, wanted, strategic=True)
-    raise FailedPrecondition(f"minipod does not know patches of type {kind} yet")
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+OPERATIONS_MAX = 10_000
 
 
-def merge_object(target: dict[str, Any], wanted: Any, *, strategic: bool) -> dict[str, Any]:
-    """Merge a whole object. Raises FailedPrecondition when the patch is none."""
-    if not isinstance(wanted, dict):
-        raise FailedPrecondition("the patch must be a JSON object")
-    merge(target, wanted, strategic=strategic)
-    return target
-
-
-def merge(target: Any, wanted: Any, *, strategic: bool) -> Any:
-    """Merge objects field by field; null removes; strategic lists merge by their key."""
-    if not isinstance(wanted, dict) or not isinstance(target, dict):
+def parse(content: bytes, media: str) -> Any:
+    """Return the patch, of the right shape. Raises ApiError 400, 415."""
+    if media not in (JSON_PATCH, MERGE_PATCH, STRATEGIC):
+        accepted = ", ".join((JSON_PATCH, MERGE_PATCH, STRATEGIC, APPLY))
+        raise ApiError(
+            415,
+            "the body of the request was in an unknown format - accepted media types include: " + accepted,
+        )
+    wanted = parse_json(content).value
+    if media != JSON_PATCH:
+        if not isinstance(wanted, dict):
+            raise bad_request("the patch must be a JSON object")
         return wanted
+    if not isinstance(wanted, list):
+        raise bad_request("a JSON patch must be a list of operations")
+    if len(wanted) > OPERATIONS_MAX:
+        raise ApiError(
+            413, f"The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {len(wanted)}"
+        )
+    for operation in wanted:
+        _check_operation(operation)
+    return wanted
+
+
+def apply(current: Object, wanted: Any, media: str, type_name: str) -> Object:
+    """Return *current* patched, a new object. Raises ApiError 400, 422."""
+    target = copy.deepcopy(current)
+    if media == JSON_PATCH:
+        patched = _json_patch(target, wanted)
+    elif media == MERGE_PATCH:
+        patched = merge_patch(target, wanted)
+    else:
+        patched = strategic.merge(target, wanted, types.object_type(type_name))
+    if not isinstance(patched, dict):
+        raise _rejected("the patched object is not an object")
+    return patched
+
+
+def merge_patch(target: Any, wanted: Any) -> Any:
+    """RFC 7386: objects merge field by field, null removes, everything else replaces."""
+    if not isinstance(wanted, dict):
+        return copy.deepcopy(wanted)
+    if not isinstance(target, dict):
+        target = {}
     for key, value in wanted.items():
         if value is None:
             target.pop(key, None)
-        elif strategic and isinstance(value, list) and key in MERGE_KEYS and key in target:
-            target[key] = _merge_list(target[key], value, MERGE_KEYS[key])
-        elif strategic and key == "$patch":
-            continue
         else:
-            target[key] = merge(target.get(key, {}), value, strategic=strategic)
+            target[key] = merge_patch(target.get(key), value)
     return target
 
 
-def _merge_list(target: list[Any], wanted: list[Any], key: str) -> list[Any]:
-    merged = list(target)
-    for item in wanted:
-        at = next((i for i, old in enumerate(merged) if old.get(key) == item.get(key)), None)
-        if item.get("$patch") == "delete":
-            merged = [old for old in merged if old.get(key) != item.get(key)]
-        elif at is None:
-            merged.append(item)
+# -- JSON patch
+
+
+def _check_operation(operation: Any) -> None:
+    if not isinstance(operation, dict):
+        raise bad_request("an operation of a JSON patch must be an object")
+    verb = operation.get("op")
+    if verb not in ("add", "remove", "replace", "move", "copy", "test"):
+        raise bad_request(f"unknown operation of a JSON patch: {str(verb)[:40]!r}")
+    for name in ("path", "from") if verb in ("move", "copy") else ("path",):
+        pointer = operation.get(name)
+        if not isinstance(pointer, str) or (pointer and not pointer.startswith("/")):
+            raise bad_request(f'"{name}" of a JSON patch must be a pointer such as "/metadata/labels"')
+    if verb in ("add", "replace", "test") and "value" not in operation:
+        raise bad_request(f'operation "{verb}" needs a value')
+
+
+def _json_patch(target: Any, operations: list[Object]) -> Any:
+    for operation in operations:
+        verb, path = operation["op"], _split(operation["path"])
+        value = copy.deepcopy(operation.get("value"))
+        if verb in ("move", "copy"):
+            source = _split(operation["from"])
+            if verb == "move" and path[: len(source)] == source and path != source:
+                raise _rejected("a value can't be moved into itself")
+            value = copy.deepcopy(_look(target, source))
+            if verb == "move":
+                target = _set(target, source, "remove", None)
+            verb = "add"
+        if verb == "test":
+            if _look(target, path) != value:
+                raise _rejected(f"testing value {operation['path']} failed")
         else:
-            merged[at] = merge(merged[at], item, strategic=True)
-    return merged
+            target = _set(target, path, verb, value)
+    return target
 
 
-def _operation(target: Any, operation: dict[str, Any]) -> Any:
-    path = [p.replace("~1", "/").replace("~0", "~") for p in operation["path"].split("/")[1:]]
-    verb = operation["op"]
-    if verb in ("move", "copy"):
-        source = [p.replace("~1", "/").replace("~0", "~") for p in operation["from"].split("/")[1:]]
-        value = copy.deepcopy(_look(target, source))
-        if verb == "move":
-            target = _set(target, source, "remove", None)
-        return _set(target, path, "add", value)
-    if verb == "test":
-        if _look(target, path) != operation.get("value"):
-            raise FailedPrecondition(f"the test of {operation['path']} failed")
-        return target
-    return _set(target, path, verb, operation.get("value"))
+def _split(pointer: str) -> list[str]:
+    return [p.replace("~1", "/").replace("~0", "~") for p in pointer.split("/")[1:]]
 
 
 def _look(target: Any, path: list[str]) -> Any:
     for part in path:
-        try:
-            target = target[int(part)] if isinstance(target, list) else target[part]
-        except (KeyError, IndexError, ValueError, TypeError):
-            raise FailedPrecondition(f"the patch names a missing path: /{'/'.join(path)}") from None
+        if isinstance(target, dict) and part in target:
+            target = target[part]
+        elif isinstance(target, list):
+            target = target[_index(part, len(target) - 1)]
+        else:
+            raise _missing(path)
     return target
+
+
+def _index(part: str, last: int) -> int:
+    if not (part.isascii() and part.isdigit()) or len(part) > 9 or int(part) > last:
+        raise _rejected(f"invalid array index: {part[:40]!r}")
+    return int(part)
 
 
 def _set(target: Any, path: list[str], verb: str, value: Any) -> Any:
@@ -101,7 +137,7 @@ def _set(target: Any, path: list[str], verb: str, value: Any) -> Any:
         return value
     parent, last = _look(target, path[:-1]), path[-1]
     if isinstance(parent, list):
-        index = len(parent) if last == "-" else int(last)
+        index = _position(parent, last, verb)
         if verb == "add":
             parent.insert(index, value)
         elif verb == "remove":
@@ -109,10 +145,24 @@ def _set(target: Any, path: list[str], verb: str, value: Any) -> Any:
         else:
             parent[index] = value
         return target
-    if verb in ("remove", "replace") and last not in parent:
-        raise FailedPrecondition(f"the patch names a missing path: /{'/'.join(path)}")
+    if not isinstance(parent, dict) or (verb != "add" and last not in parent):
+        raise _missing(path)
     if verb == "remove":
         del parent[last]
     else:
         parent[last] = value
     return target
+
+
+def _position(parent: list[Any], last: str, verb: str) -> int:
+    if verb == "add":
+        return len(parent) if last == "-" else _index(last, len(parent))
+    return _index(last, len(parent) - 1)
+
+
+def _missing(path: list[str]) -> ApiError:
+    return _rejected(f"the path does not exist: /{'/'.join(path)[:200]}")
+
+
+def _rejected(words: str) -> ApiError:
+    return ApiError(422, f"the server rejected our request due to an error in our request: {words}")

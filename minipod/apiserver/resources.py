@@ -1,8 +1,60 @@
-"""The kinds that the API serves: one entry each."""
+"""What the API server knows of a kind: one `Resource` each, in `apiserver.kinds`; the machinery is the same for all of them.
+
+A resource names its group, version, plural and schema type, what its objects must fulfil beyond the schema, and how a table of
+them looks. `Registry` finds them. Hooks get and change plain objects; they raise nothing and return errors as FieldErrors' parts.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from minipod.api.fields import FieldError
+
+Object = dict[str, Any]
+Errors = Iterable[FieldError]
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+def _no_errors(*_: Object) -> Errors:
+    return ()
+
+
+def _nothing(*_: Object) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subresource:
+    """One part of an object with a path of its own; `group_version` and `kind` are those of its bodies ("": the parent's)."""
+
+    name: str
+    verbs: tuple[str, ...] = ("get", "patch", "update")
+    kind: str = ""
+    group_version: str = ""
+
+
+STATUS = Subresource(name="status")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Printer:
+    """The columns of `kubectl get`: name and priority (above 0 only with -o wide), and the cells of one object."""
+
+    columns: tuple[tuple[str, int], ...]
+    row: Callable[[Object], list[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strategy:
+    """What is special about a kind."""
+
+    default: Callable[[Object], None] = _nothing  # fill in what was not given
+    validate: Callable[[Object], Errors] = _no_errors  # a new object, defaulted
+    validate_update: Callable[[Object, Object], Errors] = _no_errors  # (wanted, current)
+    prepare: Callable[[Object], None] = _nothing  # a new object: drop what clients don't set
+    name: str = "subdomain"  # the rule of metadata.name: subdomain, label or path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,56 +63,81 @@ class Resource:
 
     plural: str
     kind: str
-    namespaced: bool = True
-    short_names: tuple[str, ...] = ()
+    type: str  # its name in minipod.api.types
     group: str = ""
     version: str = "v1"
-    subresources: tuple[str, ...] = ()
+    namespaced: bool = True
+    singular: str = ""
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    subresources: tuple[Subresource, ...] = ()
+    verbs: tuple[str, ...] = ALL_VERBS
+    stored: bool = True  # no: only its `handlers` answer (SelfSubjectAccessReview, metrics)
+    storage: str = ""  # the name in the store; kinds that are one under two names share it
+    has_generation: bool = False  # metadata.generation counts changes of the spec
+    graceful: bool = False  # a deletion waits for somebody (the kubelet)
+    returns_deleted: bool = False  # DELETE answers with the object, not with a Status
+    durable: bool = True  # a write is on disk before it is answered
+    fields: tuple[str, ...] = ()  # selectable ones beyond metadata.name and metadata.namespace
+    strategy: Strategy = field(default_factory=Strategy)
+    printer: Printer | None = None
+    to_storage: Callable[[Object], Object] | None = None  # where the stored form is another version
+    from_storage: Callable[[Object], Object] | None = None
 
     @property
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
 
+    @property
+    def qualified(self) -> str:
+        """The name in messages: pods, roles.rbac.authorization.k8s.io."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
 
-RESOURCES = {
-    r.plural: r
-    for r in (
-        Resource(
-            plural="pods",
-            kind="Pod",
-            short_names=("po",),
-            subresources=("status", "log", "exec", "attach", "ephemeralcontainers"),
-        ),
-        Resource(plural="events", kind="Event", short_names=("ev",)),
-        Resource(plural="namespaces", kind="Namespace", namespaced=False, short_names=("ns",)),
-        Resource(
-            plural="nodes",
-            kind="Node",
-            namespaced=False,
-            short_names=("no",),
-            subresources=("status",),
-        ),
-    )
-}
+    @property
+    def stored_as(self) -> str:
+        return self.storage or self.plural
 
-VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+    @property
+    def has_status(self) -> bool:
+        return any(s.name == "status" for s in self.subresources)
+
+    def subresource(self, name: str) -> Subresource | None:
+        return next((s for s in self.subresources if s.name == name), None)
 
 
-def discovery() -> list[dict[str, object]]:
-    """Return the entries of an APIResourceList."""
-    entries: list[dict[str, object]] = []
-    for r in RESOURCES.values():
-        entries.append(
-            {
-                "name": r.plural, "singularName": r.kind.lower(), "namespaced": r.namespaced, "kind": r.kind,
-                "verbs": VERBS, "shortNames": list(r.short_names), "categories": ["all"] if r.plural == "pods" else [],
-            }
-        )  # fmt: skip
-        entries += [
-            {
-                "name": f"{r.plural}/{sub}", "singularName": "", "namespaced": r.namespaced, "kind": r.kind,
-                "verbs": ["get", "patch", "update"],
-            }
-            for sub in r.subresources
-        ]  # fmt: skip
-    return entries
+class Registry:
+    """All kinds, by path, by kind and by name in the store."""
+
+    def __init__(self, resources: Iterable[Resource]) -> None:
+        self._by_path: dict[tuple[str, str, str], Resource] = {}
+        self._by_kind: dict[tuple[str, str], Resource] = {}
+        self._stored: dict[str, Resource] = {}
+        for resource in resources:
+            self.add(resource)
+
+    def add(self, resource: Resource) -> None:
+        """Register one; the first of those that share a place in the store owns it."""
+        self._by_path[resource.group, resource.version, resource.plural] = resource
+        self._by_kind[resource.api_version, resource.kind] = resource
+        if resource.stored:
+            self._stored.setdefault(resource.stored_as, resource)
+
+    def __iter__(self) -> Iterator[Resource]:
+        return iter(self._by_path.values())
+
+    def find(self, group: str, version: str, plural: str) -> Resource | None:
+        return self._by_path.get((group, version, plural))
+
+    def of_kind(self, api_version: str, kind: str) -> Resource | None:
+        return self._by_kind.get((api_version, kind))
+
+    def stored(self, name: str) -> Resource | None:
+        """Return the resource whose objects the store keeps under *name*."""
+        return self._stored.get(name)
+
+    def groups(self) -> dict[str, dict[str, list[Resource]]]:
+        """Return the resources by group and version, in order of registration."""
+        found: dict[str, dict[str, list[Resource]]] = {}
+        for r in self:
+            found.setdefault(r.group, {}).setdefault(r.version, []).append(r)
+        return found

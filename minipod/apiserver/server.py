@@ -9,14 +9,16 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Mapping
 
 from aiohttp import web
 
-from minipod.apiserver.app import BODY_MAX, Api, tell_errors
+from minipod.apiserver.app import Api, Handler, tell_errors
 from minipod.apiserver.auth import listen
 from minipod.apiserver.auth.authn import Authenticator
 from minipod.apiserver.auth.gate import Gate
 from minipod.apiserver.auth.tokens import Tokens
+from minipod.apiserver.codec import BODY_MAX
 from minipod.apiserver.store_sqlite import SqliteStore
 from minipod.apiserver.streams import NodeStreams
 from minipod.errors import Unavailable
@@ -38,6 +40,7 @@ class ApiServer:
         streams: NodeStreams,
         node_name: str,
         extra: list[web.RouteDef],
+        handlers: Mapping[tuple[str, str], Handler] | None = None,
     ) -> None:
         self._instance = instance
         self._path = instance.api_socket
@@ -47,7 +50,7 @@ class ApiServer:
         self.tokens = Tokens(store, self._pki.token_key(), issuer, time.time)
         gate = Gate(Authenticator(self.tokens))
         self._listening = False
-        self._api = Api(store, streams, node_name)
+        self._api = Api(store, streams, node_name, handlers)
         self._app = web.Application(
             middlewares=[tell_errors, gate.middleware()], client_max_size=BODY_MAX
         )

@@ -1,4 +1,4 @@
-"""Errors to metav1.Status, in one place."""
+"""Errors to metav1.Status, in one place: Kubernetes' codes, reasons and causes (apimachinery/pkg/api/errors/errors.go)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from minipod import errors
 from minipod.api.fields import FieldErrors
+from minipod.apiserver.requestinfo import RequestInfo
 
 CODES: dict[type[errors.MinipodError], tuple[int, str]] = {
     errors.Unauthorized: (401, "Unauthorized"),
@@ -21,26 +22,76 @@ CODES: dict[type[errors.MinipodError], tuple[int, str]] = {
     errors.ImageError: (404, "NotFound"),
 }
 
+NO_RESOURCE = "the server could not find the requested resource"
+HTTP_REASONS = {
+    400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed",
+    406: "NotAcceptable", 409: "Conflict", 410: "Expired", 413: "RequestEntityTooLarge",
+    415: "UnsupportedMediaType", 422: "Invalid", 429: "TooManyRequests", 500: "InternalError",
+    503: "ServiceUnavailable", 504: "Timeout",
+}  # fmt: skip
 
-def failure(e: Exception) -> dict[str, Any]:
-    """Return the Status object that tells *e*."""
+
+class ApiError(errors.MinipodError):
+    """An answer of the HTTP face: *code* and what a client's program reads of it."""
+
+    def __init__(
+        self, code: int, message: str, *, reason: str = "", details: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason or HTTP_REASONS.get(code, "")
+        self.details = details or {}
+
+
+def bad_request(message: str) -> ApiError:
+    return ApiError(400, message)
+
+
+def not_found() -> ApiError:
+    """The path leads nowhere."""
+    return ApiError(404, NO_RESOURCE)
+
+
+def not_allowed() -> ApiError:
+    return ApiError(405, "the server does not allow this method on the requested resource")
+
+
+def failure(e: Exception, info: RequestInfo | None = None) -> dict[str, Any]:
+    """Return the Status object that tells *e*; *info* names the object in its details."""
+    about = _about(info)
+    if isinstance(e, ApiError):
+        return status(e.code, e.reason, e.message, {**about, **e.details})
     if isinstance(e, FieldErrors):
-        return _status(422, "Invalid", e.message, {"causes": [c.cause() for c in e.fields]})
+        causes = [c.cause() for c in e.fields]
+        return status(422, "Invalid", e.message, {**about, "causes": causes})
     for kind, (code, reason) in CODES.items():
         if isinstance(e, kind):
-            return _status(code, reason, e.message, {"hint": e.hint} if e.hint else {})
+            details = {**about, "hint": e.hint} if e.hint else about
+            if isinstance(e, errors.Unavailable):
+                details = {**details, "retryAfterSeconds": max(1, round(e.retry_after))}
+            return status(code, reason, e.message, details)
     if isinstance(e, errors.MinipodError):
-        return _status(500, "InternalError", e.message, {"hint": e.hint} if e.hint else {})
-    return _status(500, "InternalError", f"{type(e).__name__}: {e}", {})
+        return status(500, "InternalError", e.message, {"hint": e.hint} if e.hint else {})
+    return status(500, "InternalError", f"Internal error occurred: {type(e).__name__}", {})
 
 
-def bad_request(message: str) -> dict[str, Any]:
-    """Return the Status for a request that can't be understood."""
-    return _status(400, "BadRequest", message, {})
+def _about(info: RequestInfo | None) -> dict[str, Any]:
+    if info is None or not info.is_resource:
+        return {}
+    details = {"name": info.name, "group": info.group, "kind": info.resource}
+    return {k: v for k, v in details.items() if v}
 
 
-def _status(code: int, reason: str, message: str, details: dict[str, Any]) -> dict[str, Any]:
+def status(code: int, reason: str, message: str, details: dict[str, Any]) -> dict[str, Any]:
+    """Return a Status of failure."""
     return {
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
-        "reason": reason, "code": code, **({"details": details} if details else {}),
+        "reason": reason, **({"details": details} if details else {}), "code": code,
+    }  # fmt: skip
+
+
+def success(details: dict[str, Any]) -> dict[str, Any]:
+    """Return the Status that answers a deletion."""
+    return {
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
     }  # fmt: skip

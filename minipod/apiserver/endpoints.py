@@ -1,0 +1,332 @@
+"""The verbs on objects, the same for all kinds: create, get, list, update, patch, delete, deletecollection (registry/generic/registry/store.go).
+
+A write is: read the body, decode it by the kind's type, admit it (defaults, rules), record who manages which field, store it, wait until it is
+on disk, answer. There is no await between reading an object and storing what became of it: no write is lost between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from minipod import errors
+from minipod.api.fields import FieldErrors
+from minipod.api.validation import invalid
+from minipod.apiserver import codec, managed, patch, status
+from minipod.apiserver.admission import Admission
+from minipod.apiserver.call import Call
+from minipod.apiserver.lifecycle import DeleteOptions
+from minipod.apiserver.listing import Listing
+from minipod.apiserver.query import WriteQuery, list_query, write_query
+from minipod.apiserver.selecting import select
+from minipod.apiserver.status import ApiError, bad_request
+from minipod.apiserver.store_sqlite import SqliteStore
+
+Object = dict[str, Any]
+
+PROPAGATION = ("Background", "Foreground", "Orphan")
+
+
+class Endpoints:
+    """The handlers of stored kinds."""
+
+    def __init__(self, store: SqliteStore, admission: Admission) -> None:
+        self._store = store
+        self._admission = admission
+        self._listing = Listing(store.storage)
+
+    # -- reads
+
+    async def get(self, call: Call) -> web.Response:
+        """GET of one."""
+        list_query({k: v for k, v in call.request.query.items() if k == "resourceVersion"})
+        data = self._store.raw(call.key)
+        if call.wanted.form == "" and call.resource.from_storage is None:
+            return call.raw(data) if call.wanted.media == codec.JSON else call.reply(codec.parse_json(data).value)
+        return call.answer(codec.parse_json(data).value)
+
+    async def list(self, call: Call) -> web.Response:
+        """GET of many."""
+        query = list_query(call.request.query)
+        return self._listing.answer(call, query, select(call.resource, query))
+
+    # -- writes
+
+    async def create(self, call: Call) -> web.Response:
+        """POST."""
+        options, obj = await self._body(call)
+        namespace = self._namespace(call, obj)
+        return await self.create_object(call, namespace, obj, options)
+
+    async def create_object(
+        self, call: Call, namespace: str, obj: Object, options: WriteQuery
+    ) -> web.Response:
+        """Admit and store a decoded object; answer 201."""
+        if obj["metadata"].get("resourceVersion"):
+            raise bad_request("resourceVersion should not be set on objects to be created")
+        resource = call.resource
+        if resource.namespaced:
+            obj["metadata"]["namespace"] = namespace
+        obj = call.stored(obj)
+        call.warnings += self._admission.create(resource, obj, lenient=options.lenient)
+        managed.created(obj, options.manager, resource)
+        if options.dry_run:
+            return call.answer(self._as_if(call, namespace, obj), 201)
+        made = await self._store.create(resource.stored_as, namespace, obj)
+        await self._settle(call)
+        return call.answer(made, 201)
+
+    def _as_if(self, call: Call, namespace: str, obj: Object) -> Object:
+        """Return what a create would make. Raises AlreadyExists."""
+        from minipod.apiserver import lifecycle
+
+        metadata = obj["metadata"]
+        if not metadata.get("name"):
+            metadata["name"] = lifecycle.generated_name(metadata.get("generateName", ""))
+        if self._store.storage.get((call.resource.stored_as, namespace, metadata["name"])) is not None:
+            raise errors.AlreadyExists(f'{call.resource.qualified} "{metadata["name"]}" already exists')
+        lifecycle.born(call.resource, namespace, obj)
+        return obj
+
+    async def update(self, call: Call) -> web.Response:
+        """PUT; creates nothing."""
+        options, obj = await self._body(call)
+        self._namespace(call, obj)
+        name = obj["metadata"].get("name")
+        if name != call.info.name:
+            if name:
+                raise bad_request(
+                    f"the name of the object ({name}) does not match the name on the URL ({call.info.name})"
+                )
+            obj["metadata"]["name"] = call.info.name
+
+        def change(current: Object) -> Object:
+            self._check_uid(call, obj, current)
+            managed.updated(current, obj, options.manager, call.resource, call.info.subresource)
+            return obj
+
+        obj = call.stored(obj)
+        return await self._write(call, options, change)
+
+    def _check_uid(self, call: Call, obj: Object, current: Object) -> None:
+        uid = obj["metadata"].get("uid")
+        if uid and uid != current["metadata"]["uid"]:
+            raise errors.Conflict(
+                f'Operation cannot be fulfilled on {call.resource.qualified} "{call.info.name}": Precondition failed: UID in'
+                f" precondition: {uid}, UID in object meta: {current['metadata']['uid']}"
+            )
+
+    async def patch(self, call: Call) -> web.Response:
+        """PATCH, of all types."""
+        content = await call.request.read()
+        options = write_query(call.request.query, call.request.headers.get("User-Agent", ""))
+        media = call.request.content_type
+        if media == patch.APPLY:
+            return await self._apply(call, content, options)
+        if options.force:
+            raise FieldErrors(
+                'PatchOptions.meta.k8s.io ""',
+                [status_forbidden("force", "may not be specified for non-apply patch")],
+            )
+        wanted = patch.parse(content, media)
+
+        def change(current: Object) -> Object:
+            patched = patch.apply(call.served(current), wanted, media, call.resource.type)
+            obj, warnings = codec.decode_object(
+                codec.Parsed(patched), call.resource, options.validation, defaulted=False
+            )
+            call.warnings += warnings
+            obj = call.stored(obj)
+            managed.updated(current, obj, options.manager, call.resource, call.info.subresource)
+            return obj
+
+        return await self._write(call, options, change)
+
+    async def _apply(self, call: Call, content: bytes, options: WriteQuery) -> web.Response:
+        """Server-side apply: creates what does not exist."""
+        if "fieldManager" not in call.request.query:
+            raise FieldErrors(
+                'PatchOptions.meta.k8s.io ""',
+                [invalid("fieldManager", "", "is required for apply patch")],
+            )
+        parsed = codec.parse_yaml(content)
+        applied, call.warnings = codec.decode_object(
+            parsed, call.resource, options.validation, defaulted=False
+        )
+        metadata = applied["metadata"]
+        if metadata.setdefault("name", call.info.name) != call.info.name:
+            raise bad_request(
+                f"the name of the object ({metadata['name']}) does not match the name on the URL ({call.info.name})"
+            )
+        namespace = self._namespace(call, applied)
+        applied = call.stored(applied)
+        if self._store.storage.get(call.key) is None:
+            if call.info.subresource:
+                self._store.raw(call.key)
+            managed.applied_new(applied, options.manager, call.resource)
+            return await self._create_applied(call, namespace, applied, options)
+
+        def change(current: Object) -> Object:
+            return managed.applied(current, applied, options.manager, call.resource, call.info.subresource, force=options.force)
+
+        return await self._write(call, options, change)
+
+    async def _create_applied(
+        self, call: Call, namespace: str, obj: Object, options: WriteQuery
+    ) -> web.Response:
+        call.warnings += self._admission.create(call.resource, obj, lenient=options.lenient)
+        if options.dry_run:
+            return call.answer(self._as_if(call, namespace, obj), 201)
+        made = await self._store.create(call.resource.stored_as, namespace, obj)
+        await self._settle(call)
+        return call.answer(made, 201)
+
+    async def _write(
+        self, call: Call, options: WriteQuery, change: Callable[[Object], Object]
+    ) -> web.Response:
+        """Change an object that exists, admitted as an update."""
+        resource, namespace, name = call.key
+        part = call.info.subresource
+
+        def admitted(current: Object) -> Object:
+            wanted = change(current)
+            self._store.check_version(call.key, current, wanted)
+            call.warnings += self._admission.update(
+                call.resource, current, wanted, part, lenient=options.lenient
+            )
+            return wanted
+
+        if options.dry_run:
+            made = await self._store.preview(resource, namespace, name, admitted, part)
+        else:
+            made = await self._store.mutate(resource, namespace, name, admitted, part)
+            await self._settle(call)
+        return call.answer(made)
+
+    # -- deletion
+
+    async def delete(self, call: Call) -> web.Response:
+        """DELETE of one."""
+        options, dry_run = await self._delete_options(call)
+        resource, namespace, name = call.key
+        before = self._store.raw(call.key)
+        if dry_run:
+            return self._deleted(call, codec.parse_json(before).value, removed=True)
+        gone = await self._store.delete(
+            resource, namespace, name,
+            grace_period=options.grace_period, uid=options.uid,
+            resource_version=options.resource_version, propagation=options.propagation,
+        )  # fmt: skip
+        removed = self._store.storage.get(call.key) is None
+        await self._settle(call)
+        return self._deleted(call, gone, removed=removed)
+
+    def _deleted(self, call: Call, obj: Object, *, removed: bool) -> web.Response:
+        if call.resource.returns_deleted or not removed:
+            return call.answer(obj)
+        metadata = obj["metadata"]
+        details = {
+            "name": metadata["name"], "group": call.resource.group, "kind": call.resource.plural,
+            "uid": metadata["uid"],
+        }  # fmt: skip
+        return call.reply(status.success({k: v for k, v in details.items() if v}))
+
+    async def delete_collection(self, call: Call) -> web.Response:
+        """DELETE of all that the selectors choose."""
+        options, dry_run = await self._delete_options(call)
+        query = list_query(call.request.query)
+        selection = select(call.resource, query)
+        resource = call.resource.stored_as
+        items, version = await self._store.list(resource, call.namespace)
+        chosen = [i for i in items if selection.fits is None or selection.fits(i)]
+        for item in chosen if not dry_run else []:
+            metadata = item["metadata"]
+            await self._store.delete(
+                resource, metadata.get("namespace", ""), metadata["name"],
+                grace_period=options.grace_period, propagation=options.propagation,
+            )  # fmt: skip
+        await self._settle(call)
+        return call.reply(
+            {
+                "kind": f"{call.resource.kind}List", "apiVersion": call.resource.api_version,
+                "metadata": {"resourceVersion": str(version)}, "items": [call.served(i) for i in chosen],
+            }
+        )  # fmt: skip
+
+    async def _delete_options(self, call: Call) -> tuple[DeleteOptions, bool]:
+        content = await call.request.read()
+        given: Object = {}
+        if content:
+            given = codec.parse(content, call.request.content_type).value
+        return delete_options(given, call.request.query)
+
+    # -- parts
+
+    async def _body(self, call: Call) -> tuple[WriteQuery, Object]:
+        content = await call.request.read()
+        options = write_query(call.request.query, call.request.headers.get("User-Agent", ""))
+        if not content:
+            raise bad_request("the body of the request is empty")
+        media = call.request.headers.get("Content-Type", "").partition(";")[0].strip()
+        parsed = codec.parse(content, media)
+        obj, warnings = codec.decode_object(parsed, call.resource, options.validation)
+        call.warnings += warnings
+        return options, obj
+
+    def _namespace(self, call: Call, obj: Object) -> str:
+        """Return the namespace of a write. Raises ApiError 400 when body and path do not agree."""
+        if not call.resource.namespaced:
+            return ""
+        given = obj["metadata"].get("namespace")
+        if given not in (None, "", call.info.namespace):
+            raise bad_request(
+                f"the namespace of the provided object does not match the namespace sent on the request ({given} is not {call.info.namespace})"
+            )
+        return call.info.namespace
+
+    async def _settle(self, call: Call) -> None:
+        """Wait until it is on disk, where a client may rely on it."""
+        if call.resource.durable:
+            await self._store.flush()
+
+
+def status_forbidden(path: str, words: str) -> Any:
+    from minipod.api.fields import FieldError
+
+    return FieldError(path, f"Forbidden: {words}", "FieldValueForbidden")
+
+
+def delete_options(given: Any, query: Any) -> tuple[DeleteOptions, bool]:
+    """Return the options of a deletion from body and query, and whether it is a dry run. Raises ApiError 400, 422."""
+    if not isinstance(given, dict):
+        raise bad_request("the body of a deletion must be DeleteOptions")
+    if given.get("kind", "DeleteOptions") != "DeleteOptions":
+        raise bad_request(f'DeleteOptions expected, found kind "{given["kind"]}"')
+    grace = given.get("gracePeriodSeconds")
+    if grace is None and query.get("gracePeriodSeconds"):
+        text = query["gracePeriodSeconds"]
+        grace = int(text) if text.lstrip("-").isdigit() and text.isascii() and len(text) < 19 else text
+    if grace is not None and (type(grace) is not int or abs(grace) >= 1 << 31):
+        raise bad_request(f"gracePeriodSeconds: not a number of seconds: {str(grace)[:80]!r}")
+    propagation = given.get("propagationPolicy") or query.get("propagationPolicy")
+    orphan = given.get("orphanDependents")
+    if propagation is None and orphan is not None:
+        propagation = "Orphan" if orphan else "Background"
+    if propagation is not None and propagation not in PROPAGATION:
+        words = f"propagationPolicy: Unsupported value: {propagation!r}: supported values: {', '.join(PROPAGATION)}"
+        raise ApiError(422, f"DeleteOptions.meta.k8s.io \"\" is invalid: {words}")
+    conditions = given.get("preconditions") or {}
+    dry = given.get("dryRun") or query.getall("dryRun", [])
+    if not isinstance(conditions, dict) or dry not in ([], ["All"]):
+        raise bad_request('preconditions must be an object, dryRun must be ["All"]')
+    return (
+        DeleteOptions(
+            grace_period=grace,
+            uid=conditions.get("uid"),
+            resource_version=conditions.get("resourceVersion"),
+            propagation=propagation,
+        ),
+        dry == ["All"],
+    )

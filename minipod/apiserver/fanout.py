@@ -1,0 +1,164 @@
+"""Changes to watchers over HTTP: watchers that want the same share a channel, whose frames are encoded and joined once per batch.
+
+    storage -> Fanout.on_event -> Channel.offer (fits? frame) -> pending -> flush, at most every BATCH seconds -> each transport
+
+A flush writes the same bytes to every member's transport. A member whose client does not read is cut off when BUFFER_MAX bytes wait:
+one slow reader costs no more than that, and nobody waits for it. The first change after a quiet time goes out in the same turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from minipod.api.store import Event
+from minipod.apiserver.storage import Storage
+
+Object = dict[str, Any]
+Fits = Callable[[Object], bool]
+Frame = Callable[[str, Object | None, bytes], bytes]  # type, object if somebody decoded it, its bytes
+
+BATCH = 0.02  # seconds between two flushes
+BUFFER_MAX = 4 << 20  # bytes that may wait for one client
+
+
+class Change:
+    """One event while it is handed out: decoded at most once for all channels."""
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+
+    @cached_property
+    def object(self) -> Object:
+        return self.event.object
+
+    @cached_property
+    def previous(self) -> Object | None:
+        return json.loads(self.event.previous) if self.event.previous else None
+
+
+class Member:
+    """One connection. `done` is set when it is over: it was too slow, or the client went away."""
+
+    def __init__(self, transport: asyncio.Transport, *, chunked: bool) -> None:
+        self._transport = transport
+        self._chunked = chunked
+        self.done = asyncio.get_running_loop().create_future()
+
+    def write(self, frames: bytes) -> None:
+        """Send frames, or cut the connection off."""
+        if self._transport.is_closing():
+            self.end()
+            return
+        self._transport.write(_chunk(frames) if self._chunked else frames)
+        if self._transport.get_write_buffer_size() > BUFFER_MAX:
+            self._transport.abort()
+            self.end()
+
+    def end(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+class Channel:
+    """What watchers of one view get: their resource, namespace, selectors and form are the same."""
+
+    def __init__(self, resource: str, namespace: str | None, fits: Fits | None, frame: Frame) -> None:
+        self.resource = resource
+        self.namespace = namespace
+        self._fits = fits
+        self._frame = frame
+        self._pending: list[bytes] = []
+        self.members: set[Member] = set()
+
+    def frame(self, change: Change, kind: str = "") -> bytes:
+        """Return how a watcher of this view sees a change, b"" for not at all."""
+        event = change.event
+        if self.namespace not in (None, event.namespace):
+            return b""
+        kind = kind or event.type
+        if self._fits is None:
+            return self._frame(kind, None, event.data)
+        fits = self._fits(change.object)
+        previous = change.previous
+        before = previous is not None and self._fits(previous)
+        if kind == "DELETED":
+            return self._frame(kind, change.object, event.data) if before or fits else b""
+        if not fits:
+            return self._left(change) if before else b""
+        return self._frame(kind if before else "ADDED", change.object, event.data)
+
+    def _left(self, change: Change) -> bytes:
+        """The object no longer fits: for this watcher it is gone, as it was last seen."""
+        seen = dict(change.previous or {})
+        seen["metadata"] = {
+            **seen["metadata"],
+            "resourceVersion": change.object["metadata"]["resourceVersion"],
+        }
+        return self._frame("DELETED", seen, b"")
+
+    def offer(self, change: Change) -> bool:
+        """Take a change in; return whether there is something to flush."""
+        if frame := self.frame(change):
+            self._pending.append(frame)
+        return bool(self._pending)
+
+    def flush(self) -> None:
+        """Send what waits."""
+        if not self._pending:
+            return
+        frames = b"".join(self._pending)
+        self._pending = []
+        for member in list(self.members):
+            member.write(frames)
+
+
+class Fanout:
+    """All channels of one server."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._channels: dict[str, dict[object, Channel]] = {}
+        self._due = False
+        self._last = 0.0
+        storage.listeners.append(self.on_event)
+
+    def channel(self, key: object, make: Callable[[], Channel]) -> Channel:
+        """Return the channel of *key*, made when it is the first of its view. Leave it by `leave`."""
+        made = make()
+        return self._channels.setdefault(made.resource, {}).setdefault(key, made)
+
+    def leave(self, key: object, channel: Channel, member: Member) -> None:
+        """Take a member out; a channel without any goes."""
+        channel.members.discard(member)
+        if not channel.members:
+            self._channels[channel.resource].pop(key, None)
+
+    def on_event(self, event: Event) -> None:
+        channels = self._channels.get(event.resource)
+        if not channels:
+            return
+        change = Change(event)
+        filled = [channel.offer(change) for channel in channels.values()]
+        if not any(filled) or self._due:
+            return
+        self._due = True
+        loop = asyncio.get_running_loop()
+        quiet = loop.time() - self._last
+        if quiet >= BATCH:
+            loop.call_soon(self._flush)
+        else:
+            loop.call_later(BATCH - quiet, self._flush)
+
+    def _flush(self) -> None:
+        self._due = False
+        self._last = asyncio.get_running_loop().time()
+        for channels in list(self._channels.values()):
+            for channel in list(channels.values()):
+                channel.flush()
+
+
+def _chunk(content: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(content), content)
