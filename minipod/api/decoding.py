@@ -82,7 +82,9 @@ def _element(item: Any, element: str, path: str, findings: Findings) -> Any:
         _container(item, "list", element[2:], path, findings)
         return item
     if item is None:
-        item = {} if not isinstance(types.lookup(element), str) else "" if element == "str" else None
+        item = (
+            {} if not isinstance(types.lookup(element), str) else "" if element == "str" else None
+        )
         if item is None:
             _wrong(None, element, path, findings)
             return None
@@ -100,7 +102,7 @@ def _value(value: Any, element: str, path: str, findings: Findings) -> Any:
     return _scalar(value, kind, path, findings)
 
 
-def _scalar(value: Any, kind: str, path: str, findings: Findings) -> Any:
+def _scalar(value: Any, kind: str, path: str, findings: Findings) -> Any:  # noqa: C901, PLR0912 one branch for each type
     match kind:
         case "any":
             return value
@@ -117,7 +119,9 @@ def _scalar(value: Any, kind: str, path: str, findings: Findings) -> Any:
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 _wrong(value, "float64", path, findings)
         case "intstr.IntOrString":
-            if not (isinstance(value, str) or (type(value) is int and -(1 << 31) <= value < 1 << 31)):
+            if not (
+                isinstance(value, str) or (type(value) is int and -(1 << 31) <= value < 1 << 31)
+            ):
                 _wrong(value, "intstr.IntOrString", path, findings)
         case _:
             return _quantity(value, path, findings)

@@ -64,4 +64,4 @@ def canonical(text: str) -> str:
 
 
 def _is_exponent(suffix: str | None) -> bool:
-    return bool(suffix) and suffix[0] in "eE" and len(suffix) > 1  # type: ignore[index]
+    return suffix is not None and len(suffix) > 1 and suffix[0] in "eE"

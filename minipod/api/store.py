@@ -67,7 +67,7 @@ class Store(Protocol):
     ) -> Object:
         """Apply *fn* to a copy and store the result; None writes nothing."""
 
-    async def delete(
+    async def delete(  # noqa: PLR0913 metav1.DeleteOptions
         self,
         resource: str,
         namespace: str,

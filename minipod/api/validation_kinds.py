@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 from minipod.api import quantity
@@ -67,12 +68,12 @@ def _data(item: Object, fields: tuple[str, ...]) -> Errors:
             if not _KEY.fullmatch(key) or key in (".", "..") or key.startswith(".."):
                 yield invalid(f"{field}[{key}]", key, _KEY_WORDS)
             if key in seen:
-                yield invalid(
-                    f"{field}[{key}]", key, "duplicate of key present in " + fields[-1]
-                )
+                yield invalid(f"{field}[{key}]", key, "duplicate of key present in " + fields[-1])
             seen.add(key)
     if size > OBJECT_MAX:
-        yield FieldError("", f"Too long: may not be more than {OBJECT_MAX} bytes", "FieldValueTooLong")
+        yield FieldError(
+            "", f"Too long: may not be more than {OBJECT_MAX} bytes", "FieldValueTooLong"
+        )
 
 
 def validate_config_map(item: Object) -> Errors:
@@ -167,7 +168,7 @@ def _limit_order(limit: Object, path: str) -> Errors:
     names = {n for key in _LIMIT_ORDER for n in limit.get(key) or {}}
     for name in sorted(names):
         given = [(key, limit[key][name]) for key in _LIMIT_ORDER if name in (limit.get(key) or {})]
-        for (low, small), (high, large) in zip(given, given[1:], strict=False):
+        for (low, small), (high, large) in pairwise(given):
             if quantity.parse(small) > quantity.parse(large):
                 words = f"{low} value {small} is greater than {high} value {large}"
                 yield invalid(f"{path}.{low}[{name}]", small, words)
@@ -186,7 +187,9 @@ def validate_node(item: Object) -> Errors:
         if not effect:
             yield required(f"{path}.effect")
         elif effect not in ("NoSchedule", "PreferNoSchedule", "NoExecute"):
-            yield unsupported(f"{path}.effect", effect, ("NoSchedule", "PreferNoSchedule", "NoExecute"))
+            yield unsupported(
+                f"{path}.effect", effect, ("NoSchedule", "PreferNoSchedule", "NoExecute")
+            )
         if (key, effect) in seen:
             words = f'Duplicate value: {{"key":"{key}","effect":"{effect}"}}'
             yield FieldError(path, words, "FieldValueDuplicate")
@@ -205,7 +208,10 @@ def validate_priority_class(item: Object) -> Errors:
     name, value = item["metadata"].get("name", ""), item.get("value", 0)
     if name.startswith("system-"):
         if name not in ("system-node-critical", "system-cluster-critical"):
-            yield forbidden("metadata.name", "priority class names with 'system-' prefix are reserved for system use only")
+            yield forbidden(
+                "metadata.name",
+                "priority class names with 'system-' prefix are reserved for system use only",
+            )
     elif value > 1_000_000_000:
         yield forbidden("value", "maximum allowed value of a user defined priority is 1000000000")
     yield from choice(item, "preemptionPolicy", ("PreemptLowerPriority", "Never"), "")
@@ -226,7 +232,9 @@ def validate_runtime_class(item: Object) -> Errors:
 def validate_event(item: Object) -> Errors:
     about = item.get("involvedObject") or {}
     namespace = item["metadata"].get("namespace", "")
-    if about.get("namespace", "") != namespace and (about.get("namespace") or namespace != "default"):
+    if about.get("namespace", "") != namespace and (
+        about.get("namespace") or namespace != "default"
+    ):
         yield invalid(
             "involvedObject.namespace", about.get("namespace", ""), "does not match event.namespace"
         )
@@ -270,7 +278,9 @@ def validate_volume(item: Object) -> Errors:
         yield required("spec", "must specify a volume type")
     for extra in sources[1:]:
         yield forbidden(f"spec.{extra}", "may not specify more than 1 volume type")
-    yield from choice(spec, "persistentVolumeReclaimPolicy", ("Delete", "Recycle", "Retain"), "spec")
+    yield from choice(
+        spec, "persistentVolumeReclaimPolicy", ("Delete", "Recycle", "Retain"), "spec"
+    )
     if "local" in spec and not spec.get("nodeAffinity"):
         yield required("spec.nodeAffinity", "Local volume requires node affinity")
     for source in ("hostPath", "local"):
@@ -286,7 +296,10 @@ def validate_volume_update(wanted: Object, current: Object) -> Errors:
     new, old = wanted.get("spec") or {}, current.get("spec") or {}
     for name in (*[k for k in {**new, **old} if k not in VOLUME_FIELDS], "volumeMode"):
         if new.get(name) != old.get(name):
-            yield forbidden("spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation")
+            yield forbidden(
+                "spec.persistentvolumesource",
+                "spec.persistentvolumesource is immutable after creation",
+            )
 
 
 def validate_claim(item: Object) -> Errors:
@@ -310,7 +323,9 @@ def validate_claim_update(wanted: Object, current: Object) -> Errors:
     new, old = wanted.get("spec") or {}, current.get("spec") or {}
 
     def fixed(spec: Object) -> Object:
-        kept = {k: v for k, v in spec.items() if k not in ("resources", "volumeAttributesClassName")}
+        kept = {
+            k: v for k, v in spec.items() if k not in ("resources", "volumeAttributesClassName")
+        }
         if "volumeName" not in old:
             kept.pop("volumeName", None)  # the binder writes it
         return kept
@@ -337,9 +352,17 @@ def validate_role(item: Object) -> Errors:
             yield required(f"{path}.verbs", "verbs must contain at least one value")
         urls = rule.get("nonResourceURLs") or []
         if urls and namespaced:
-            yield invalid(f"{path}.nonResourceURLs", urls, "namespaced rules cannot apply to non-resource URLs")
+            yield invalid(
+                f"{path}.nonResourceURLs",
+                urls,
+                "namespaced rules cannot apply to non-resource URLs",
+            )
         if urls and (rule.get("apiGroups") or rule.get("resources") or rule.get("resourceNames")):
-            yield invalid(f"{path}.nonResourceURLs", urls, "rules cannot apply to both regular resources and non-resource URLs")
+            yield invalid(
+                f"{path}.nonResourceURLs",
+                urls,
+                "rules cannot apply to both regular resources and non-resource URLs",
+            )
         if urls:
             continue
         if not rule.get("apiGroups"):
@@ -352,7 +375,9 @@ def validate_binding(item: Object) -> Errors:
     namespaced = bool(item["metadata"].get("namespace"))
     ref = item.get("roleRef") or {}
     if ref.get("apiGroup") != "rbac.authorization.k8s.io":
-        yield unsupported("roleRef.apiGroup", ref.get("apiGroup", ""), ("rbac.authorization.k8s.io",))
+        yield unsupported(
+            "roleRef.apiGroup", ref.get("apiGroup", ""), ("rbac.authorization.k8s.io",)
+        )
     kinds = ("Role", "ClusterRole") if namespaced else ("ClusterRole",)
     if ref.get("kind") not in kinds:
         yield unsupported("roleRef.kind", ref.get("kind", ""), kinds)
@@ -363,7 +388,9 @@ def validate_binding(item: Object) -> Errors:
         if not subject.get("name"):
             yield required(f"{path}.name")
         if subject.get("kind") not in ("User", "Group", "ServiceAccount"):
-            yield unsupported(f"{path}.kind", subject.get("kind", ""), ("ServiceAccount", "User", "Group"))
+            yield unsupported(
+                f"{path}.kind", subject.get("kind", ""), ("ServiceAccount", "User", "Group")
+            )
         if subject.get("kind") == "ServiceAccount" and not subject.get("namespace"):
             yield required(f"{path}.namespace")
 

@@ -71,7 +71,9 @@ class Admission:
                 404, f'namespaces "{name}" not found', details={"name": name, "kind": "namespaces"}
             ) from None
         if (namespace.get("status") or {}).get("phase") == "Terminating":
-            words = f'unable to create new content in namespace {name} because it is being terminated'
+            words = (
+                f"unable to create new content in namespace {name} because it is being terminated"
+            )
             about = obj["metadata"].get("name", "")
             raise ApiError(
                 403,
@@ -95,8 +97,8 @@ class Admission:
             raise FieldErrors(f'Pod "{name}"', [invalid("spec.nodeName", wanted, words)])
         if pod["spec"].get("ephemeralContainers"):
             name = pod["metadata"].get("name")
-            words = forbidden("spec.ephemeralContainers", "cannot be set on create")
-            raise FieldErrors(f'Pod "{name}"', [words])
+            error = forbidden("spec.ephemeralContainers", "cannot be set on create")
+            raise FieldErrors(f'Pod "{name}"', [error])
         defaults.apply(pod)
         pod["spec"]["nodeName"] = self._node_name
         pod["status"] = {"phase": "Pending"}
@@ -120,4 +122,3 @@ def _raise(resource: Resource, obj: Object, found: Iterable[FieldError]) -> None
         name = obj["metadata"].get("name") or obj["metadata"].get("generateName") or ""
         kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
         raise FieldErrors(f'{kind} "{name}"', listed)
-

@@ -1,7 +1,7 @@
 """From a request to its handler: what it is about (`requestinfo`), which kind, which verb; every error as a metav1.Status.
 
-Middlewares come between `tell_errors`, which also finds out what the request is about (request["info"]), and the handlers: authentication and
-authorization have their place there. `Api.handlers` holds what is not generic, by target and verb ("pods/log", "get").
+Middlewares come between `tell_errors`, which also finds out what the request is about (request["info"]), and the handlers:
+authentication and authorization have their place there. `Api.handlers` holds what is not generic, by target and verb ("pods/log", "get").
 """
 
 from __future__ import annotations

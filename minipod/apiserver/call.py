@@ -60,9 +60,7 @@ class Call:
 
     def table(self, items: list[Object], metadata: Object) -> Object:
         include = self.request.query.get("includeObject", "")
-        return table(
-            self.resource, items, metadata, include=include, version=self.wanted.version
-        )
+        return table(self.resource, items, metadata, include=include, version=self.wanted.version)
 
     def reply(self, body: Object, code: int = 200) -> web.Response:
         """Answer with anything."""

@@ -39,13 +39,14 @@ def parse(content: bytes, media_type: str) -> Parsed:
     if media_type == YAML:
         return parse_yaml(content)
     if media_type == PROTOBUF:
-        from minipod.apiserver import protobuf  # its tables are read by the first such body
+        from minipod.apiserver.protobuf import decode  # its tables are read by the first such body
 
-        return Parsed(protobuf.decode(content))
+        return Parsed(decode(content))
     accepted = ", ".join((JSON, YAML, PROTOBUF))
     raise ApiError(
         415,
-        "the body of the request was in an unknown format - accepted media types include: " + accepted,
+        "the body of the request was in an unknown format - accepted media types include: "
+        + accepted,
     )
 
 
@@ -127,7 +128,11 @@ def _check_depth(text: str) -> None:
 def _without_surrogates(value: Any) -> Any:
     """Replace halves of surrogate pairs, as Go's decoder does: they have no UTF-8."""
     if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return (
+            value
+            if value.isascii()
+            else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        )
     if isinstance(value, list):
         return [_without_surrogates(v) for v in value]
     if isinstance(value, dict):
@@ -144,7 +149,9 @@ def decode_object(
         raise bad_request(f"the body of the request must be an object: a {resource.kind}")
     _check_kind(obj, resource, defaulted=defaulted)
     findings = decoding.decode(obj, resource.type)
-    where = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
+    where = (
+        f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
+    )
     if findings.wrong:
         raise bad_request(f"{where}: {'; '.join(findings.wrong[:10])}")
     return obj, told(parsed.duplicates + findings.unknown, mode, where)
@@ -166,13 +173,17 @@ def _check_kind(obj: Object, resource: Resource, *, defaulted: bool) -> None:
             f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"
         )
     if kind != resource.kind:
-        raise bad_request(f"the kind in the data ({kind}) does not match the expected kind ({resource.kind})")
+        raise bad_request(
+            f"the kind in the data ({kind}) does not match the expected kind ({resource.kind})"
+        )
     obj["apiVersion"], obj["kind"] = version, kind
     metadata = obj.get("metadata")
     if metadata is None:
         obj["metadata"] = {}
 
 
-def first_key_order(obj: Object, order: Iterable[str] = ("apiVersion", "kind", "metadata")) -> Object:
+def first_key_order(
+    obj: Object, order: Iterable[str] = ("apiVersion", "kind", "metadata")
+) -> Object:
     """Return *obj* with the fields everyone looks at first in front."""
     return {**{k: obj[k] for k in order if k in obj}, **obj}

@@ -1,7 +1,7 @@
-"""The verbs on objects, the same for all kinds: create, get, list, update, patch, delete, deletecollection (registry/generic/registry/store.go).
+"""The verbs on objects, the same for all kinds (apiserver/pkg/registry/generic/registry/store.go).
 
-A write is: read the body, decode it by the kind's type, admit it (defaults, rules), record who manages which field, store it, wait until it is
-on disk, answer. There is no await between reading an object and storing what became of it: no write is lost between them.
+A write is: read the body, decode it by the kind's type, admit it (defaults, rules), record who manages which field, store it,
+wait until it is on disk, answer. There is no await between reading an object and storing what became of it: no write is lost between them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from aiohttp import web
+from aiohttp import web  # noqa: TC002 handlers are read at run time
 
 from minipod import errors
 from minipod.api.fields import FieldErrors
@@ -44,7 +44,11 @@ class Endpoints:
         list_query({k: v for k, v in call.request.query.items() if k == "resourceVersion"})
         data = self._store.raw(call.key)
         if call.wanted.form == "" and call.resource.from_storage is None:
-            return call.raw(data) if call.wanted.media == codec.JSON else call.reply(codec.parse_json(data).value)
+            return (
+                call.raw(data)
+                if call.wanted.media == codec.JSON
+                else call.reply(codec.parse_json(data).value)
+            )
         return call.answer(codec.parse_json(data).value)
 
     async def list(self, call: Call) -> web.Response:
@@ -85,8 +89,13 @@ class Endpoints:
         metadata = obj["metadata"]
         if not metadata.get("name"):
             metadata["name"] = lifecycle.generated_name(metadata.get("generateName", ""))
-        if self._store.storage.get((call.resource.stored_as, namespace, metadata["name"])) is not None:
-            raise errors.AlreadyExists(f'{call.resource.qualified} "{metadata["name"]}" already exists')
+        if (
+            self._store.storage.get((call.resource.stored_as, namespace, metadata["name"]))
+            is not None
+        ):
+            raise errors.AlreadyExists(
+                f'{call.resource.qualified} "{metadata["name"]}" already exists'
+            )
         lifecycle.born(call.resource, namespace, obj)
         return obj
 
@@ -169,7 +178,14 @@ class Endpoints:
             return await self._create_applied(call, namespace, applied, options)
 
         def change(current: Object) -> Object:
-            return managed.applied(current, applied, options.manager, call.resource, call.info.subresource, force=options.force)
+            return managed.applied(
+                current,
+                applied,
+                options.manager,
+                call.resource,
+                call.info.subresource,
+                force=options.force,
+            )
 
         return await self._write(call, options, change)
 
@@ -282,7 +298,8 @@ class Endpoints:
         given = obj["metadata"].get("namespace")
         if given not in (None, "", call.info.namespace):
             raise bad_request(
-                f"the namespace of the provided object does not match the namespace sent on the request ({given} is not {call.info.namespace})"
+                "the namespace of the provided object does not match the namespace sent on the request:"
+                f" {given} is not {call.info.namespace}"
             )
         return call.info.namespace
 
@@ -307,7 +324,9 @@ def delete_options(given: Any, query: Any) -> tuple[DeleteOptions, bool]:
     grace = given.get("gracePeriodSeconds")
     if grace is None and query.get("gracePeriodSeconds"):
         text = query["gracePeriodSeconds"]
-        grace = int(text) if text.lstrip("-").isdigit() and text.isascii() and len(text) < 19 else text
+        grace = (
+            int(text) if text.lstrip("-").isdigit() and text.isascii() and len(text) < 19 else text
+        )
     if grace is not None and (type(grace) is not int or abs(grace) >= 1 << 31):
         raise bad_request(f"gracePeriodSeconds: not a number of seconds: {str(grace)[:80]!r}")
     propagation = given.get("propagationPolicy") or query.get("propagationPolicy")
@@ -316,7 +335,7 @@ def delete_options(given: Any, query: Any) -> tuple[DeleteOptions, bool]:
         propagation = "Orphan" if orphan else "Background"
     if propagation is not None and propagation not in PROPAGATION:
         words = f"propagationPolicy: Unsupported value: {propagation!r}: supported values: {', '.join(PROPAGATION)}"
-        raise ApiError(422, f"DeleteOptions.meta.k8s.io \"\" is invalid: {words}")
+        raise ApiError(422, f'DeleteOptions.meta.k8s.io "" is invalid: {words}')
     conditions = given.get("preconditions") or {}
     dry = given.get("dryRun") or query.getall("dryRun", [])
     if not isinstance(conditions, dict) or dry not in ([], ["All"]):

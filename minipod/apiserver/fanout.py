@@ -19,7 +19,9 @@ from minipod.apiserver.storage import Storage
 
 Object = dict[str, Any]
 Fits = Callable[[Object], bool]
-Frame = Callable[[str, Object | None, bytes], bytes]  # type, object if somebody decoded it, its bytes
+Frame = Callable[
+    [str, Object | None, bytes], bytes
+]  # type, object if somebody decoded it, its bytes
 
 BATCH = 0.02  # seconds between two flushes
 BUFFER_MAX = 4 << 20  # bytes that may wait for one client
@@ -66,7 +68,9 @@ class Member:
 class Channel:
     """What watchers of one view get: their resource, namespace, selectors and form are the same."""
 
-    def __init__(self, resource: str, namespace: str | None, fits: Fits | None, frame: Frame) -> None:
+    def __init__(
+        self, resource: str, namespace: str | None, fits: Fits | None, frame: Frame
+    ) -> None:
         self.resource = resource
         self.namespace = namespace
         self._fits = fits

@@ -11,7 +11,7 @@ import json
 from collections import OrderedDict
 from typing import Any
 
-from aiohttp import web
+from aiohttp import web  # noqa: TC002 handlers are read at run time
 
 from minipod.apiserver.call import Call
 from minipod.apiserver.negotiation import JSON
@@ -110,10 +110,8 @@ def _token(version: int, last: Place) -> str:
 def _read_token(text: str) -> tuple[int, Place]:
     try:
         read = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        namespace, name = read["start"]
-        version = read["rv"]
-        if not (isinstance(version, int) and isinstance(namespace, str) and isinstance(name, str)):
-            raise TypeError
+        namespace, name = (str(part) for part in read["start"])
+        version = int(read["rv"])
     except (ValueError, KeyError, TypeError, RecursionError):
         raise bad_request("continue key is not valid") from None
     return version, (namespace, name)

@@ -24,8 +24,14 @@ def negotiate(accept: str, forms: tuple[str, ...] = ("Table", "PartialObjectMeta
         media, *parameters = [part.strip() for part in clause.split(";")]
         given = dict(p.partition("=")[::2] for p in parameters)
         if media in ("", "*/*", "application/*", JSON, YAML):
-            form = given.get("as", "").removesuffix("List") if "Discovery" not in given.get("as", "") else given["as"]
+            form = (
+                given.get("as", "").removesuffix("List")
+                if "Discovery" not in given.get("as", "")
+                else given["as"]
+            )
             if form and form not in forms:
                 continue
-            return Wanted(YAML if media == YAML else JSON, form, given.get("v", "v1") if form else "v1")
+            return Wanted(
+                YAML if media == YAML else JSON, form, given.get("v", "v1") if form else "v1"
+            )
     raise ApiError(406, f"only the following media types are accepted: {JSON}, {YAML}")

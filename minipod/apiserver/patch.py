@@ -28,7 +28,8 @@ def parse(content: bytes, media: str) -> Any:
         accepted = ", ".join((JSON_PATCH, MERGE_PATCH, STRATEGIC, APPLY))
         raise ApiError(
             415,
-            "the body of the request was in an unknown format - accepted media types include: " + accepted,
+            "the body of the request was in an unknown format - accepted media types include: "
+            + accepted,
         )
     wanted = parse_json(content).value
     if media != JSON_PATCH:
@@ -39,7 +40,8 @@ def parse(content: bytes, media: str) -> Any:
         raise bad_request("a JSON patch must be a list of operations")
     if len(wanted) > OPERATIONS_MAX:
         raise ApiError(
-            413, f"The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {len(wanted)}"
+            413,
+            f"The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {len(wanted)}",
         )
     for operation in wanted:
         _check_operation(operation)
@@ -86,7 +88,9 @@ def _check_operation(operation: Any) -> None:
     for name in ("path", "from") if verb in ("move", "copy") else ("path",):
         pointer = operation.get(name)
         if not isinstance(pointer, str) or (pointer and not pointer.startswith("/")):
-            raise bad_request(f'"{name}" of a JSON patch must be a pointer such as "/metadata/labels"')
+            raise bad_request(
+                f'"{name}" of a JSON patch must be a pointer such as "/metadata/labels"'
+            )
     if verb in ("add", "replace", "test") and "value" not in operation:
         raise bad_request(f'operation "{verb}" needs a value')
 

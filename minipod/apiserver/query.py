@@ -88,7 +88,9 @@ def _list_errors(made: ListQuery, *, watch: bool) -> list[FieldError]:
             words = "resourceVersionMatch must be NotOlderThan when sendInitialEvents is set"
             found.append(forbidden("resourceVersionMatch", words))
         elif made.match and made.initial is None:
-            words = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+            words = (
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+            )
             found.append(forbidden("resourceVersionMatch", words))
         return found
     if made.initial is not None:
@@ -121,7 +123,9 @@ def write_query(query: Mapping[str, str], user_agent: str) -> WriteQuery:
         found.append(FieldError("fieldValidation", words, "FieldValueNotSupported"))
     manager = query.get("fieldManager") or user_agent.partition("/")[0][:128] or "unknown"
     if len(manager) > 128 or not manager.isprintable():
-        words = f'Invalid value: "{manager[:200]}": must be printable and no more than 128 characters'
+        words = (
+            f'Invalid value: "{manager[:200]}": must be printable and no more than 128 characters'
+        )
         found.append(FieldError("fieldManager", words))
     if found:
         raise FieldErrors('CreateOptions.meta.k8s.io ""', found)

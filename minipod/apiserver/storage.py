@@ -37,7 +37,7 @@ class Write:
     rv: int = 0
     data: bytes | None = None
     durable: bool = False
-    done: Callable[[], None] | None = None
+    done: Callable[[], object] | None = None
 
 
 @dataclass(slots=True)

@@ -82,6 +82,7 @@ class SqliteStore:
         return self._put(key, obj, durable=kind.durable)
 
     def _free_name(self, resource: str, namespace: str, prefix: str) -> str:
+        name = ""
         for _ in range(GENERATE_TRIES):
             name = lifecycle.generated_name(prefix)
             if self.storage.get((resource, namespace, name)) is None:
@@ -132,9 +133,7 @@ class SqliteStore:
         """Return what `mutate` would store (a dry run)."""
         key = (resource, namespace, name)
         current = self.load(key)
-        return lifecycle.updated(
-            self.resource(resource), current, fn(self.load(key)), subresource
-        )
+        return lifecycle.updated(self.resource(resource), current, fn(self.load(key)), subresource)
 
     def _replace(self, key: Key, current: Object, wanted: Object, subresource: str) -> Object:
         kind = self.resource(key[0])
@@ -146,7 +145,7 @@ class SqliteStore:
         done = (merged.get("status") or {}).get("phase") in lifecycle.TERMINAL
         return self._put(key, merged, durable=kind.durable and (subresource != "status" or done))
 
-    async def delete(
+    async def delete(  # noqa: PLR0913 metav1.DeleteOptions
         self,
         resource: str,
         namespace: str,

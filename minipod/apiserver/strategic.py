@@ -82,7 +82,9 @@ def _merge_list(original: Items, patch: Items, field: Field) -> Items:
     merged = list(original)
     for item in patch:
         if key not in item:
-            raise bad_request(f"{field.name}: an item does not contain the declared merge key: {key}")
+            raise bad_request(
+                f"{field.name}: an item does not contain the declared merge key: {key}"
+            )
         at = next((i for i, old in enumerate(merged) if old.get(key) == item[key]), None)
         if item.get(PATCH) == "delete":
             merged = [old for old in merged if old.get(key) != item[key]]
@@ -173,7 +175,5 @@ def _clean(value: Any) -> Any:
             if v is not None and k not in (PATCH, RETAIN) and not k.startswith((ORDER, DELETE))
         }
     if isinstance(value, list):
-        return [
-            _clean(v) for v in value if not (isinstance(v, dict) and v.get(PATCH) == "delete")
-        ]
+        return [_clean(v) for v in value if not (isinstance(v, dict) and v.get(PATCH) == "delete")]
     return copy.deepcopy(value)

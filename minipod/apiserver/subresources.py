@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiohttp import web
+from aiohttp import web  # noqa: TC002 handlers are read at run time
 
 from minipod.apiserver import codec, status
 from minipod.apiserver.call import Call
@@ -49,9 +49,10 @@ class PodVerbs:
 
         def change(pod: Object) -> Object:
             if pod["spec"].get("nodeName"):
+                given = pod["spec"]["nodeName"]
+                words = f'pod {name} is already assigned to node "{given}"'
                 raise ApiError(
-                    409,
-                    f'Operation cannot be fulfilled on pods/binding "{name}": pod {name} is already assigned to node "{pod["spec"]["nodeName"]}"',
+                    409, f'Operation cannot be fulfilled on pods/binding "{name}": {words}'
                 )
             if node != self._node_name:
                 raise bad_request(f"this node is {self._node_name!r}, and there is no other")

@@ -78,7 +78,8 @@ class Watch:
         call, storage = self._call, self._store.storage
         namespace, name = call.namespace, call.resource.stored_as
         channel = Channel(name, namespace, self._selection.fits, self._framer())
-        key = (call.resource.api_version, name, namespace, self._selection.text, call.wanted, call.request.query.get("includeObject"))  # fmt: skip
+        included = call.request.query.get("includeObject")
+        key = (call.resource, namespace, self._selection.text, call.wanted, included)
         version = await self._begin(response, channel)
         while past := storage.since(name, namespace, version):
             version = past[-1].rv
@@ -99,7 +100,7 @@ class Watch:
         version = storage.version
         wants = query.initial if query.initial is not None else query.version in (None, 0)
         if not wants:
-            return query.version if query.version else version
+            return query.version or version
         shelf = storage.shelf(channel.resource)
         data = [shelf.data[place] for place in shelf.select(channel.namespace)]
         frame = self._framer()
@@ -184,7 +185,9 @@ def too_large(asked: int, current: int) -> ApiError:
         504,
         f"Too large resource version: {asked}, current: {current}",
         details={
-            "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+            "causes": [
+                {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+            ],
             "retryAfterSeconds": 1,
         },
     )

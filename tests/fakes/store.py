@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 from typing import TYPE_CHECKING, Any
 
 from minipod.api.store import Event
@@ -75,8 +76,10 @@ class FakeStore:
         namespace: str,
         name: str,
         *,
-        grace_period: int | None,
+        grace_period: int | None = None,
         uid: str | None = None,
+        resource_version: str | None = None,
+        propagation: str | None = None,
     ) -> Object:
         obj = await self.get(resource, namespace, name)
         if uid is not None and obj["metadata"]["uid"] != uid:
@@ -121,8 +124,7 @@ class FakeStore:
                 namespace=namespace,
                 name=name,
                 rv=len(self._log) + 1,
-                data=b"",
-                object=copy.deepcopy(obj),
+                data=json.dumps(obj).encode(),
             )
         )
         self._grown.set()

@@ -10,10 +10,11 @@ import sys
 import pytest
 
 from minipod import config
-from minipod.apiserver import patch, table
+from minipod.apiserver import table
+from minipod.apiserver.kinds import pod_printer
 from minipod.cgroups.resources import cpu_weight, v2_settings
 from minipod.cli import websocket
-from minipod.errors import FailedPrecondition, InvalidSpec, NotFound
+from minipod.errors import InvalidSpec, NotFound
 from minipod.linux import bpf, credentials, seccomp
 from minipod.linux.syscalls import table as syscalls
 from minipod.runtime.logs import Decoder, LogOptions
@@ -230,29 +231,7 @@ def pod(**status) -> dict:
     ],
 )
 def test_the_status_column_is_kubectls(status: dict, word: str) -> None:
-    assert table.pod_row(pod(**status))[2] == word
-
-
-def test_patches_merge_as_their_kind_says() -> None:
-    current = {
-        "spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "1"}]},
-        "x": 1,
-    }
-    strategic = b'{"spec":{"containers":[{"name":"b","image":"2"}]},"x":null}'
-    merged = patch.apply(current, strategic, "application/strategic-merge-patch+json")
-    assert [c["image"] for c in merged["spec"]["containers"]] == ["1", "2"]
-    assert "x" not in merged
-    replaced = patch.apply(current, b'{"spec":{"containers":[]}}', "application/merge-patch+json")
-    assert replaced["spec"]["containers"] == []
-    operation = b'[{"op":"replace","path":"/spec/containers/0/image","value":"3"}]'
-    assert (
-        patch.apply(current, operation, "application/json-patch+json")["spec"]["containers"][0][
-            "image"
-        ]
-        == "3"
-    )
-    with pytest.raises(FailedPrecondition):
-        patch.apply(current, b'[{"op":"remove","path":"/nothing"}]', "application/json-patch+json")
+    assert pod_printer.pod_row(pod(**status))[2] == word
 
 
 # -- the command line

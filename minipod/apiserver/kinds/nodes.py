@@ -16,7 +16,9 @@ _ROLE = "node-role.kubernetes.io/"
 def node_row(node: Object) -> list[Any]:
     """Return the cells of one node (printNode)."""
     status, metadata = node.get("status") or {}, node["metadata"]
-    ready = next((c["status"] for c in status.get("conditions") or [] if c["type"] == "Ready"), None)
+    ready = next(
+        (c["status"] for c in status.get("conditions") or [] if c["type"] == "Ready"), None
+    )
     words = ["Unknown" if ready is None else "Ready" if ready == "True" else "NotReady"]
     if (node.get("spec") or {}).get("unschedulable"):
         words.append("SchedulingDisabled")

@@ -14,7 +14,10 @@ MODES = {
     "ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP",
 }  # fmt: skip
 _BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
-_DEFAULT_CLASS = ("storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class")
+_DEFAULT_CLASS = (
+    "storageclass.kubernetes.io/is-default-class",
+    "storageclass.beta.kubernetes.io/is-default-class",
+)
 
 
 def modes(item: Object) -> str:
@@ -30,7 +33,8 @@ def _phase(item: Object) -> str:
 
 def _class(item: Object) -> str:
     annotations = item["metadata"].get("annotations") or {}
-    return annotations.get(_BETA_CLASS) or (item.get("spec") or {}).get("storageClassName", "")
+    name = annotations.get(_BETA_CLASS) or (item.get("spec") or {}).get("storageClassName", "")
+    return str(name)
 
 
 def volume_row(item: Object) -> list[Any]:
