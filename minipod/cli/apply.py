@@ -45,24 +45,24 @@ def apply_object(
     metadata = obj.get("metadata") or {}
     resource = plural(obj["kind"])
     space = metadata.get("namespace") or namespace
-    query = {"lenient": "true"} if lenient else {}
+    query = {"fieldManager": "minipod", "fieldValidation": "Ignore" if lenient else "Strict"}
     if dry_run:
         query["dryRun"] = "All"
     path = client.path(resource, space)
     try:
         answer = client.open("POST", path, query=query, body=obj)
     except AlreadyExists:
-        return _change(client, obj, f"{path}/{metadata['name']}")
+        return _change(client, obj, f"{path}/{metadata['name']}", query)
     for warning in [v for n, v in answer.headers if n == "warning"]:
         click.echo(f"warning: {warning.removeprefix('299 - ').strip(chr(34))}", err=True)
 
     return json.loads(answer.read()), "created (dry run)" if dry_run else "created"
 
 
-def _change(client: Client, obj: Object, path: str) -> tuple[Object, str]:
+def _change(client: Client, obj: Object, path: str, query: dict[str, str]) -> tuple[Object, str]:
     before = client.request("GET", path)
     current = {k: v for k, v in obj.items() if k != "status"}
-    connection = client.open("PATCH", path, body=current, content_type=PATCH)
+    connection = client.open("PATCH", path, query=query, body=current, content_type=PATCH)
 
     after = json.loads(connection.read())
     same = before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"]

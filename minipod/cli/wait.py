@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -71,7 +72,7 @@ def await_one(
     left = deadline - time.monotonic()
     query = {
         "fieldSelector": f"metadata.name={name}", "resourceVersion": obj["metadata"]["resourceVersion"],
-        "timeoutSeconds": max(0.001, left),
+        "timeoutSeconds": max(1, math.ceil(left)),
     }  # fmt: skip
     for event in client.watch(client.path(resource, namespace), query):
         if event["type"] == "DELETED":

@@ -127,14 +127,17 @@ def test_run_ends_with_the_pods_code_and_output(node, tmp_path) -> None:
 
 
 def test_a_bad_manifest_is_refused_with_every_path(node) -> None:
-    bad = {
-        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bad"},
-        "spec": {"containers": [{"name": "a", "imagee": "x"}], "hostPID": True},
-    }  # fmt: skip
+    """Fields that Kubernetes does not have come first, all of them; then what is wrong with the others."""
+    spec = {"containers": [{"name": "a", "imagee": "x"}], "hostPIDs": True}
+    bad = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bad"}, "spec": spec}
     done = node.run("apply", "-f", "-", text=yaml.safe_dump(bad), check=False)
     assert done.returncode == 1
-    assert "spec.containers[0].imagee: unknown field" in done.stderr
-    assert "spec.hostPID" in done.stderr
+    assert 'unknown field "spec.containers[0].imagee" (did you mean "image"?)' in done.stderr
+    assert 'unknown field "spec.hostPIDs"' in done.stderr
+    bad["spec"] = {"containers": [{"name": "a"}], "restartPolicy": "Sometimes"}
+    done = node.run("apply", "-f", "-", text=yaml.safe_dump(bad), check=False)
+    assert "spec.containers[0].image: Required value" in done.stderr
+    assert "spec.restartPolicy: Unsupported value" in done.stderr
 
 
 def test_an_image_that_is_not_here_waits_with_the_reason(node, pods) -> None:
