@@ -41,12 +41,17 @@ class Node:
         return json.loads(self.run("status", "-o", "json").stdout)
 
     def pod(
-        self, name: str, *containers: dict[str, Any], wait: str = "condition=Ready", **spec: Any
+        self,
+        name: str,
+        *containers: dict[str, Any],
+        wait: str = "condition=Ready",
+        annotations: dict[str, str] | None = None,
+        **spec: Any,
     ) -> dict[str, Any]:
         """Apply a pod and wait for it; return it."""
         listed = [{"image": "busybox:1.36", **c} for c in containers]
         manifest = {
-            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "annotations": annotations or {}},
             "spec": {"terminationGracePeriodSeconds": 1, "containers": listed, **spec},
         }  # fmt: skip
         self.run("apply", "-f", "-", text=yaml.safe_dump(manifest))

@@ -1,0 +1,185 @@
+"""Probes on the real kernel: each type against a server in a pod that turns bad and good again; counters, pace, clean ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from minipod.linux.process import pidfd_open
+from tests.node import PATIENCE, shell
+
+PERIOD = {"minipod.io/probe-period-ms": "100"}
+HTTPD = "mkdir -p /www; touch /tmp/ok /www/ok; httpd -p 80 -h /www; sleep 1000"
+READY = "jsonpath={.status.containerStatuses[0].ready}"
+RESTARTS = "jsonpath={.status.containerStatuses[0].restartCount}"
+GRPC = """
+import asyncio, os
+from grpclib.const import Cardinality, Handler
+from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpclib.server import Server
+class Health:
+    async def check(self, stream):
+        await stream.recv_message()
+        await stream.send_message(HealthCheckResponse(status=1 if os.path.exists("/tmp/ok") else 2))
+    def __mapping__(self):
+        made = Handler(self.check, Cardinality.UNARY_UNARY, HealthCheckRequest, HealthCheckResponse)
+        return {"/grpc.health.v1.Health/Check": made}
+async def main():
+    os.makedirs("/tmp", exist_ok=True)
+    open("/tmp/ok", "w").close()
+    server = Server([Health()])
+    await server.start("0.0.0.0", 90)
+    await server.wait_closed()
+asyncio.run(main())
+"""
+
+
+def python(script: str) -> tuple[dict, list]:
+    """A container with this machine's Python in it, read-only, and its volumes."""
+    places = [p for p in ("/usr", "/lib", "/lib64", sys.prefix) if os.path.isdir(p)]
+    mounts = [{"name": f"v{i}", "mountPath": p, "readOnly": True} for i, p in enumerate(places)]
+    volumes = [{"name": f"v{i}", "hostPath": {"path": p}} for i, p in enumerate(places)]
+    command = [sys.executable, "-c", script]
+    return {"name": "app", "command": command, "volumeMounts": mounts}, volumes
+
+
+def wait_for(holds: Callable[[], bool], what: str) -> None:
+    """The node tells of counters only when asked."""
+    deadline = time.monotonic() + 20 * PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def metric(node, name: str, **labels: str) -> float:
+    """The sum of the series of *name* that have these labels."""
+    text = node.client.open("GET", "/metrics/probes").read().decode()
+    total = 0.0
+    for line in text.splitlines():
+        match = re.fullmatch(rf"{name}{{(.*)}} (\S+)", line)
+        if match and all(f'{key}="{value}"' in match[1] for key, value in labels.items()):
+            total += float(match[2])
+    return total
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("probe", "bad", "good", "words"),
+    [
+        pytest.param(
+            {"exec": {"command": ["sh", "-c", "test -e /tmp/ok || { echo gone; exit 3; }"]}},
+            "rm /tmp/ok", "touch /tmp/ok", "Readiness probe failed: gone", id="exec",
+        ),
+        pytest.param(
+            {"httpGet": {"port": "web", "path": "/ok"}}, "mv /www/ok /www/ko", "mv /www/ko /www/ok",
+            "Readiness probe failed: HTTP probe failed with statuscode: 404", id="http",
+        ),
+        pytest.param(
+            {"tcpSocket": {"port": 80}}, "killall httpd", "httpd -p 80 -h /www",
+            "Readiness probe failed: dial tcp {ip}:80: connect: connection refused", id="tcp",
+        ),
+        pytest.param(
+            {"grpc": {"port": 90}}, "rm /tmp/ok", "touch /tmp/ok",
+            'Readiness probe failed: service unhealthy (responded with "NOT_SERVING")', id="grpc",
+        ),
+    ],
+)  # fmt: skip
+def test_a_server_that_turns_bad_and_good_again(node, pods, probe, bad, good, words) -> None:
+    pods.append("turns")
+    container, volumes = python(GRPC) if "grpc" in probe else (shell(HTTPD), [])
+    container["readinessProbe"] = {**probe, "failureThreshold": 1}
+    container["ports"] = [{"name": "web", "containerPort": 80}]
+    pod = node.pod("turns", container, annotations=PERIOD, volumes=volumes)
+    ip = pod["status"]["podIP"]
+    node.exec("turns", "sh", "-c", bad)
+    node.run("wait", "pod/turns", f"--for={READY}=false", "--timeout=20s")
+    wait_for(lambda: words.format(ip=ip) in node.run("events", "--for", "pod/turns").stdout, words)
+    node.exec("turns", "sh", "-c", good)
+    node.run("wait", "pod/turns", f"--for={READY}=true", "--timeout=20s")
+    assert node.get("turns")["status"]["containerStatuses"][0]["restartCount"] == 0
+    assert not waiting_ends(ip)
+
+
+def waiting_ends(ip: str) -> list[str]:
+    """The sockets of this machine in TIME_WAIT towards *ip*."""
+    shown = socket.inet_aton(ip)[::-1].hex().upper()
+    with open("/proc/net/tcp", encoding="ascii") as f:
+        rows = [line.split() for line in f]
+    return [r[2] for r in rows if r[2].startswith(shown) and r[3] == "06"]
+
+
+def test_counters_survive_the_daemons_kill_and_so_does_the_run(node, pods) -> None:
+    pods.append("counted")
+    probe = {"exec": {"command": ["false"]}, "failureThreshold": 40}
+    node.pod("counted", shell("sleep 1000", livenessProbe=probe), annotations=PERIOD)
+    series = {"pod": "counted", "result": "failed", "probe_type": "Liveness"}
+    wait_for(lambda: metric(node, "prober_probe_total", **series) >= 5, "five attempts")
+    before, status = metric(node, "prober_probe_total", **series), node.status()
+    kill_and_await_another(node, status["pid"])
+    assert node.status()["prober_pid"] == status["prober_pid"]
+    assert metric(node, "prober_probe_total", **series) > before
+    # The run went on, so the 40th failure of all ends it.
+    wait_for(lambda: restarts(node, "counted") == 1, "a restart")
+
+
+def restarts(node, name: str) -> int:
+    return node.get(name)["status"]["containerStatuses"][0]["restartCount"]
+
+
+def kill_and_await_another(node, pid: int) -> None:
+    def answers() -> bool:
+        done = node.run("status", "-o", "json", check=False)
+        return done.returncode == 0 and node.status()["pid"] != pid
+
+    pidfd = pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(answers, "a new daemon")
+    os.close(pidfd)
+
+
+def test_an_annotation_sets_a_pace_below_a_second(node, pods) -> None:
+    pods.append("fast")
+    annotations = {
+        "minipod.io/readiness-probe-period-ms": "50", "minipod.io/readiness-probe-start-period-ms.app": "20",
+    }  # fmt: skip
+    script = "usleep 300000; touch /tmp/ok; sleep 1000"
+    probe = {"exec": {"command": ["test", "-e", "/tmp/ok"]}}
+    node.pod("fast", shell(script, readinessProbe=probe), annotations=annotations)
+    series = {"pod": "fast", "result": "successful"}
+    wait_for(lambda: metric(node, "prober_probe_total", **series) >= 20, "20 attempts")
+    with pytest.raises(AssertionError, match=r"metadata.annotations\[minipod.io/probe-period-ms\]"):
+        node.pod("slow", shell("sleep 1"), annotations={"minipod.io/probe-period-ms": "1"})
+
+
+def test_the_process_of_an_exec_probe_is_killed_at_its_time_limit(node, pods) -> None:
+    pods.append("hangs")
+    probe = {"exec": {"command": ["sh", "-c", "sleep 777 & sleep 777"]}, "failureThreshold": 1}
+    node.pod(
+        "hangs", shell("sleep 1000", readinessProbe=probe), wait="jsonpath={.status.phase}=Running"
+    )
+    words = 'Readiness probe failed: command "sh -c sleep 777 & sleep 777" timed out'
+    wait_for(lambda: words in node.run("events", "--for", "pod/hangs").stdout, words)
+    assert "sleep 777" not in node.exec("hangs", "ps", "-o", "args")
+
+
+def test_a_failed_startup_probe_uses_the_probes_own_grace_period(node, pods) -> None:
+    pods.append("grace")
+    probe = {
+        "tcpSocket": {"port": 1}, "failureThreshold": 2, "terminationGracePeriodSeconds": 1,
+    }  # fmt: skip
+    ready = {"exec": {"command": ["true"]}}
+    # The shell is pid 1 without a handler: SIGTERM does nothing, so the grace period is waited for.
+    node.pod(
+        "grace", shell("sleep 1000; true", startupProbe=probe, readinessProbe=ready), annotations=PERIOD,
+        wait=f"{RESTARTS}=1", terminationGracePeriodSeconds=600,
+    )  # fmt: skip
+    events = node.run("events", "--for", "pod/grace").stdout
+    assert "Container app failed startup probe, will be restarted" in events
+    assert metric(node, "prober_probe_total", pod="grace", probe_type="Readiness") == 0
