@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import random
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -253,6 +254,9 @@ def _failed(error: Exception, url: str) -> RequestFailed:
     if isinstance(error, aiohttp.InvalidURL | ValueError):
         return RequestFailed(f"{host}: invalid answer: {error}")
     inner = getattr(error, "os_error", error)  # of a connection that was not made
-    number = inner.errno if isinstance(inner, OSError) else None
-    why = os.strerror(number) if number and number > 0 else str(inner) or type(error).__name__
-    return RequestFailed(f"{host}: {why}".lower(), passing=True)
+    why = str(inner) or type(error).__name__
+    # A positive number is the system's, a negative one getaddrinfo's.
+    if isinstance(inner, OSError) and inner.errno:
+        why = os.strerror(inner.errno) if inner.errno > 0 else inner.strerror or why
+    unknown = isinstance(inner, socket.gaierror) and inner.errno == socket.EAI_NONAME
+    return RequestFailed(f"{host}: {why}".lower(), passing=not unknown)
