@@ -1,85 +1,50 @@
-"""minipod image: list, build and remove images; pull and push are in image_transfer."""
+"""minipod image: its verbs, each loaded from its file when it is used."""
 
 from __future__ import annotations
 
-import os
+import importlib
 
 import click
 
-from minipod.cli import image_transfer, options
-from minipod.errors import NotFound
+# verb -> (file, name of its command, one line of help)
+VERBS = {
+    "ls": ("image_show", "list_images", "List images."),
+    "inspect": ("image_show", "inspect", "Print all that is known of an image, as JSON."),
+    "history": ("image_show", "history", "Show how an image was made, the newest step first."),
+    "pull": ("image_transfer", "pull", "Fetch an image from its registry."),
+    "push": ("image_transfer", "push", "Send an image to the registry that its name says."),
+    "build": ("image_build", "build", "Build images from recipes or a Dockerfile."),
+    "tag": ("image_change", "tag", "Give an image another name."),
+    "rm": ("image_change", "remove", "Remove names, and images that lose their last one."),
+    "prune": ("image_change", "prune", "Remove images without a name; --all: without a container."),
+    "save": ("image_files", "save", "Write images to an archive (OCI and docker load)."),
+    "load": ("image_files", "load", "Take images from an archive or an OCI layout."),
+    "import": (
+        "image_files",
+        "import_tree",
+        "Make an image from an archive of a root file system.",
+    ),
+}
 
 
-@click.group("image")
+class Verbs(click.Group):
+    """Imports a verb's file only for that verb."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        file, name, _ = VERBS[cmd_name]
+        found: click.Command = getattr(importlib.import_module(f"minipod.cli.{file}"), name)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, line) for verb, (_, _, line) in VERBS.items()])
+
+
+@click.command("image", cls=Verbs)
 def command() -> None:
-    """List, build, pull, push and remove images."""
-
-
-command.add_command(image_transfer.pull)
-command.add_command(image_transfer.push)
-
-
-def _store(ctx: click.Context):  # type: ignore[no-untyped-def]  # noqa: ANN202 imported below
-    from minipod.image.store import ImageStore
-
-    state = options.instance(ctx).state_dir
-    os.makedirs(state, 0o700, exist_ok=True)
-    return ImageStore(f"{state}/images")
-
-
-@command.command("ls")
-@click.pass_context
-def list_images(ctx: click.Context) -> None:
-    """List images."""
-    rows = [["IMAGE", "ID", "SIZE"]]
-    for image in _store(ctx).list():
-        rows += [
-            [tag, image.id.removeprefix("sha256:")[:12], f"{image.size / 1e6:.1f}MB"]
-            for tag in image.tags
-        ]
-    options.print_rows(rows)
-
-
-@command.command("build")
-@click.argument("recipes", nargs=-1, type=click.Path(exists=True, file_okay=False))
-@click.pass_context
-def build(ctx: click.Context, recipes: tuple[str, ...]) -> None:
-    """Build images from recipe directories; without any, the built-in ones."""
-    from minipod.image import build as builder
-
-    store = _store(ctx)
-    if recipes:
-        images = [builder.build(recipe, store) for recipe in recipes]
-    else:
-        here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        images = builder.build_all(f"{here}/images", store)
-    for image in images:
-        click.echo(f"built {', '.join(image.tags)}")
-
-
-@command.command("rm")
-@click.argument("names", nargs=-1, required=True)
-@click.pass_context
-def remove(ctx: click.Context, names: tuple[str, ...]) -> None:
-    """Remove images that no container uses."""
-    store = _store(ctx)
-    for name in names:
-        if store.resolve(name) is None:
-            raise NotFound(f"no image {name}", hint="minipod image ls")
-        store.remove(name, in_use=used_images(ctx).__contains__)
-        click.echo(f"removed {name}")
-
-
-def used_images(ctx: click.Context) -> set[str]:
-    """Return the ids of images that containers are made from, by their records."""
-    import json
-
-    directory = f"{options.instance(ctx).run_dir}/containers"
-    used = set()
-    for name in os.listdir(directory) if os.path.isdir(directory) else ():
-        try:
-            with open(f"{directory}/{name}/container.json", encoding="utf-8") as f:
-                used.add(json.load(f)["image_id"])
-        except FileNotFoundError:
-            continue
-    return used
+    """List, build, pull, push, save, load and remove images."""

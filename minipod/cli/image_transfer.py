@@ -19,7 +19,6 @@ from minipod.cli.progress import Lines
 from minipod.errors import ImageError, NotFound, Unavailable
 
 if TYPE_CHECKING:
-    from minipod.image.store import ImageStore
     from minipod.spec.instance import Instance
     from minipod.spec.registry import AuthConfig
 
@@ -101,9 +100,10 @@ def _here(
 ) -> dict[str, Any]:
     import asyncio  # with it ssl and aiohttp: only where there is no daemon to do it
 
+    from minipod.image import store as image_store
     from minipod.image.registry.pull import Puller
 
-    store = open_store(instance)
+    store = image_store.of_node(instance)
 
     async def run() -> dict[str, Any]:
         puller = Puller(store, instance.registries)
@@ -124,10 +124,11 @@ def push(ctx: click.Context, name: str, quiet: bool) -> None:
     """Send an image to the registry that its name says."""
     import asyncio  # only here: with it come ssl and aiohttp
 
+    from minipod.image import store as image_store
     from minipod.image.registry.push import Pusher
 
     instance = options.instance(ctx)
-    store = open_store(instance)
+    store = image_store.of_node(instance)
     if store.resolve(name) is None:
         raise NotFound(f"no image {name}", hint="minipod image ls")
     pusher = Pusher(store, instance.registries)
@@ -139,10 +140,3 @@ def push(ctx: click.Context, name: str, quiet: bool) -> None:
             ),
         )
     click.echo(digest if quiet else f"pushed {name}: {digest}")
-
-
-def open_store(instance: Instance) -> ImageStore:
-    from minipod.image.store import ImageStore
-
-    os.makedirs(instance.state_dir, 0o700, exist_ok=True)
-    return ImageStore(f"{instance.state_dir}/images")

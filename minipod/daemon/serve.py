@@ -27,7 +27,8 @@ from minipod.daemon.images import ImageRoutes
 from minipod.daemon.node import start_supervisor
 from minipod.daemon.streams import Streams
 from minipod.errors import AlreadyExists, Unavailable
-from minipod.image.store import ImageStore
+from minipod.image import gc as image_gc
+from minipod.image import store as image_store
 from minipod.kubelet.kubelet import Kubelet
 from minipod.linux import prctl
 from minipod.network.network import Network
@@ -49,7 +50,7 @@ class Daemon:
         self._tasks = Background()
         os.makedirs(instance.state_dir, 0o700, exist_ok=True)
         self.store = SqliteStore(f"{instance.state_dir}/store.db")
-        self.images = ImageStore(f"{instance.state_dir}/images")
+        self.images = image_store.of_node(instance)
         self.network = Network(instance)
         self.hierarchy = of_node(instance.run_dir)
         self.runtime = Runtime(
@@ -93,6 +94,7 @@ class Daemon:
         await certificates
         await self.api.start()
         self._tasks.spawn(self.api.run(), name="api")
+        self._tasks.spawn(self._collect_images(), name="image-gc")
         gc.freeze()
         tell_ready(ready_fd)
         logger.info("node %s is ready", self.node_name)
@@ -115,6 +117,19 @@ class Daemon:
             }
             with contextlib.suppress(AlreadyExists):
                 await self.store.create("namespaces", "", namespace)
+
+    async def _collect_images(self) -> None:
+        """Remove unused images when the disk fills, every five minutes."""
+        policy = image_gc.Policy(
+            high=self.instance.image_gc_high,
+            low=self.instance.image_gc_low,
+            min_age=self.instance.image_gc_min_age,
+            max_age=self.instance.image_gc_max_age,
+        )
+        collector = image_gc.Collector(self.images, policy, self.runtime.images_in_use)
+        while True:
+            await asyncio.sleep(image_gc.PERIOD)
+            await asyncio.to_thread(collector.collect, time.time())
 
     # -- the supervisor's loss
 

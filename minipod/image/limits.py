@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from minipod.spec.instance import Instance
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -19,3 +21,12 @@ class Limits:
 
 
 DEFAULT = Limits()
+
+
+def of_node(instance: Instance) -> Limits:
+    """Return the bounds that a node's settings say."""
+    return Limits(
+        image_layer_max=instance.image_layer_max,
+        image_layer_entries=instance.image_layer_entries,
+        image_devices=instance.image_devices,
+    )

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from minipod.errors import FailedPrecondition, ImageError, NotFound
-from minipod.image import reference, snapshot
+from minipod.image import limits, reference, snapshot
 from minipod.image.config import ImageConfig, parse_config
 from minipod.image.content import ContentStore, Descriptor
 from minipod.image.ingest import Ingest
@@ -30,6 +30,7 @@ from minipod.image.limits import DEFAULT, Limits
 from minipod.image.manifest import CONFIG, MANIFEST, Manifest, parse_manifest, plain
 from minipod.image.stream import LayerStream
 from minipod.image.tags import Entry, TagDatabase
+from minipod.spec.instance import Instance
 
 MIN_ID_DIGITS = 12  # of a short id; shorter ones are too likely to be names
 
@@ -59,10 +60,10 @@ def _unused(image_id: str) -> bool:
 class ImageStore:
     """Synchronous; an event loop calls it in threads."""
 
-    def __init__(self, root: str, limits: Limits = DEFAULT) -> None:
+    def __init__(self, root: str, bounds: Limits = DEFAULT) -> None:
         self.root = root
         self.content = ContentStore(root)
-        self._layers = snapshot.Layers(root, limits)
+        self._layers = snapshot.Layers(root, bounds)
         self._tags = TagDatabase(root)
         self._manifests: dict[str, Manifest] = {}  # by digest
         self._configs: dict[str, ImageConfig] = {}
@@ -147,6 +148,16 @@ class ImageStore:
             known = self._manifests[digest] = parse_manifest(self.content.read(digest))
         return known
 
+    def descriptor(self, image: Image) -> Descriptor:
+        """Return the descriptor of the image's manifest."""
+        entries = self._tags.entries()
+        return next(e.manifest for e in entries if e.manifest.digest == image.manifest)
+
+    def raw_config(self, image: Image) -> dict[str, Any]:
+        """Return the image's configuration as it is written."""
+        raw: dict[str, Any] = json.loads(self.content.read(image.id))
+        return raw
+
     def manifest(self, image: Image) -> Manifest:
         """Return the descriptors of config and layers."""
         return self._manifest(image.manifest)
@@ -164,22 +175,23 @@ class ImageStore:
         chains = self._chains(image)
         if not all(self._layers.has(chain) for chain in chains):
             with self.writing():
-                self._unpack(image, chains)
+                self._unpack(image.layer_digests, self.config(image).diff_ids)
         return tuple(self._layers.path(chain) for chain in reversed(chains))
 
     def _chains(self, image: Image) -> tuple[str, ...]:
         return snapshot.chain_ids(self.config(image).diff_ids)
 
-    def _unpack(self, image: Image, chains: Sequence[str]) -> None:
-        diff_ids = self.config(image).diff_ids
-        if len(diff_ids) != len(image.layer_digests):
+    def _unpack(self, digests: Sequence[str], diff_ids: Sequence[str]) -> None:
+        """Unpack layers of blobs that are here. Raises ImageError."""
+        if len(diff_ids) != len(digests):
             raise ImageError(
-                f"image {image.id}: {len(image.layer_digests)} layers, {len(diff_ids)} diff ids",
+                f"image is not valid: {len(digests)} layers, {len(diff_ids)} diff ids",
                 reason="ErrImagePull",
             )
         limit = self._layers.limits.image_layer_max
         below: tuple[str, ...] = ()  # top first
-        for chain, diff_id, digest in zip(chains, diff_ids, image.layer_digests, strict=True):
+        chains = snapshot.chain_ids(diff_ids)
+        for chain, diff_id, digest in zip(chains, diff_ids, digests, strict=True):
             if not self._layers.has(chain):
                 with LayerStream(self.content.open(digest), limit=limit) as stream:
                     self._layers.add(chain, below, stream, diff_id)
@@ -225,23 +237,25 @@ class ImageStore:
     def put_manifest(
         self, manifest: bytes, tags: Sequence[str], *, media_type: str = MANIFEST, target: str = ""
     ) -> Image:
-        """Make the image of *manifest*, whose blobs are here, under *tags*. Raises ImageError.
+        """Unpack the image of *manifest*, whose blobs are here, then name it by *tags*. Raises ImageError.
 
         *target*: the digest of the index through which the registry led to it, if one did.
-        The names move from older images; one that loses its last name stays, nameless, until `prune`.
+        The names move from older images; one that loses its last name stays, nameless, until it is dropped.
         """
         names = [reference.parse(tag).canonical() for tag in tags]
         parsed = parse_manifest(manifest)
-        with self.lock():
-            for blob in (parsed.config, *parsed.layers):
-                if self.content.size(blob.digest) != blob.size:
-                    raise ImageError(f"blob {blob.digest} is missing", reason="ErrImagePull")
+        for blob in (parsed.config, *parsed.layers):
+            if self.content.size(blob.digest) != blob.size:
+                raise ImageError(f"blob {blob.digest} is missing", reason="ErrImagePull")
+        config = parse_config(self.content.read(parsed.config.digest))
+        with self.writing():
+            self._unpack([layer.digest for layer in parsed.layers], config.diff_ids)
             described = Descriptor(
                 media_type=media_type, digest=self.content.put(manifest), size=len(manifest)
             )
-            self._write_tags(
-                [Entry(name=n, manifest=described, target=target) for n in names or [""]]
-            )
+            entries = [Entry(name=n, manifest=described, target=target) for n in names or [""]]
+            with self.lock():
+                self._write_tags(entries)
         return self._image(described.digest)
 
     def tag(self, name: str, *tags: str) -> Image:
@@ -270,17 +284,10 @@ class ImageStore:
             self._tags.replace([e for e in entries if e not in gone])
         self.sweep()
 
-    def prune(self, *, in_use: InUse = _unused) -> Images:
-        """Remove the images that have no name and no container; return them."""
-        return self._drop(lambda i: not i.tags and not i.digests and not in_use(i.id))
-
-    def drop(self, gone: Collection[str], *, in_use: InUse = _unused) -> Images:
-        """Remove the images with these ids, with all names, but for those in use; return them."""
-        return self._drop(lambda i: i.id in gone and not in_use(i.id))
-
-    def _drop(self, condemned: Callable[[Image], bool]) -> Images:
+    def drop(self, ids: Collection[str], *, in_use: InUse = _unused) -> Images:
+        """Remove the images with these *ids*, with all names, but for those in use; return them."""
         with self.lock():
-            gone = [i for i in self.list() if condemned(i)]
+            gone = [i for i in self.list() if i.id in ids and not in_use(i.id)]
             manifests = {i.manifest for i in gone}
             entries = self._tags.entries()
             self._tags.replace([e for e in entries if e.manifest.digest not in manifests])
@@ -327,3 +334,9 @@ def _meant(name: str, entries: Sequence[Entry]) -> Sequence[Entry]:
     except ImageError:  # 64 bare digits are an id, never a name
         return entries
     return [e for e in entries if e.name == canonical] or entries
+
+
+def of_node(instance: Instance) -> ImageStore:
+    """Open the store of a node, making it where it is missing."""
+    os.makedirs(instance.state_dir, 0o700, exist_ok=True)
+    return ImageStore(f"{instance.state_dir}/images", limits.of_node(instance))

@@ -97,7 +97,7 @@ class LayerStream:
     def _run(self) -> None:
         try:
             size = 0
-            for chunk in _archive(self._blob):
+            for chunk in decompressed(self._blob):
                 size += len(chunk)
                 self._refuse_bomb(size)
                 self._hash.update(chunk)
@@ -129,16 +129,20 @@ def _damaged(why: str, *, hint: str = "") -> ImageError:
     return ImageError(why, reason="ErrImagePull", hint=hint)
 
 
-def _archive(blob: Readable) -> Iterator[bytes]:
-    """Yield the archive's bytes, in chunks of CHUNK at most."""
+def compression(first: bytes) -> str:
+    """Return what a layer's media type says of its compression, by its first four bytes: "", "+gzip", "+zstd"."""
+    if first[:2] == GZIP_MAGIC:
+        return "+gzip"
+    return "+zstd" if int.from_bytes(first[:4], "little") in ZSTD_MAGICS else ""
+
+
+def decompressed(blob: Readable) -> Iterator[bytes]:
+    """Yield the archive's bytes, in chunks of CHUNK at most. Raises ImageError."""
     first = b""
     while len(first) < 4 and (data := blob.read(INPUT)):
         first += data
-    if first[:2] == GZIP_MAGIC:
-        return _gunzip(blob, first)
-    if int.from_bytes(first[:4], "little") in ZSTD_MAGICS:
-        return _unzstd(blob, first)
-    return _plain(blob, first)
+    unpack = {"": _plain, "+gzip": _gunzip, "+zstd": _unzstd}[compression(first)]
+    return unpack(blob, first)
 
 
 def _plain(blob: Readable, data: bytes) -> Iterator[bytes]:

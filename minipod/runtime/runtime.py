@@ -61,7 +61,7 @@ class Runtime:
         self.supervisor = SupervisorClient(
             instance.supervisor_socket, on_event=self._event, on_lost=self._lost
         )
-        self.images = Images(store, self._images_in_use, instance.registries)
+        self.images = Images(store, self.images_in_use, instance.registries)
         self._sandboxes = Sandboxes(instance, self.state, self.supervisor, network, hierarchy)
         self._containers = Containers(
             instance, self.state, self.supervisor, hierarchy, self.images, self._tell
@@ -244,8 +244,9 @@ class Runtime:
     async def remove_image(self, image: str) -> None:
         await self.images.remove_image(image)
 
-    def _images_in_use(self) -> set[str]:
-        return {c.record.image_id for c in self.state.containers.values()}
+    def images_in_use(self) -> set[str]:
+        """Return the ids of images that containers are made from. Any thread may ask."""
+        return {c.record.image_id for c in list(self.state.containers.values())}
 
     # -- events
 

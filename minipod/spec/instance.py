@@ -36,6 +36,13 @@ class Instance:
     ] = ()  # beside the safe ones; "net.core.*" allows all below
     reserved_cpu: str = "0"  # a quantity that pods do not get: system, kubelet and runtime together
     reserved_memory: str = "0"
+    image_layer_max: int = 64 << 30  # bytes that one layer may unpack to
+    image_layer_entries: int = 4_000_000  # files that one layer may have
+    image_devices: bool = True  # whether layers may hold device nodes
+    image_gc_high: int = 85  # percent of the disk at which unused images go...
+    image_gc_low: int = 80  # ...until no more than this is used
+    image_gc_min_age: float = 120.0  # seconds that an image stays, whatever the disk says
+    image_gc_max_age: float = 0.0  # seconds after which an unused image goes; 0: never
     registries: str = "/etc/minipod/registries"  # <registry>/hosts.toml, config.json (credentials)
     secure_port: int = 0  # of the API over TLS; 0 = 6443, for another name derived from it
     api_addresses: tuple[str, ...] = ()  # where TLS listens besides 127.0.0.1 and the gateway
@@ -49,6 +56,11 @@ class Instance:
             )
         if self.secure_port not in range(65536):
             raise InvalidSpec(f"{self.secure_port!r} is not a TCP port", path="secure_port")
+        if not 0 <= self.image_gc_low < self.image_gc_high <= 100:
+            raise InvalidSpec(
+                f"{self.image_gc_low} is not below image_gc_high ({self.image_gc_high}), both percents",
+                path="image_gc_low",
+            )
 
     @property
     def run_dir(self) -> str:
