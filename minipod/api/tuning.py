@@ -1,7 +1,7 @@
 """The pod annotations that minipod itself reads, their ranges, and their parsing.
 
-    minipod.io/crash-loop-initial   the first delay of a crash loop, a Go duration ("1s"); default 10s
-    minipod.io/crash-loop-max       its longest delay; default 5m0s
+    minipod.dev/crash-loop-initial   the first delay of a crash loop, a Go duration ("1s"); default 10s
+    minipod.dev/crash-loop-max       its longest delay; default 5m0s
 
 Both at most 300 s, as for the kubelet's crashLoopBackOff.maxContainerRestartPeriod. Admission refuses what
 can't be read, so a reader may fall back to the default.
@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 
 from minipod.api.fields import FieldError
 
-CRASH_LOOP_INITIAL = "minipod.io/crash-loop-initial"
-CRASH_LOOP_MAX = "minipod.io/crash-loop-max"
+CRASH_LOOP_INITIAL = "minipod.dev/crash-loop-initial"
+CRASH_LOOP_MAX = "minipod.dev/crash-loop-max"
 CRASH_LOOP_LIMIT = 300.0  # seconds
 
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")

@@ -18,10 +18,15 @@ from typing import TYPE_CHECKING
 
 from minipod.aio.tasks import Background, run_root
 from minipod.journal import Journal
+<<<<<<< HEAD
 from minipod.kubelet import dns_host, node, podstatus
 from minipod.kubelet.admission import Admission
+=======
+from minipod.kubelet import dns_host, logs, node, podstatus
+>>>>>>> 67bb774 (Stop in order and within one grace period, tell OOM-killed children, rotate logs)
 from minipod.kubelet.context import Context
 from minipod.kubelet.events import EventRecorder
+from minipod.kubelet.logs import LogRotator
 from minipod.kubelet.pod_worker import PodWorker
 from minipod.kubelet.probe.manager import ProbeManager
 from minipod.kubelet.probe.prober import socket_path
@@ -30,6 +35,7 @@ from minipod.kubelet.rules.probe import Outcome
 from minipod.kubelet.sources import PodSource
 from minipod.kubelet.status import StatusManager
 from minipod.kubelet.volumes import PodDirectory
+from minipod.runtime.service import EventType
 from minipod.spec.ids import SandboxId
 
 if TYPE_CHECKING:
@@ -68,6 +74,9 @@ class Kubelet:
         self._ready = ready
         self._workers: dict[str, PodWorker] = {}
         self._tasks = Background()
+        self._rotator = LogRotator(
+            runtime, max_bytes=instance.log_max_bytes, max_files=instance.log_max_files
+        )
         self._source = PodSource(
             store, machine.node_name, changed=self._pod_changed, gone=self._pod_gone
         )
@@ -103,6 +112,8 @@ class Kubelet:
             pods, version = await self._source.snapshot()
             self._seed_probes(pods)
             await self._remove_orphans({pod.uid for pod in pods})
+            logs.unlink_dead(context.instance.log_link_dir)
+            self._tasks.spawn(self._rotator.check_all(), name="log rotation")
             context.recorder.node("Starting", "Starting kubelet.")
             await run_root(
                 ("kubelet-events", context.recorder.run()),
@@ -147,11 +158,32 @@ class Kubelet:
         self._wake(report.pod_uid)
 
     def _runtime_event(self, event: RuntimeEvent) -> None:
+        if event.type is EventType.CONTAINER_OOM:
+            self._tasks.spawn(self._tell_oom(event), name="oom event")
+        if event.type is EventType.CONTAINER_LOG_FULL:
+            self._tasks.spawn(self._rotate(event), name="log rotation")
+            return
         if event.pod_uid:
             self._wake(event.pod_uid)
             return
         for worker in self._workers.values():
             worker.wake()
+
+    async def _rotate(self, event: RuntimeEvent) -> None:
+        assert event.container_id is not None
+        await self._rotator.check(await self.context.runtime.container_status(event.container_id))
+
+    async def _tell_oom(self, event: RuntimeEvent) -> None:
+        """A child of a container was killed for memory: nothing but this event tells of it."""
+        worker = self._workers.get(event.pod_uid)
+        if worker is None or event.container_id is None:
+            return
+        status = await self.context.runtime.container_status(event.container_id)
+        found = {c.name: c for c in worker.pod.all_containers}
+        message = f"Memory cgroup out of memory: {event.detail}"
+        self.context.recorder.warning(
+            worker.pod, "OOMKilling", message, found.get(status.spec.name)
+        )
 
     def _attempt_failed(self, report: Report) -> None:
         worker = self._workers.get(report.pod_uid)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from minipod.aio.timers import Alarm
 from minipod.errors import MinipodError, NotFound
-from minipod.kubelet.stopping import Stop
+from minipod.kubelet import logs
+from minipod.kubelet.stopping import GONE_GRACE, MINIMUM_GRACE, Stop
 from minipod.kubelet.sync import PodSync
 from minipod.kubelet.translate import pod_log_directory
 from minipod.spec.ids import SandboxId
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _RETRY = 10.0
-_GONE_GRACE = 1.0  # the object is gone already: nobody waits
 
 
 class PodWorker:
@@ -67,7 +67,7 @@ class PodWorker:
     def gone(self) -> None:
         """The object was removed from the store: clean up, whatever the grace period was."""
         self._object_gone = True
-        self._terminate(_GONE_GRACE)
+        self._terminate(GONE_GRACE)
 
     def wake(self) -> None:
         """Something in the runtime or a probe changed."""
@@ -94,12 +94,16 @@ class PodWorker:
             return
         self._grace = grace
         self._wake.set()
-        if self._terminating:
-            task = asyncio.ensure_future(self._shorten(grace))
-            self._shortening.add(task)
-            task.add_done_callback(self._shortening.discard)
-        else:
+        if not self._terminating:
             self._sync.interrupt()
+        # A stop may be under way already: this pod's termination, or a kill of the last sync.
+        task = asyncio.ensure_future(self._sync.stopper.shorten(self._stop()))
+        self._shortening.add(task)
+        task.add_done_callback(self._shortening.discard)
+
+    def _stop(self) -> Stop:
+        least = GONE_GRACE if self._object_gone else MINIMUM_GRACE
+        return Stop(grace=self._grace or 0.0, minimum=least)
 
     async def _sync_once(self) -> None:
         try:
@@ -112,10 +116,6 @@ class PodWorker:
                 self._pod, "FailedSync", f"error determining status: {words}"
             )
             self._alarm.set(self._context.clock() + _RETRY * self._context.jitter())
-
-    async def _shorten(self, grace: float) -> None:
-        observed = await self._sync.observe(self._pod)
-        await self._sync.stopper.shorten(observed, grace)
 
     async def _terminate_once(self) -> bool:
         try:
@@ -134,8 +134,7 @@ class PodWorker:
         # 1. Containers in parallel, then the sandbox.
         observed = await self._sync.observe(pod)
         self._sync.publish(pod, observed)
-        stop = Stop(grace=self._grace or 0.0, override=_GONE_GRACE if self._object_gone else None)
-        await self._sync.stopper.stop_pod(pod, observed, stop)
+        await self._sync.stopper.stop_pod(pod, observed, self._stop())
         # 2. The last word about it: terminal, whatever its policy.
         observed = await self._sync.observe(pod)
         self._sync.publish(pod, observed, ended=True)
@@ -144,8 +143,9 @@ class PodWorker:
         for sandbox in observed.sandboxes:
             await context.runtime.remove_pod_sandbox(SandboxId(sandbox.id))
         await asyncio.to_thread(self._sync.directory.remove)
-        logs = pod_log_directory(context.instance.log_dir, pod)
-        await asyncio.to_thread(shutil.rmtree, logs, ignore_errors=True)
+        directory = pod_log_directory(context.instance.log_dir, pod)
+        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        logs.unlink_dead(context.instance.log_link_dir)
         # 4. The object goes last: who sees it gone knows that the node is clean.
         await self._delete_object()
         context.statuses.forget(pod.uid)

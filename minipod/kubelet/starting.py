@@ -12,12 +12,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from minipod.errors import ImageError, InvalidSpec, MinipodError
-from minipod.kubelet import hooks, translate
+from minipod.kubelet import hooks, logs, translate
+from minipod.kubelet.addresses import node_facts, pod_ip
 from minipod.kubelet.images import ImagePuller
 from minipod.kubelet.rules import restart
-from minipod.kubelet.rules.env import NodeFacts
 from minipod.kubelet.rules.hashing import spec_hash
 from minipod.kubelet.rules.status import Waiting
+from minipod.kubelet.stopping import Stop
+from minipod.kubelet.translate import pod_log_directory
 from minipod.spec.container import ContainerSpec, Mount
 from minipod.spec.ids import ContainerId, SandboxId
 
@@ -27,10 +29,9 @@ if TYPE_CHECKING:
     from minipod.kubelet.context import Context
     from minipod.kubelet.rules.observed import Observed, Sandbox
     from minipod.kubelet.rules.pods import Container, Pod
+    from minipod.kubelet.stopping import Stopper
     from minipod.kubelet.volumes import PodDirectory
     from minipod.runtime.service import ImageStatus
-
-_POST_START_GRACE = 2.0
 
 
 class StartFailed(MinipodError):
@@ -44,8 +45,9 @@ class StartFailed(MinipodError):
 class Starter:
     """Starts the containers of one pod."""
 
-    def __init__(self, context: Context, directory: PodDirectory) -> None:
+    def __init__(self, context: Context, directory: PodDirectory, stopper: Stopper) -> None:
         self._context = context
+        self._stopper = stopper
         self._directory = directory
         self.puller = ImagePuller(context)
         self._long_wait: asyncio.Task[None] | None = None
@@ -69,7 +71,7 @@ class Starter:
         await self._image(pod, container)
         spec = await self._spec(pod, container, observed, volumes, restart_count)
         created = await self._create(pod, container, sandbox, spec)
-        await self._run(pod, container, created)
+        await self._run(pod, container, created, spec)
         if container.post_start is not None:
             await self._post_start(pod, container, created, pod_ip(pod, sandbox, self._context))
 
@@ -139,11 +141,16 @@ class Starter:
         self._context.recorder.normal(pod, "Created", message, container)
         return created
 
-    async def _run(self, pod: Pod, container: Container, created: ContainerId) -> None:
+    async def _run(
+        self, pod: Pod, container: Container, created: ContainerId, spec: ContainerSpec
+    ) -> None:
         try:
             await self._context.runtime.start_container(created)
         except MinipodError as error:
             raise self._failed(pod, container, "RunContainerError", error.message) from error
+        instance = self._context.instance
+        log = f"{pod_log_directory(instance.log_dir, pod)}/{spec.log_path}"
+        logs.link(instance.log_link_dir, pod, container.name, created, log)
         message = f"Started container {container.name}"
         self._context.recorder.normal(pod, "Started", message, container)
 
@@ -159,9 +166,9 @@ class Starter:
         except MinipodError as error:
             message = f"PostStartHook failed: {error.message}"
             self._context.recorder.warning(pod, "FailedPostStartHook", message, container)
-            message = "FailedPostStartHook"
-            self._context.recorder.normal(pod, "Killing", message, container)
-            await runtime.stop_container(created, _POST_START_GRACE)
+            grace = float(pod.termination_grace_period_seconds)
+            stop = Stop(grace=grace, message="FailedPostStartHook")
+            await self._stopper.stop_container(pod, container, created, ip, stop)
             waiting = Waiting(reason="PostStartHookError", message=error.message)
             raise StartFailed(waiting) from error
 
@@ -190,6 +197,7 @@ def refuse_root_image(image: ImageStatus | None, who: str) -> None:
             f"cannot verify user is non-root {who}"
         )
     if not user or int(user) == 0:
+<<<<<<< HEAD
         raise InvalidSpec(f"container has runAsNonRoot and image will run as root {who}")
 
 
@@ -212,3 +220,6 @@ def node_facts(pod: Pod, sandbox: Sandbox | None, context: Context) -> NodeFacts
         pod_ips=ips,
         allocatable=machine.allocatable,
     )
+=======
+        raise InvalidSpec("container has runAsNonRoot and image will run as root")
+>>>>>>> 67bb774 (Stop in order and within one grace period, tell OOM-killed children, rotate logs)

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING
 
 from minipod.errors import FailedPrecondition, MinipodError
 from minipod.journal import Record
-from minipod.kubelet import podstatus, probing, translate
+from minipod.kubelet import logs, podstatus, probing, translate
+from minipod.kubelet.addresses import pod_ip
 from minipod.kubelet.rules import dns, restart
 from minipod.kubelet.rules.actions import PodActions, compute
 from minipod.kubelet.rules.kills import Kill
+from minipod.kubelet.rules.observed import State
 from minipod.kubelet.rules.pods import Role
 from minipod.kubelet.rules.status import Waiting
-from minipod.kubelet.starting import Starter, StartFailed, pod_ip
+from minipod.kubelet.starting import Starter, StartFailed
 from minipod.kubelet.stopping import Stop, Stopper
 from minipod.kubelet.termination import read_message
 from minipod.kubelet.volumes import PodDirectory
@@ -32,7 +34,7 @@ from minipod.spec.ids import ContainerId, SandboxId
 
 if TYPE_CHECKING:
     from minipod.kubelet.context import Context
-    from minipod.kubelet.rules.observed import Instance, Observed
+    from minipod.kubelet.rules.observed import Observed
     from minipod.kubelet.rules.pods import Container, Pod
 
 logger = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ class PodSync:
         self.context = context
         self.directory = PodDirectory(context.instance.state_dir, uid)
         self.stopper = Stopper(context)
-        self._starter = Starter(context, self.directory)
+        self._starter = Starter(context, self.directory, self.stopper)
         self._reasons: dict[str, Waiting] = {}
         self._messages: dict[str, str] = {}  # termination messages by container id
         self._retry_at: float | None = None
@@ -202,15 +204,20 @@ class PodSync:
         resolver = dns.pod_dns(pod, context.cluster, context.host_dns())
         for reason, message in resolver.warnings:
             context.recorder.warning(pod, reason, message)
-        logs = translate.pod_log_directory(context.instance.log_dir, pod)
-        os.makedirs(logs, mode=0o755, exist_ok=True)
+        log_directory = translate.pod_log_directory(context.instance.log_dir, pod)
+        os.makedirs(log_directory, mode=0o755, exist_ok=True)
         try:
             self._set_up_volumes(pod)
             spec = translate.sandbox_spec(
                 pod,
                 attempt=actions.attempt,
+<<<<<<< HEAD
                 hostname=dns.hostname(pod, context.machine.node_name, context.cluster.domain),
                 log_directory=logs,
+=======
+                hostname=dns.hostname(pod, context.machine.node_name),
+                log_directory=log_directory,
+>>>>>>> 67bb774 (Stop in order and within one grace period, tell OOM-killed children, rotate logs)
                 dns=resolver.config,
             )
             await context.runtime.run_pod_sandbox(spec)
@@ -225,11 +232,10 @@ class PodSync:
         return True
 
     async def _start(self, pod: Pod, container: Container, observed: Observed) -> bool:
-        newest = observed.newest(container.name)
-        old = podstatus.old_statuses(pod).get(container.name)
         try:
             volumes = self._set_up_volumes(pod)
-            count = _restart_count(newest, 0 if old is None else old.restart_count)
+            count = self._restart_count(pod, container, observed)
+            await self._remove_parked(container, observed)
             os.makedirs(self._log_directory(pod, container), mode=0o755, exist_ok=True)
             await self._starter.start(pod, container, observed, volumes, count)
         except StartFailed as error:
@@ -241,6 +247,22 @@ class PodSync:
             return False
         self._reasons.pop(container.name, None)
         return True
+
+    def _restart_count(self, pod: Pod, container: Container, observed: Observed) -> int:
+        """That of the next instance: from the newest one, from the status, or from the logs."""
+        newest = observed.newest(container.name)
+        if newest is not None:
+            return newest.restart_count + (newest.state is not State.CREATED)
+        old = podstatus.old_statuses(pod).get(container.name)
+        if old is not None:
+            return old.restart_count
+        return logs.next_attempt(self._log_directory(pod, container))
+
+    async def _remove_parked(self, container: Container, observed: Observed) -> None:
+        """An instance that was created and never started: a kubelet died in between."""
+        newest = observed.newest(container.name)
+        if newest is not None and newest.state is State.CREATED:
+            await self.context.runtime.remove_container(ContainerId(newest.id))
 
     def _retry_failed_start(self, container: Container, waiting: Waiting) -> None:
         now = self.context.clock()
@@ -274,8 +296,8 @@ class PodSync:
         self.directory.write_hosts(text)
 
     def _log_directory(self, pod: Pod, container: Container) -> str:
-        logs = translate.pod_log_directory(self.context.instance.log_dir, pod)
-        return f"{logs}/{container.name}"
+        directory = translate.pod_log_directory(self.context.instance.log_dir, pod)
+        return f"{directory}/{container.name}"
 
     async def _prune(self, pod: Pod, observed: Observed) -> None:
         """Remove instances beyond the last two of a container, and sandboxes nobody needs."""
@@ -286,6 +308,8 @@ class PodSync:
             for instance in instances[_KEPT_INSTANCES:]:
                 await self.context.runtime.remove_container(ContainerId(instance.id))
                 self._messages.pop(instance.id, None)
+                links = self.context.instance.log_link_dir
+                logs.remove(self._log_directory(pod, container), links, pod, instance)
         for sandbox in observed.sandboxes:
             if sandbox.id not in kept_sandboxes:
                 await self.context.runtime.remove_pod_sandbox(SandboxId(sandbox.id))
@@ -316,7 +340,3 @@ class PodSync:
                 because=actions.why,
             )
         )
-
-
-def _restart_count(newest: Instance | None, stored: int) -> int:
-    return stored if newest is None else newest.restart_count + 1

@@ -138,6 +138,8 @@ class Containers:
     async def stop(self, container: Container, timeout: float) -> None:
         """Stop signal, up to *timeout* seconds, SIGKILL; return when it has ended. Idempotent."""
         loop = asyncio.get_running_loop()
+        if container.state is not ContainerState.RUNNING:
+            timeout = 0.0  # parked before execve: there is nobody to hear a signal
         deadline = loop.time() + timeout
         if container.stop_at:  # another stop runs: shorten it, and wait with it
             container.stop_at = min(container.stop_at, deadline)

@@ -19,6 +19,7 @@ from minipod.runtime.attach import Attachments
 from minipod.runtime.container import Containers
 from minipod.runtime.exec import Execs
 from minipod.runtime.images import Images
+from minipod.runtime.oom import OomKill, OomWatch
 from minipod.runtime.recover import Recovery
 from minipod.runtime.sandbox import Sandboxes
 from minipod.runtime.service import (
@@ -68,12 +69,14 @@ class Runtime:
         )
         self._execs = Execs(self.supervisor, instance.run_dir)
         self._attachments = Attachments(self.supervisor)
+        self._oom = OomWatch(self._oom_killed)
         self._recovery = Recovery(
             instance, self.state, self.supervisor, self._sandboxes, self._containers, network
         )
 
     async def connect(self) -> None:
         """Connect to the supervisor and find everything again; at start, and when it was lost."""
+        self._oom.start()
         self.supervisor.connect()
         await self.supervisor.request("subscribe")
         await self._recovery.run()
@@ -81,6 +84,7 @@ class Runtime:
             self._tell(EventType.SANDBOX_CHANGED, container)
 
     def close(self) -> None:
+        self._oom.close()
         self.supervisor.close()
 
     def subscribe(self, callback: Callable[[RuntimeEvent], None]) -> Callable[[], None]:
@@ -268,17 +272,30 @@ class Runtime:
             self._tell(EventType.CONTAINER_EXITED, container)
         elif kind == "drained":
             container.drained.set()
+        elif kind == "log_full":
+            self._tell(EventType.CONTAINER_LOG_FULL, container)
+
+    def _oom_killed(self, kill: OomKill) -> None:
+        """The kernel killed a process for memory: in which container?"""
+        for part in reversed(kill.cgroup.split("/")):
+            container = self.state.containers.get(ContainerId(part))
+            if container is not None:
+                if kill.pid != container.pid:  # else its exit says it all
+                    detail = f"Killed process {kill.pid} ({kill.process})"
+                    self._tell(EventType.CONTAINER_OOM, container, detail)
+                return
 
     def _lost(self) -> None:
         self._execs.lost()
         self._on_lost()
 
-    def _tell(self, kind: EventType, container: Container) -> None:
+    def _tell(self, kind: EventType, container: Container, detail: str = "") -> None:
         event = RuntimeEvent(
             type=kind,
             sandbox_id=container.record.sandbox_id,
             container_id=container.record.id,
             pod_uid=self._pod_uid(container),
+            detail=detail,
         )
         for callback in list(self._subscribers):
             callback(event)

@@ -79,6 +79,7 @@ class EventType(enum.Enum):
     CONTAINER_EXITED = "CONTAINER_EXITED"
     CONTAINER_REMOVED = "CONTAINER_REMOVED"
     CONTAINER_OOM = "CONTAINER_OOM"  # a process of it was killed; pid 1 may live on
+    CONTAINER_LOG_FULL = "CONTAINER_LOG_FULL"  # its log has reached the size at which it is rotated
     SANDBOX_CHANGED = "SANDBOX_CHANGED"
 
 

@@ -8,6 +8,7 @@ a node beside a real kubelet. No I/O here: `minipod.daemon` and the CLI read the
 from __future__ import annotations
 
 import json
+import os
 import re
 import zlib
 from dataclasses import asdict, dataclass
@@ -30,6 +31,8 @@ class Instance:
     node_name: str = ""  # "" = the host's name
     cluster_domain: str = "cluster.local"
     setup_deadline: float = 60.0  # seconds a sandbox, container or exec may take until it runs
+    log_max_bytes: int = 10 << 20  # a container's log is rotated from this size on; 0 = never
+    log_max_files: int = 5  # of a container instance, the one that is written included
     cluster_dns: tuple[str, ...] = ()  # none: ClusterFirst falls back to Default
     allowed_unsafe_sysctls: tuple[
         str, ...
@@ -81,6 +84,9 @@ class Instance:
     def seccomp_dir(self) -> str:
         """Where Localhost profiles are, like /var/lib/kubelet/seccomp."""
         return f"{self.state_dir}/seccomp"
+    def log_link_dir(self) -> str:
+        """Where log collectors look: a symlink for each container's log."""
+        return os.path.join(os.path.dirname(self.log_dir), "containers")
 
     @property
     def api_socket(self) -> str:

@@ -56,28 +56,41 @@ def partial_record(stream: bytes, rest: bytes, now: bytes) -> bytes:
 
 
 class LogFile:
-    """An append-only file; its directory is made when missing."""
+    """An append-only file; its directory is made when missing. *limit*: the size in bytes (0: none) from which it `is_full`."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, limit: int = 0) -> None:
         self._path = path
+        self._limit = limit
+        self._size = 0
         self._fd = self._open()
 
     def _open(self) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         try:
-            return os.open(self._path, flags, 0o640)
+            fd = os.open(self._path, flags, 0o640)
         except FileNotFoundError:
             os.makedirs(os.path.dirname(self._path), 0o755, exist_ok=True)
-            return os.open(self._path, flags, 0o640)
+            fd = os.open(self._path, flags, 0o640)
+        self._size = os.fstat(fd).st_size
+        return fd
 
-    def write(self, records: bytes) -> None:
-        """Append; what the disk refuses (full) is lost, and the container goes on."""
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to rotate it."""
+        return 0 < self._limit <= self._size
+
+    def write(self, records: bytes) -> bool:
+        """Append; True when it has just become full. What the disk refuses (full) is lost, and the container goes on."""
+        before = self.is_full
         view = memoryview(records)
         try:
             while view:
-                view = view[os.write(self._fd, view) :]
+                written = os.write(self._fd, view)
+                self._size += written
+                view = view[written:]
         except OSError:
-            return
+            pass
+        return self.is_full and not before
 
     def reopen(self) -> None:
         """Go on in a fresh file at the same path."""

@@ -115,7 +115,7 @@ class Pump:
         getattr(self, f"_on_{message['op']}")(message, fds)
 
     def _on_add(self, message: protocol.Message, fds: list[int]) -> None:
-        log = Log(message["id"], LogFile(message["log"]))
+        log = Log(message["id"], LogFile(message["log"], message.get("limit", 0)))
         self._logs[log.id] = log
         for name, fd in zip((b"stdout", b"stderr"), fds, strict=False):
             os.set_blocking(fd, False)
@@ -139,8 +139,11 @@ class Pump:
                 client.close()
             log.close_stdin()
             log.file.close()
+        self._tell("drained", message["id"])
+
+    def _tell(self, what: str, container: str) -> None:
         try:
-            protocol.send(self._control, {"op": "drained", "id": message["id"]})
+            protocol.send(self._control, {"op": what, "id": container})
         except OSError:
             return  # the supervisor is gone; the next one asks again
 
@@ -173,8 +176,8 @@ class Pump:
             return False
         owner = stream.owner
         records, stream.rest = format_lines(stream.name, stream.rest + chunk, stamp(time.time_ns()))
-        if records:
-            owner.file.write(records)
+        if records and owner.file.write(records):
+            self._tell("log_full", owner.id)
         self._hold(stream)
         if owner.clients:
             self._copy(stream, chunk)

@@ -213,9 +213,8 @@ class Supervisor:
 
     def pump_add(self, container: Container) -> None:
         streams = container.streams
-        self.tell_pump(
-            {"op": "add", "id": container.id, "log": streams.log_path}, streams.for_the_pump()
-        )
+        message = {"op": "add", "id": container.id, "log": streams.log_path}
+        self.tell_pump({**message, "limit": self.instance.log_max_bytes}, streams.for_the_pump())
 
     def tell_pump(self, message: protocol.Message, fds: list[int] | None = None) -> None:
         """Pass a message on; a dead pump hears it again when it is started anew."""
@@ -243,4 +242,4 @@ class Supervisor:
             if container is not None:
                 container.drained = True
                 container.streams.close()
-            self.broadcast({"event": "drained", "id": message["id"]})
+        self.broadcast({"event": message["op"], "id": message["id"]})

@@ -41,7 +41,7 @@ S = "spec"
         pytest.param((S, "tolerations"), [{"key": "x"}, {"key": "y"}], id="toleration-added"),
         pytest.param(("metadata", "labels"), {"a": "b"}, id="labels"),
         pytest.param(
-            ("metadata", "annotations"), {"minipod.io/crash-loop-max": "20s"}, id="annotation"
+            ("metadata", "annotations"), {"minipod.dev/crash-loop-max": "20s"}, id="annotation"
         ),
     ],
 )
@@ -62,8 +62,8 @@ def test_these_may_change(path, value):
         ((S, "tolerations"), [], "existing toleration can not be modified"),
         ((S, "ephemeralContainers"), [{"name": "e"}], "may not change fields other than"),
         (
-            ("metadata", "annotations"), {"minipod.io/crash-loop-max": "1h"},
-            "metadata.annotations[minipod.io/crash-loop-max]",
+            ("metadata", "annotations"), {"minipod.dev/crash-loop-max": "1h"},
+            "metadata.annotations[minipod.dev/crash-loop-max]",
         ),
     ],
 )  # fmt: skip

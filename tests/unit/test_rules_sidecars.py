@@ -199,7 +199,7 @@ def test_restart_all_containers_begins_a_new_round():
     ],
 )
 def test_a_pod_tunes_its_crash_loop(annotations, delays):
-    curve = restart.curve_of({f"minipod.io/crash-loop-{k}": v for k, v in annotations.items()})
+    curve = restart.curve_of({f"minipod.dev/crash-loop-{k}": v for k, v in annotations.items()})
     entry, found = None, []
     for _ in delays:
         entry = restart.next_entry(entry, 0.0, 0.0, curve)
