@@ -85,7 +85,8 @@ class Streams:
 def choose_container(pod: Object, wanted: str) -> str:
     """Return the container that is meant; the first, or the annotated one, when none is named."""
     spec, metadata = pod["spec"], pod["metadata"]
-    names = [c["name"] for c in (*(spec.get("initContainers") or []), *spec["containers"])]
+    groups = ("initContainers", "containers", "ephemeralContainers")
+    names = [c["name"] for group in groups for c in spec.get(group) or []]
     if not wanted:
         default = (metadata.get("annotations") or {}).get("kubectl.kubernetes.io/default-container")
         return default or str(spec["containers"][0]["name"])

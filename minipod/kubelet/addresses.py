@@ -29,5 +29,5 @@ def node_facts(pod: Pod, sandbox: Sandbox | None, context: Context) -> NodeFacts
         node_name=machine.node_name,
         host_ip=machine.host_ip,
         pod_ips=ips,
-        allocatable=machine.capacity,
+        allocatable=machine.allocatable,
     )

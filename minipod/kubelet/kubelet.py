@@ -18,12 +18,8 @@ from typing import TYPE_CHECKING
 
 from minipod.aio.tasks import Background, run_root
 from minipod.journal import Journal
-<<<<<<< HEAD
-from minipod.kubelet import dns_host, node, podstatus
-from minipod.kubelet.admission import Admission
-=======
 from minipod.kubelet import dns_host, logs, node, podstatus
->>>>>>> 67bb774 (Stop in order and within one grace period, tell OOM-killed children, rotate logs)
+from minipod.kubelet.admission import Admission
 from minipod.kubelet.context import Context
 from minipod.kubelet.events import EventRecorder
 from minipod.kubelet.logs import LogRotator

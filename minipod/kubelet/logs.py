@@ -71,7 +71,7 @@ def rotated(path: str) -> list[str]:
     """The rotated files of a log, oldest first."""
     directory, name = os.path.split(path)
     found = [n for n in os.listdir(directory) if n.startswith(f"{name}.")]
-    return [f"{directory}/{n}" for n in sorted(found)]
+    return [f"{directory}/{n}" for n in sorted(found, key=lambda n: n.removesuffix(".gz"))]
 
 
 def remove(directory: str, links: str, pod: Pod, instance: Instance) -> None:
@@ -130,7 +130,7 @@ class LogRotator:
         keep = max(0, self._max_files - 2)
         for surplus in older[: max(0, len(older) - keep)]:
             os.unlink(surplus)
-        fresh = _unused(f"{path}.{datetime.now(UTC):%Y%m%d-%H%M%S}")
+        fresh = _next_name(path, f"{datetime.now(UTC):%Y%m%d-%H%M%S}", older)
         os.rename(path, fresh)
         try:
             await self._runtime.reopen_container_log(status.id)
@@ -140,13 +140,13 @@ class LogRotator:
         return fresh
 
 
-def _unused(path: str) -> str:
-    """A name that is not taken: a flood may fill a file within a second."""
-    taken, n = path, 0
-    while os.path.exists(taken) or os.path.exists(f"{taken}.gz"):
-        n += 1
-        taken = f"{path}.{n}"
-    return taken
+def _next_name(path: str, stamp: str, older: list[str]) -> str:
+    """The name of the file that is rotated now; it sorts after *older*, also within one second."""
+    fresh = f"{path}.{stamp}"
+    newest = older[-1].removesuffix(".gz") if older else ""
+    if not newest.startswith(fresh):
+        return fresh
+    return f"{fresh}.{int(newest[len(fresh) + 1 :] or 0) + 1:03d}"
 
 
 async def compress(path: str) -> None:

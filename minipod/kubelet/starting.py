@@ -17,6 +17,7 @@ from minipod.kubelet.addresses import node_facts, pod_ip
 from minipod.kubelet.images import ImagePuller
 from minipod.kubelet.rules import restart
 from minipod.kubelet.rules.hashing import spec_hash
+from minipod.kubelet.rules.observed import State
 from minipod.kubelet.rules.status import Waiting
 from minipod.kubelet.stopping import Stop
 from minipod.kubelet.translate import pod_log_directory
@@ -117,6 +118,7 @@ class Starter:
                 termination_file=termination,
                 memory_capacity=self._context.machine.memory,
                 seccomp_dir=self._context.instance.seccomp_dir,
+                pid_target=_target(container, observed),
             )
             return translate.container_spec(pod, container, start)
         except (InvalidSpec, OSError) as error:
@@ -188,6 +190,17 @@ class Starter:
         return StartFailed(Waiting(reason=reason, message=message))
 
 
+def _target(container: Container, observed: Observed) -> str:
+    """The id of the container whose processes an ephemeral container sees; "" for none."""
+    name = container.target_container_name
+    if not name:
+        return ""
+    target = observed.newest(name)
+    if target is None or target.state is not State.RUNNING:
+        raise InvalidSpec(f"unable to find target container {name}")
+    return target.id
+
+
 def refuse_root_image(image: ImageStatus | None, who: str) -> None:
     """verifyRunAsNonRoot for the image's user; *who* ends the message. Raises InvalidSpec."""
     user = (image.user if image is not None else "").partition(":")[0]
@@ -197,29 +210,4 @@ def refuse_root_image(image: ImageStatus | None, who: str) -> None:
             f"cannot verify user is non-root {who}"
         )
     if not user or int(user) == 0:
-<<<<<<< HEAD
         raise InvalidSpec(f"container has runAsNonRoot and image will run as root {who}")
-
-
-def pod_ip(pod: Pod, sandbox: Sandbox | None, context: Context) -> str:
-    """The pod's address; the node's for a pod in its network."""
-    if pod.host_network:
-        return context.machine.host_ip or "127.0.0.1"
-    return sandbox.ips[0] if sandbox is not None and sandbox.ips else ""
-
-
-def node_facts(pod: Pod, sandbox: Sandbox | None, context: Context) -> NodeFacts:
-    """What env sources may ask."""
-    ips = sandbox.ips if sandbox is not None else ()
-    machine = context.machine
-    if pod.host_network:
-        ips = (machine.host_ip,) if machine.host_ip else ()
-    return NodeFacts(
-        node_name=machine.node_name,
-        host_ip=machine.host_ip,
-        pod_ips=ips,
-        allocatable=machine.allocatable,
-    )
-=======
-        raise InvalidSpec("container has runAsNonRoot and image will run as root")
->>>>>>> 67bb774 (Stop in order and within one grace period, tell OOM-killed children, rotate logs)

@@ -211,13 +211,8 @@ class PodSync:
             spec = translate.sandbox_spec(
                 pod,
                 attempt=actions.attempt,
-<<<<<<< HEAD
                 hostname=dns.hostname(pod, context.machine.node_name, context.cluster.domain),
-                log_directory=logs,
-=======
-                hostname=dns.hostname(pod, context.machine.node_name),
                 log_directory=log_directory,
->>>>>>> 67bb774 (Stop in order and within one grace period, tell OOM-killed children, rotate logs)
                 dns=resolver.config,
             )
             await context.runtime.run_pod_sandbox(spec)

@@ -58,6 +58,7 @@ class Start:
     termination_file: str = ""
     memory_capacity: int = 1
     seccomp_dir: str = ""  # where Localhost profiles are
+    pid_target: str = ""  # the container whose pid namespace an ephemeral one joins
 
 
 def pod_log_directory(log_dir: str, pod: Pod) -> str:
@@ -108,6 +109,7 @@ def container_spec(pod: Pod, container: Container, start: Start) -> ContainerSpe
         stdin_once=container.stdin_once,
         tty=container.tty,
         stop_signal=container.stop_signal,
+        pid_target=start.pid_target,
         labels={_CONTAINER: container.name, **_pod_labels(pod)},
         annotations=_annotations(container, start),
         cause=container.cause,

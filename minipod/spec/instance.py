@@ -84,6 +84,8 @@ class Instance:
     def seccomp_dir(self) -> str:
         """Where Localhost profiles are, like /var/lib/kubelet/seccomp."""
         return f"{self.state_dir}/seccomp"
+
+    @property
     def log_link_dir(self) -> str:
         """Where log collectors look: a symlink for each container's log."""
         return os.path.join(os.path.dirname(self.log_dir), "containers")

@@ -1,0 +1,285 @@
+"""Sidecars, hooks, stop signals, grace periods, OOM and ephemeral containers on the real kernel."""
+
+from __future__ import annotations
+
+import glob
+import os
+import subprocess
+import time
+
+import pytest
+
+from tests.node import MINIPOD, Node, shell, sleeper
+
+IMAGE = "busybox:1.36"
+SHARED = {
+    "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+}
+VOLUME = {"volumes": [{"name": "v", "emptyDir": {}}]}
+
+
+def sidecar(script: str, name: str = "side", **more) -> dict:
+    return {"image": IMAGE, "restartPolicy": "Always", **shell(script, name, **more)}
+
+
+def stamped(path: str) -> str:
+    """A script that notes when SIGTERM came, and ends."""
+    return f"trap 'cat /proc/uptime > {path}; exit 0' TERM; touch {path}.up; while :; do sleep 0.02; done"
+
+
+def seconds_to_delete(node: Node, *words: str) -> float:
+    began = time.monotonic()
+    node.run("delete", "pod", *words)
+    return time.monotonic() - began
+
+
+def test_a_sidecar_runs_beside_the_apps_and_does_not_keep_the_pod(node, pods) -> None:
+    pods.append("job")
+    done = node.pod(
+        "job",
+        shell("[ -e /v/side ] && echo seen", **SHARED),
+        wait="jsonpath={.status.phase}=Succeeded",
+        restartPolicy="Never",
+        initContainers=[
+            sidecar("touch /v/side; sleep 1000", **SHARED),
+            {"image": IMAGE, **shell("[ -e /v/side ]", "init", **SHARED)},
+        ],
+        **VOLUME,
+    )
+    assert node.run("logs", "job", "-c", "app").stdout == "seen\n"
+    side = done["status"]["initContainerStatuses"][0]
+    assert side["state"]["terminated"]["exitCode"] in (137, 143)
+    assert node.run("get", "pod", "job").stdout.split("\n")[1].split()[1:3] == ["0/2", "Completed"]
+
+
+@pytest.mark.smoke
+def test_sidecars_stop_after_the_apps_in_reverse_order(node, pods, tmp_path) -> None:
+    volume = [{"name": "v", "hostPath": {"path": str(tmp_path)}}]
+    tmp_path.chmod(0o777)
+    pods.append("order")
+    node.pod(
+        "order", shell(stamped("/v/app"), **SHARED),
+        initContainers=[
+            sidecar(stamped("/v/first"), "first", **SHARED),
+            sidecar(stamped("/v/second"), "second", **SHARED),
+        ],
+        volumes=volume, terminationGracePeriodSeconds=20,
+    )  # fmt: skip
+    node.run("delete", "pod", "order")
+    times = [float((tmp_path / n).read_text().split()[0]) for n in ("app", "second", "first")]
+    assert times == sorted(times)
+
+
+def test_a_sidecar_that_dies_during_init_comes_back_and_init_goes_on(node, pods) -> None:
+    pods.append("dies")
+    script = "if [ -e /v/x ]; then touch /v/again; sleep 1000; fi; touch /v/x; exit 1"
+    got = node.pod(
+        "dies", sleeper(**SHARED),
+        initContainers=[
+            sidecar(script, **SHARED),
+            {"image": IMAGE, **shell("until [ -e /v/again ]; do sleep 0.05; done", "init", **SHARED)},
+        ],
+        **VOLUME,
+    )  # fmt: skip
+    side, init = got["status"]["initContainerStatuses"]
+    assert (side["restartCount"], side["lastState"]["terminated"]["exitCode"]) == (1, 1)
+    assert (init["restartCount"], init["state"]["terminated"]["reason"]) == (0, "Completed")
+
+
+def test_a_pod_whose_init_container_fails_for_ever_says_so(node, pods) -> None:
+    pods.append("never")
+    got = node.pod(
+        "never", sleeper(),
+        wait="jsonpath={.status.initContainerStatuses[0].state.waiting.reason}=CrashLoopBackOff",
+        initContainers=[{"image": IMAGE, **shell("exit 3", "init")}],
+    )  # fmt: skip
+    status = got["status"]
+    assert status["phase"] == "Pending"
+    assert status["initContainerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 3
+    assert status["containerStatuses"][0]["state"]["waiting"]["reason"] == "PodInitializing"
+    assert "Init:CrashLoopBackOff" in node.run("get", "pod", "never").stdout
+    initialized = next(c for c in status["conditions"] if c["type"] == "Initialized")
+    assert initialized["message"] == "containers with incomplete status: [init]"
+
+
+def test_a_container_that_ignores_sigterm_is_killed_when_its_grace_ends(node, pods) -> None:
+    pods.append("deaf")
+    node.pod("deaf", shell("trap '' TERM; while :; do sleep 0.1; done"))
+    took = seconds_to_delete(node, "deaf", "--grace-period=3")
+    assert 3.0 <= took < 5.5
+
+
+def test_a_pre_stop_hook_that_overruns_leaves_two_seconds(node, pods) -> None:
+    app = shell("trap 'exit 0' TERM; touch /tmp/up; while :; do sleep 0.05; done")
+    app["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", "100"]}}}
+    pods.append("overrun")
+    node.pod("overrun", app)
+    took = seconds_to_delete(node, "overrun", "--grace-period=2")
+    assert 2.0 <= took < 3.9  # SIGTERM after the grace period, and it ends at once
+
+
+def test_a_second_delete_shortens_a_pre_stop_hook(node, pods) -> None:
+    app = sleeper(lifecycle={"preStop": {"sleep": {"seconds": 100}}})
+    pods.append("shorter")
+    node.pod("shorter", app)
+    node.run("delete", "pod", "shorter", "--grace-period=100", "--no-wait")
+    assert seconds_to_delete(node, "shorter", "--grace-period=1") < 5.0
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        {"exec": {"command": ["touch", "/tmp/hooked"]}},
+        {"httpGet": {"port": 8080, "path": "/cgi-bin/hook"}},
+        {"tcpSocket": {"port": 8080}},
+        {"sleep": {"seconds": 0}},
+    ],
+    ids=["exec", "http", "tcp", "sleep"],
+)
+def test_a_post_start_hook_runs_before_the_container_counts_as_running(node, pods, handler) -> None:
+    pods.append("hook")
+    # The server is up before the hook connects: the one that makes it ready is an init container's sidecar.
+    server = sidecar(
+        "mkdir -p /www; httpd -f -p 8080 -h /www",
+        "server",
+        startupProbe={"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+    )
+    got = node.pod("hook", sleeper(lifecycle={"postStart": handler}), initContainers=[server])
+    assert got["status"]["containerStatuses"][0]["restartCount"] == 0
+    if "exec" in handler:
+        node.exec("hook", "test", "-e", "/tmp/hooked", container="app")
+
+
+def test_a_failed_post_start_hook_restarts_the_container(node, pods) -> None:
+    pods.append("badhook")
+    hook = {"postStart": {"exec": {"command": ["sh", "-c", "echo no; exit 7"]}}}
+    node.pod(
+        "badhook", shell("trap 'exit 0' TERM; while :; do sleep 0.05; done", lifecycle=hook),
+        wait="jsonpath={.status.containerStatuses[0].state.waiting.reason}=CrashLoopBackOff",
+    )  # fmt: skip
+    shown = node.run("events", "--for", "pod/badhook").stdout
+    assert "FailedPostStartHook" in shown
+    assert "exited with 7" in shown
+
+
+def test_stop_signal_replaces_sigterm(node, pods, tmp_path) -> None:
+    tmp_path.chmod(0o777)
+    script = "trap 'echo usr1 > /v/got; exit 0' USR1; trap '' TERM; touch /v/up; while :; do sleep 0.02; done"
+    pods.append("signal")
+    node.pod(
+        "signal", shell(script, lifecycle={"stopSignal": "SIGUSR1"}, **SHARED),
+        volumes=[{"name": "v", "hostPath": {"path": str(tmp_path)}}],
+    )  # fmt: skip
+    while not (tmp_path / "up").exists():  # the trap must be set
+        time.sleep(0.01)
+    assert seconds_to_delete(node, "signal", "--grace-period=20") < 5
+    assert (tmp_path / "got").read_text() == "usr1\n"
+
+
+def test_oom_of_the_first_process_is_oomkilled(node, pods) -> None:
+    pods.append("oom1")
+    limit = {"resources": {"limits": {"memory": "16Mi"}}}
+    node.pod(
+        "oom1", shell("exec tail /dev/zero", **limit),
+        wait="jsonpath={.status.phase}=Failed", restartPolicy="Never",
+    )  # fmt: skip
+    ended = node.state("oom1")["terminated"]
+    assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
+
+
+@pytest.mark.requires("cgroup1")  # on v2 memory.oom.group kills the whole container
+def test_oom_of_a_child_is_an_event_that_names_the_process(node, pods) -> None:
+    pods.append("oom2")
+    limit = {"resources": {"limits": {"memory": "16Mi"}}}
+    node.pod("oom2", shell("tail /dev/zero; echo survived; sleep 1000", **limit))
+    message = await_event(node, "oom2", "OOMKilling")
+    assert message.startswith("Memory cgroup out of memory: Killed process ")
+    assert message.endswith("(tail)")
+    assert "running" in node.state("oom2")
+    assert node.get("oom2")["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+def await_event(node: Node, pod: str, reason: str) -> str:
+    """The message of the pod's first event of that reason, which must come soon."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        items = node.client.request("GET", "/api/v1/namespaces/default/events")["items"]
+        for event in items:
+            if event["involvedObject"]["name"] == pod and event["reason"] == reason:
+                return event["message"]
+        time.sleep(0.05)
+    raise AssertionError(f"no event {reason} of {pod}")
+
+
+@pytest.mark.smoke
+def test_an_ephemeral_container_sees_the_processes_of_its_target(node, pods) -> None:
+    pods.append("debugged")
+    node.pod("debugged", sleeper())
+    debug = {
+        "name": "debug", "image": IMAGE, "targetContainerName": "app",
+        "command": ["sh", "-c", "cat /proc/1/cmdline | tr '\\0' ' '; exit 4"],
+    }  # fmt: skip
+    path = "/api/v1/namespaces/default/pods/debugged/ephemeralcontainers"
+    patch = {"spec": {"ephemeralContainers": [debug]}}
+    node.client.request(
+        "PATCH", path, body=patch, content_type="application/strategic-merge-patch+json"
+    )
+    where = ".status.ephemeralContainerStatuses[0].state.terminated.exitCode"
+    node.run("wait", "pod/debugged", f"--for=jsonpath={{{where}}}=4", "--timeout=20s")
+    assert node.run("logs", "debugged", "-c", "debug").stdout.strip() == "sleep 1000"
+    got = node.get("debugged")
+    assert got["status"]["containerStatuses"][0]["ready"]
+    assert got["status"]["phase"] == "Running"
+
+
+def test_a_changed_image_restarts_just_that_container(node, pods) -> None:
+    pods.append("image")
+    got = node.pod("image", sleeper("a"), sleeper("b"))
+    ids = {c["name"]: c["containerID"] for c in got["status"]["containerStatuses"]}
+    patch = {"spec": {"containers": [{"name": "a", "image": "docker.io/library/busybox:1.36"}]}}
+    path = "/api/v1/namespaces/default/pods/image"
+    node.client.request(
+        "PATCH", path, body=patch, content_type="application/strategic-merge-patch+json"
+    )
+    where = ".status.containerStatuses[0].restartCount"
+    node.run("wait", "pod/image", f"--for=jsonpath={{{where}}}=1", "--timeout=20s")
+    node.run("wait", "pod/image", "--for=condition=Ready", "--timeout=20s")
+    now = {c["name"]: c["containerID"] for c in node.get("image")["status"]["containerStatuses"]}
+    assert now["a"] != ids["a"]
+    assert now["b"] == ids["b"]
+    assert "Container a definition changed, will be restarted" in node.run("events").stdout
+
+
+def test_a_log_is_rotated_and_compressed_and_its_follower_sees_every_line(node, pods) -> None:
+    pods.append("chatty")
+    line = "x" * 1000
+    script = f"sleep 0.5; yes {line} | head -n 32000; echo last; sleep 1000"
+    pod = node.pod("chatty", shell(script), wait="jsonpath={.status.phase}=Running")
+    words = [MINIPOD, "--instance", node.instance.name, "logs", "-f", "chatty"]
+    lines = 0
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as follower:
+        assert follower.stdout is not None
+        for text in follower.stdout:
+            lines += 1
+            if text == b"last\n":
+                break
+        follower.terminate()
+    assert lines == 32001
+    log = node.containers(pod)["app"]["log"]
+    files = await_compressed(log)
+    assert 2 <= len(files) <= 4  # and the one that is written
+    first = subprocess.run(["gzip", "-dc", files[0]], capture_output=True, check=True).stdout
+    assert first.split(b" ", 3)[3].startswith(b"xxx")
+    (link,) = glob.glob(f"{node.instance.log_link_dir}/chatty_default_app-*.log")
+    assert os.path.realpath(link) == log
+
+
+def await_compressed(log: str) -> list[str]:
+    """The rotated files, oldest first, once all but the newest are compressed."""
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        files = sorted(glob.glob(f"{log}.*"), key=lambda n: n.removesuffix(".gz"))
+        if files and all(f.endswith(".gz") for f in files[:-1]) and len(files) > 1:
+            return files
+        time.sleep(0.1)
+    raise AssertionError(f"not compressed: {files}")
