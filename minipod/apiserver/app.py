@@ -23,6 +23,7 @@ from minipod.apiserver.discovery import VERSION, Discovery
 from minipod.apiserver.endpoints import Endpoints
 from minipod.apiserver.fanout import Fanout
 from minipod.apiserver.negotiation import negotiate
+from minipod.apiserver.openapi import OpenApi
 from minipod.apiserver.pod_streams import PodStreams
 from minipod.apiserver.query import list_query
 from minipod.apiserver.requestinfo import RequestInfo
@@ -53,6 +54,7 @@ class Api:
         self._store = store
         self._fanout = Fanout(store.storage)
         self._discovery = Discovery(store.registry)
+        self._openapi = OpenApi(store.registry)
         self.endpoints = Endpoints(store, Admission(store, node_name))
         self.closing = asyncio.Event()
         pods, verbs = PodStreams(store, streams), PodVerbs(store, node_name)
@@ -84,7 +86,10 @@ class Api:
         if not info.is_resource:
             if request.method not in ("GET", "HEAD"):
                 raise not_found()
-            return self._discovery.answer(request, request["parts"])
+            parts = request["parts"]
+            if parts[:1] == ("openapi",):
+                return self._openapi.answer(request, parts[1:])
+            return self._discovery.answer(request, parts)
         resource = self._store.registry.find(info.group, info.version, info.resource)
         if resource is None or info.rest:
             raise not_found()
