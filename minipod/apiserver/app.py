@@ -61,7 +61,11 @@ class Api:
         self.handlers: dict[tuple[str, str], Handler] = {
             ("pods/log", "get"): pods.log,
             ("pods/exec", "get"): pods.exec,
+            ("pods/exec", "create"): pods.exec,
             ("pods/attach", "get"): pods.attach,
+            ("pods/attach", "create"): pods.attach,
+            ("pods/portforward", "get"): pods.port_forward,
+            ("pods/portforward", "create"): pods.port_forward,
             ("pods/eviction", "create"): verbs.evict,
             ("pods/binding", "create"): verbs.bind,
             ("bindings", "create"): verbs.bind,

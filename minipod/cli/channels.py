@@ -1,4 +1,4 @@
-"""exec's channels on the client's side: our stdin, stdout and stderr over one WebSocket, v5.channel.k8s.io.
+"""The channels of exec and attach on the client's side: three streams of ours over one WebSocket, v5.channel.k8s.io.
 
 One loop with select; the terminal is raw while it runs with a tty, and restored however it ends.
 """
@@ -17,12 +17,13 @@ import sys
 import termios
 import tty as terminal
 from collections.abc import Iterator
+from typing import BinaryIO
 from urllib.parse import urlencode
 
 from minipod.cli import websocket
 from minipod.errors import FailedPrecondition, NotFound, Unavailable
+from minipod.streaming.channels import Channel
 
-STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 CHUNK = 32 << 10
 
 
@@ -66,32 +67,42 @@ def _refused(sock: socket.socket, head: bytes, rest: bytes) -> None:
     raise kind(status["message"], hint=(status.get("details") or {}).get("hint", ""))
 
 
-def run_channels(
-    path: str, target: str, query: list[tuple[str, str]], *, stdin: bool, tty: bool
+def run_channels(  # noqa: PLR0913 what is said, and to whom
+    path: str,
+    target: str,
+    query: list[tuple[str, str]],
+    *,
+    stdin: bool,
+    tty: bool,
+    source: int = 0,
+    out: BinaryIO | None = None,
 ) -> int:
-    """Run to the end of the command; return its exit code."""
+    """Run to the end of the command; return its exit code. *source* is read for its stdin, *out* takes its stdout."""
     sock, rest = connect(path, f"{target}?{urlencode(query)}")
     with contextlib.ExitStack() as stack:
         stack.callback(sock.close)
         if tty:
             stack.enter_context(raw_terminal())
-        return _Session(sock, stdin=stdin, tty=tty).run(rest)
+        output = sys.stdout.buffer if out is None else out
+        return _Session(sock, source if stdin else -1, output, tty=tty).run(rest)
 
 
 class _Session:
-    def __init__(self, sock: socket.socket, *, stdin: bool, tty: bool) -> None:
+    def __init__(self, sock: socket.socket, source: int, out: BinaryIO, *, tty: bool) -> None:
         self._sock = sock
+        self._source = source
+        self._out = out
         self._decoder = websocket.Decoder()
         self._selector = selectors.DefaultSelector()
         self._selector.register(sock, selectors.EVENT_READ, self._from_server)
         self._code: int | None = None
         self._ended = False
-        if stdin:
+        if source >= 0:
             with contextlib.suppress(
                 PermissionError
             ):  # a plain file: always readable, epoll refuses it
-                self._selector.register(0, selectors.EVENT_READ, self._from_stdin)
-            if 0 not in self._selector.get_map():
+                self._selector.register(source, selectors.EVENT_READ, self._from_stdin)
+            if source not in self._selector.get_map():
                 self._copy_file()
         if tty:
             self._watch_size()
@@ -110,17 +121,17 @@ class _Session:
             self._sock.sendall(websocket.frame(websocket.BINARY, bytes([channel]) + payload))
 
     def _from_stdin(self) -> None:
-        chunk = os.read(0, CHUNK)
+        chunk = os.read(self._source, CHUNK)
         if chunk:
-            self._send(STDIN, chunk)
+            self._send(Channel.STDIN, chunk)
         else:
-            self._selector.unregister(0)
-            self._send(CLOSE, bytes([STDIN]))
+            self._selector.unregister(self._source)
+            self._send(Channel.CLOSE, bytes([Channel.STDIN]))
 
     def _copy_file(self) -> None:
-        while chunk := os.read(0, CHUNK):
-            self._send(STDIN, chunk)
-        self._send(CLOSE, bytes([STDIN]))
+        while chunk := os.read(self._source, CHUNK):
+            self._send(Channel.STDIN, chunk)
+        self._send(Channel.CLOSE, bytes([Channel.STDIN]))
 
     def _watch_size(self) -> None:
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -136,7 +147,7 @@ class _Session:
 
     def _resize(self) -> None:
         rows, columns, _, _ = struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8)))
-        self._send(RESIZE, json.dumps({"Width": columns, "Height": rows}).encode())
+        self._send(Channel.RESIZE, json.dumps({"Width": columns, "Height": rows}).encode())
 
     def _from_server(self) -> None:
         data = self._sock.recv(1 << 18)
@@ -151,11 +162,11 @@ class _Session:
                 self._sock.sendall(websocket.frame(websocket.PONG, message))
             elif opcode == websocket.CLOSE:
                 self._ended = True
-            elif message and message[0] in (STDOUT, STDERR):
-                out = sys.stdout if message[0] == STDOUT else sys.stderr
-                out.buffer.write(message[1:])
-                out.buffer.flush()
-            elif message and message[0] == ERROR:
+            elif message and message[0] in (Channel.STDOUT, Channel.STDERR):
+                out = self._out if message[0] == Channel.STDOUT else sys.stderr.buffer
+                out.write(message[1:])
+                out.flush()
+            elif message and message[0] == Channel.ERROR:
                 self._code = exit_code(json.loads(message[1:]))
 
 

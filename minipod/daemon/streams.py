@@ -1,18 +1,22 @@
-"""Logs, exec and attach for the API server: from a pod and a container's name to the runtime's container."""
+"""Logs, exec, attach and port-forward for the API server: from a pod and a container's name to the runtime's container."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from minipod.apiserver.streams import LogQuery
-from minipod.errors import FailedPrecondition, NotFound
+from minipod.errors import FailedPrecondition
 from minipod.runtime import logs
 from minipod.runtime.runtime import Runtime
-from minipod.runtime.service import ContainerStatus, ExecSession
+from minipod.runtime.service import ContainerState, ContainerStatus, ExecSession, SandboxState
 
 Object = dict[str, Any]
+
+ID_PREFIX = "minipod://"  # of a containerID in a pod's status
+STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 
 
 class Streams:
@@ -21,26 +25,24 @@ class Streams:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
+    # -- logs
+
     async def logs(self, pod: Object, query: LogQuery) -> AsyncIterator[bytes]:
-        name = choose_container(pod, query.container)
+        name = query.container
+        wanted = log_instance(pod, name, previous=query.previous)
         found = await self._instances(pod, name)
-        if query.previous:
-            found = found[1:]
-            if not found:
-                raise FailedPrecondition(
-                    f'previous terminated container "{name}" in pod "{pod["metadata"]["name"]}" not found'
-                )
-        if not found:
-            raise FailedPrecondition(
-                f'container "{name}" in pod "{pod["metadata"]["name"]}" is waiting to start'
-            )
-        container = found[0]
+        container = next((c for c in found if c.id == wanted), None)
+        if container is None and not query.previous and found:
+            container = found[0]  # started since the status was written
+        if container is None:
+            raise FailedPrecondition(no_log(pod, name, previous=query.previous))
         options = logs.LogOptions(
             follow=query.follow,
             timestamps=query.timestamps,
             tail_lines=query.tail_lines,
             since=since(query),
             limit_bytes=query.limit_bytes,
+            stream="" if query.stream == "All" else query.stream.lower(),
         )
         text = logs.read(
             container.log_path,
@@ -50,6 +52,11 @@ class Streams:
         )
         async for chunk in text:
             yield chunk
+
+    # -- sessions
+
+    async def has_tty(self, pod: Object, container: str) -> bool:
+        return (await self._running(pod, container)).spec.tty
 
     async def exec(
         self, pod: Object, container: str, command: tuple[str, ...], *, tty: bool, stdin: bool
@@ -69,33 +76,61 @@ class Streams:
     async def exec_kill(self, session: str, signal: int) -> None:
         await self._runtime.exec_kill(session, signal)
 
+    async def close_stdin(self, session: str) -> None:
+        await self._runtime.close_stdin(session)
+
+    async def detach(self, session: str) -> None:
+        await self._runtime.detach(session)
+
+    async def port_forward(self, pod: Object, port: int) -> socket.socket:
+        for sandbox in await self._runtime.list_pod_sandboxes(pod["metadata"]["uid"]):
+            if sandbox.state is SandboxState.READY:
+                return await self._runtime.port_forward(sandbox.id, port)
+        raise FailedPrecondition("the pod is not running")
+
     async def _instances(self, pod: Object, name: str) -> list[ContainerStatus]:
         """Return the container's instances, the newest first."""
         listed = await self._runtime.list_containers(pod["metadata"]["uid"])
         return [c for c in listed if c.spec.name == name]
 
-    async def _running(self, pod: Object, container: str) -> ContainerStatus:
-        name = choose_container(pod, container)
+    async def _running(self, pod: Object, name: str) -> ContainerStatus:
         found = await self._instances(pod, name)
-        if not found or found[0].state.value != "RUNNING":
-            raise FailedPrecondition(f'container "{name}" is not running')
+        if not found or found[0].state is not ContainerState.RUNNING:
+            raise FailedPrecondition(f'container not found ("{name}")')  # a kubelet's words
         return found[0]
 
 
-def choose_container(pod: Object, wanted: str) -> str:
-    """Return the container that is meant; the first, or the annotated one, when none is named."""
-    spec, metadata = pod["spec"], pod["metadata"]
-    groups = ("initContainers", "containers", "ephemeralContainers")
-    names = [c["name"] for group in groups for c in spec.get(group) or []]
-    if not wanted:
-        default = (metadata.get("annotations") or {}).get("kubectl.kubernetes.io/default-container")
-        return default or str(spec["containers"][0]["name"])
-    if wanted not in names:
-        raise NotFound(
-            f"container {wanted} is not valid for pod {metadata['name']}",
-            hint=f"its containers: {', '.join(names)}",
-        )
-    return wanted
+def _status(pod: Object, name: str) -> Object:
+    listed = (s for key in STATUSES for s in pod.get("status", {}).get(key) or [])
+    return next((s for s in listed if s["name"] == name), {})
+
+
+def log_instance(pod: Object, name: str, *, previous: bool) -> str:
+    """Return the id of the instance whose log is meant, "" for none (validateContainerLogStatus, pkg/kubelet/kubelet_pods.go)."""
+    status = _status(pod, name)
+    state, last = status.get("state", {}), status.get("lastState", {}).get("terminated", {})
+    ended = last.get("containerID", "")
+    if previous:
+        found = ended
+    elif "running" in state:
+        found = status.get("containerID", "")
+    else:
+        found = state.get("terminated", {}).get("containerID", "") or ended
+    return str(found).removeprefix(ID_PREFIX)
+
+
+def no_log(pod: Object, name: str, *, previous: bool) -> str:
+    """Say why there is no log, in a kubelet's words."""
+    of = f'container "{name}" in pod "{pod["metadata"]["name"]}"'
+    if previous:
+        return f"previous terminated {of} not found"
+    reason = _status(pod, name).get("state", {}).get("waiting", {}).get("reason", "")
+    why = {
+        "ErrImagePull": ": image can't be pulled",
+        "ImagePullBackOff": ": trying and failing to pull image",
+        "": " - no logs yet",
+    }.get(reason, f": {reason}")
+    return f"{of} is waiting to start{why}"
 
 
 def since(query: LogQuery) -> str:

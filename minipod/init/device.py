@@ -82,9 +82,10 @@ class OpenDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenFifos:
-    """Open the container's FIFOs read-write, so that it never gets SIGPIPE and a dead reader loses nothing.
+    """Open the container's outputs read-write, so that it never gets SIGPIPE and a dead reader loses nothing.
 
-    They belong to its user: opening /dev/stdout is opening the FIFO again, with the usual permission check.
+    Its stdin is read-only: it ends when the last of our write ends is closed. The FIFOs belong to its user: opening /dev/stdout is
+    opening the FIFO again, with the usual permission check.
     """
 
     directory: str
@@ -94,12 +95,14 @@ class OpenFifos:
     cause: str = ""
 
     def describe(self) -> str:
-        return f"open {self.directory}/{{{'stdin,' if self.stdin else ''}stdout,stderr}} read-write"
+        stdin = f"{self.directory}/stdin read-only, " if self.stdin else ""
+        return f"open {stdin}{self.directory}/{{stdout,stderr}} read-write"
 
     def apply(self, context: Context) -> None:
         opened = [-1]
         for name in (("stdin",) if self.stdin else ()) + ("stdout", "stderr"):
-            fd = os.open(f"{self.directory}/{name}", os.O_RDWR | os.O_CLOEXEC)
+            access = os.O_RDONLY if name == "stdin" else os.O_RDWR
+            fd = os.open(f"{self.directory}/{name}", access | os.O_CLOEXEC)
             os.fchown(fd, self.uid, self.gid)
             opened.append(fd)
         stdin, stdout, stderr = opened[1:] if self.stdin else opened

@@ -26,6 +26,7 @@ class LogOptions:
     tail_lines: int | None = None
     since: str = ""
     limit_bytes: int | None = None
+    stream: str = ""  # "stdout" or "stderr" alone; "" is both
 
 
 class Decoder:
@@ -56,7 +57,9 @@ class Decoder:
         parts = line.split(b" ", 3)
         if len(parts) < 4:
             return b""
-        when, _stream, tag, text = parts
+        when, stream, tag, text = parts
+        if self._options.stream and stream.decode("ascii", "replace") != self._options.stream:
+            return b""
         if self._options.since and when.decode("ascii", "replace") < self._options.since:
             return b""
         if self._options.timestamps and not self._inside:
@@ -172,28 +175,30 @@ class _Waker:
 
 
 def tail_offset(fd: int, lines: int) -> int:
-    """Return where the last *lines* lines begin: read backwards, F records counted, P records belong to the next F."""
+    """Return where the last *lines* lines begin. Reads backwards, one chunk and the head of one record in memory.
+
+    A line begins at offset 0 and behind every F record; P records belong to the next F.
+    """
     end = os.fstat(fd).st_size
     if lines == 0:
         return end
-    position, data = end, b""
+    position, carry, found = end, b"", 0
     while position > 0:
         step = min(CHUNK, position)
         position -= step
-        data = os.pread(fd, step, position) + data
-        starts = _line_starts(data, complete=position == 0)
-        if len(starts) > lines:
-            return position + starts[-lines]
-    starts = _line_starts(data, complete=True)
-    return starts[-lines] if len(starts) >= lines else 0
-
-
-def _line_starts(data: bytes, *, complete: bool) -> list[int]:
-    """Return the offsets at which a line of text begins (after an F record); the first only when *complete*."""
-    starts = [0] if complete and data else []
-    offset = 0
-    for record in data.split(b"\n")[:-1]:
-        offset += len(record) + 1
-        if b" F " in record[:48] and offset < len(data):
-            starts.append(offset)
-    return starts
+        data = os.pread(fd, step, position) + carry
+        first = (
+            0 if position == 0 else data.find(b"\n") + 1
+        )  # what comes before is a record's tail, or its middle
+        if position and not first:
+            carry = data
+            continue
+        at = position + data.rfind(b"\n") + 1
+        for record in reversed(data[first:].split(b"\n")[:-1]):
+            if b" F " in record[:48] and at < end:
+                found += 1
+                if found == lines:
+                    return at
+            at -= len(record) + 1
+        carry = data[:first]
+    return 0

@@ -55,6 +55,13 @@ class WebSocketRemote:
                 yield Channel.STDIN, None
             # Another number is ignored, as Kubernetes does.
 
+    async def greet(self, wanted: Wanted) -> None:
+        """Tell the client that it is connected, by an empty message on the first channel that it reads."""
+        first = (
+            Channel.STDOUT if wanted.stdout else Channel.STDERR if wanted.stderr else Channel.ERROR
+        )
+        await self.send(first, b"")
+
     async def send(self, channel: Channel, payload: bytes) -> None:
         message = self._protocol.encode(channel, payload)
         if isinstance(message, str):

@@ -1,0 +1,214 @@
+"""exec, attach, cp, logs and port-forward by every kubectl: over SPDY up to 1.29, over WebSockets from 1.30 on."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import hashlib
+import os
+import pty
+import re
+import select
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.node import sleeper
+
+SERVER = (
+    "mkdir -p /www && echo hello from the pod > /www/index.html && exec httpd -f -p 8080 -h /www"
+)
+
+
+@pytest.fixture(scope="module")
+def pod(node):
+    """A pod with two containers: a web server, and one that waits."""
+    node.pod("streams", {"name": "web", "command": ["sh", "-c", SERVER]}, sleeper("app"))
+    yield "streams"
+    node.delete("streams")
+
+
+def words(kubectl, *more: str) -> list[str]:
+    return [kubectl.path, "--kubeconfig", kubectl.kubeconfig, *more]
+
+
+def test_exec_keeps_streams_apart_and_tells_the_code(kubectl, pod) -> None:
+    done = kubectl.run(
+        "exec", pod, "-c", "app", "--", "sh", "-c", "echo out; echo err >&2; exit 3", check=False
+    )
+    assert (done.returncode, done.stdout) == (3, "out\n")
+    assert done.stderr == "err\ncommand terminated with exit code 3\n"
+
+
+def test_five_megabytes_go_in_and_come_out_whole(kubectl, pod) -> None:
+    blob = os.urandom(5 << 20)
+    done = subprocess.run(
+        words(kubectl, "exec", "-i", pod, "-c", "app", "--", "cat"),
+        input=blob, capture_output=True, check=True, timeout=50,
+    )  # fmt: skip
+    assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(blob).digest()
+
+
+def test_exec_of_what_is_not_there_says_why(kubectl, pod) -> None:
+    assert "nosuch" in kubectl.fails("exec", pod, "-c", "app", "--", "nosuch")
+    assert "container nosuch is not valid for pod streams" in kubectl.fails(
+        "exec", pod, "-c", "nosuch", "--", "true"
+    )
+    assert 'pods "nosuch" not found' in kubectl.fails("exec", "nosuch", "--", "true")
+
+
+def test_a_terminal_is_one_and_has_our_size(kubectl, pod) -> None:
+    """The client gets a pty of its own with a size that nothing else has."""
+    pid, master = pty.fork()
+    if pid == 0:
+        try:
+            os.execv(kubectl.path, words(kubectl, "exec", "-it", pod, "-c", "app", "--", "sh"))
+        finally:
+            os._exit(127)
+    try:
+        import fcntl
+        import struct
+        import termios
+
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
+        assert expect(master, b"# ")
+        os.write(master, b"stty size; test -t 2 && echo a-$((40+2))\n")
+        said = expect(master, b"a-42")
+        assert b"33 77" in said
+        os.write(master, b"exit 5\n")
+        expect(master, b"exit code 5")
+    finally:
+        os.close(master)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) in (5, -1)
+
+
+def expect(fd: int, what: bytes, seconds: float = 15.0) -> bytes:
+    said, deadline = b"", time.monotonic() + seconds
+    while what not in said:
+        ready, _, _ = select.select([fd], [], [], deadline - time.monotonic())
+        assert ready, f"{what!r} did not come, but {said!r}"
+        try:
+            said += os.read(fd, 4096)
+        except OSError:
+            break
+    return said
+
+
+def test_files_are_copied_both_ways(kubectl, pod, tmp_path) -> None:
+    (tmp_path / "dir").mkdir()
+    blob = os.urandom(300_000)
+    (tmp_path / "dir" / "blob").write_bytes(blob)
+    kubectl("cp", f"{tmp_path}/dir", f"{pod}:/tmp/{kubectl.version[1]}", "-c", "app")
+    kubectl("cp", f"{pod}:/tmp/{kubectl.version[1]}", f"{tmp_path}/back", "-c", "app")
+    assert (tmp_path / "back" / "blob").read_bytes() == blob
+
+
+@contextlib.contextmanager
+def forwarding(command: list[str]):
+    """Run a port-forward; yield its local port."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with process:
+        try:
+            line = process.stdout.readline()
+            found = re.search(r":(\d+) -> ", line)
+            assert found, line + process.stderr.read()
+            yield int(found[1]), process
+        finally:
+            process.terminate()
+
+
+def fetch(port: int) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+        sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        sock.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: sock.recv(4096), b""))
+
+
+def test_many_connections_are_forwarded_at_once(kubectl, pod) -> None:
+    command = words(kubectl, "port-forward", "--address", "127.0.0.1", f"pod/{pod}", ":8080")
+    with forwarding(command) as (port, _), concurrent.futures.ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: fetch(port), range(30)))
+    assert all(a.endswith(b"hello from the pod\n") for a in answers)
+
+
+def test_a_refused_port_is_told(kubectl, pod) -> None:
+    command = words(kubectl, "port-forward", "--address", "127.0.0.1", f"pod/{pod}", ":9")
+    with forwarding(command) as (port, process):
+        with contextlib.suppress(ConnectionError):
+            assert fetch(port) == b""
+        assert "connection refused" in process.stderr.readline()
+
+
+def test_attach_follows_output_and_writes_stdin(kubectl, node) -> None:
+    """With stdinOnce the container reads the end of its stdin when the client has sent all."""
+    name = f"reads-{kubectl.version[1]}"
+    node.pod(
+        name,
+        {"name": "app", "command": ["sh", "-c", "cat; echo end"], "stdin": True, "stdinOnce": True},
+        restartPolicy="Never",
+    )
+    try:
+        done = kubectl.run("attach", "-i", name, text="first\nsecond\n")
+        assert done.stdout == "first\nsecond\nend\n"
+    finally:
+        node.delete(name)
+
+
+def test_run_with_rm_leaves_nothing(kubectl, node) -> None:
+    name = f"once-{kubectl.version[1]}"
+    done = kubectl.run(
+        "run", name, "--rm", "-i", "--restart=Never", "--image=busybox:1.36", "--image-pull-policy=IfNotPresent",
+        "--", "sh", "-c", "read line; echo got $line", text="this\n",
+    )  # fmt: skip
+    assert "got this" in done.stdout
+    assert kubectl.run("get", "pod", name, check=False).returncode == 1
+
+
+def test_logs_are_followed_to_the_end(kubectl, node) -> None:
+    name = f"talks-{kubectl.version[1]}"
+    script = "for i in 1 2 3; do echo line $i; done; echo to stderr >&2; sleep 1; echo last"
+    node.pod(name, {"name": "app", "command": ["sh", "-c", script]}, wait="", restartPolicy="Never")
+    try:
+        node.run(
+            "wait", f"pod/{name}", "--for=jsonpath={.status.containerStatuses[0].started}=true"
+        )
+        text = kubectl("logs", "-f", name)
+        assert sorted(text.splitlines()) == ["last", "line 1", "line 2", "line 3", "to stderr"]
+        assert kubectl("logs", "--tail=1", name) == "last\n"
+        assert kubectl("logs", "--limit-bytes=6", name) == "line 1"
+        stamped = kubectl("logs", "--timestamps", "--tail=1", name)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z last\n", stamped)
+        assert "previous terminated container" in kubectl.fails("logs", "-p", name)
+    finally:
+        node.delete(name)
+
+
+def test_a_client_that_is_killed_ends_its_command(kubectl, pod, node) -> None:
+    """Excluded: that the client says goodbye; it gets SIGKILL."""
+    mark = f"7{kubectl.version[1]}31"
+    process = subprocess.Popen(
+        words(kubectl, "exec", "-i", pod, "-c", "app", "--", "sh", "-c", f"echo on; sleep {mark}; :"),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    with process:
+        assert process.stdout.readline() == b"on\n"
+        process.kill()
+    deadline = time.monotonic() + 10
+    while f"sleep {mark}" in node.exec(pod, "ps", container="app"):
+        assert time.monotonic() < deadline, "the command lives on"
+
+
+def test_our_own_port_forward_and_cp(node, pod, tmp_path) -> None:
+    minipod = [f"{os.path.dirname(sys.executable)}/minipod", "--instance", node.instance.name]
+    with forwarding([*minipod, "port-forward", "--address", "127.0.0.1", pod, ":8080"]) as (
+        port,
+        _,
+    ):
+        assert fetch(port).endswith(b"hello from the pod\n")
+    (tmp_path / "f").write_text("content\n")
+    node.run("cp", f"{tmp_path}/f", f"{pod}:/tmp/own", "-c", "app")
+    node.run("cp", f"{pod}:/tmp/own", f"{tmp_path}/g", "-c", "app")
+    assert (tmp_path / "g").read_text() == "content\n"
