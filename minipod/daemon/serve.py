@@ -23,6 +23,7 @@ from minipod.aio.tasks import Background
 from minipod.apiserver.server import ApiServer
 from minipod.apiserver.store_sqlite import SqliteStore
 from minipod.cgroups.hierarchy import of_node
+from minipod.controllers.events import EventExpiry
 from minipod.daemon.images import ImageRoutes
 from minipod.daemon.node import start_supervisor
 from minipod.daemon.streams import Streams
@@ -95,6 +96,7 @@ class Daemon:
         await self.api.start()
         self._tasks.spawn(self.api.run(), name="api")
         self._tasks.spawn(self._collect_images(), name="image-gc")
+        self._tasks.spawn(EventExpiry(self.store, time.time).run(), name="event-expiry")
         gc.freeze()
         tell_ready(ready_fd)
         logger.info("node %s is ready", self.node_name)

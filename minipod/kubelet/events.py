@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from minipod.errors import MinipodError, NotFound
+from minipod.kubelet.rules.correlation import Correlator, Occurrence
 from minipod.kubelet.rules.render import timestamp
 
 if TYPE_CHECKING:
@@ -27,18 +28,14 @@ logger = logging.getLogger(__name__)
 _REMEMBERED = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Occurrence:
-    """What happened to which object; the fields that make two events the same one."""
+@dataclass(slots=True)
+class _Queued:
+    """What happened since the last write."""
 
-    namespace: str
-    kind: str
-    name: str
-    uid: str
-    field_path: str
-    type: str
-    reason: str
     message: str
+    first: float
+    last: float
+    count: int = 0
 
 
 @dataclass(slots=True)
@@ -54,7 +51,8 @@ class EventRecorder:
         self._store = store
         self._node_name = node_name
         self._clock = clock
-        self._queue: dict[Occurrence, tuple[float, float, int]] = {}  # first, last, count
+        self._correlator = Correlator()
+        self._queue: dict[Occurrence, _Queued] = {}
         self._wake = asyncio.Event()
         self._written: OrderedDict[Occurrence, _Written] = OrderedDict()
 
@@ -96,9 +94,9 @@ class EventRecorder:
     async def flush(self) -> None:
         """Write what waits."""
         batch, self._queue = self._queue, {}
-        for what, (first, last, count) in batch.items():
+        for what, queued in batch.items():
             try:
-                await self._write(what, first, last, count)
+                await self._write(what, queued)
             except MinipodError as error:
                 logger.warning("event %s of %s not written: %s", what.reason, what.name, error)
 
@@ -120,37 +118,40 @@ class EventRecorder:
 
     def _put(self, what: Occurrence) -> None:
         now = self._clock()
-        first, _, count = self._queue.get(what, (now, now, 0))
-        self._queue[what] = (first, now, count + 1)
+        correlated = self._correlator.correlate(what, now)
+        if correlated is None:
+            return
+        counted, message = correlated
+        queued = self._queue.setdefault(counted, _Queued(message, first=now, last=now))
+        queued.message, queued.last = message, now
+        queued.count += 1
         self._wake.set()
 
-    async def _write(self, what: Occurrence, first: float, last: float, count: int) -> None:
+    async def _write(self, what: Occurrence, queued: _Queued) -> None:
         written = self._written.get(what)
         if written is not None:
-            written.count += count
-            total = written.count
-
-            def again(event: dict[str, Any]) -> dict[str, Any]:
-                return {**event, "count": total, "lastTimestamp": timestamp(last)}
-
+            written.count += queued.count
+            changed = {
+                "count": written.count,
+                "lastTimestamp": timestamp(queued.last),
+                "message": queued.message,
+            }
             try:
-                await self._store.mutate("events", what.namespace, written.name, again)
+                await self._store.mutate(
+                    "events", what.namespace, written.name, lambda event: {**event, **changed}
+                )
             except NotFound:  # it has expired: begin anew
                 del self._written[what]
             else:
                 self._written.move_to_end(what)
                 return
-        name = f"{what.name}.{int(first * 1e9):x}{len(self._written) & 0xFFF:03x}"
-        await self._store.create(
-            "events", what.namespace, self._event(what, name, first, last, count)
-        )
-        self._written[what] = _Written(name, count)
+        name = f"{what.name}.{int(queued.first * 1e9):x}{len(self._written) & 0xFFF:03x}"
+        await self._store.create("events", what.namespace, self._event(what, name, queued))
+        self._written[what] = _Written(name, queued.count)
         if len(self._written) > _REMEMBERED:
             self._written.popitem(last=False)
 
-    def _event(
-        self, what: Occurrence, name: str, first: float, last: float, count: int
-    ) -> dict[str, Any]:
+    def _event(self, what: Occurrence, name: str, queued: _Queued) -> dict[str, Any]:
         involved: dict[str, Any] = {"apiVersion": "v1", "kind": what.kind, "name": what.name}
         if what.kind != "Node":
             involved["namespace"] = what.namespace
@@ -163,11 +164,11 @@ class EventRecorder:
             "metadata": {"name": name, "namespace": what.namespace},
             "involvedObject": involved,
             "reason": what.reason,
-            "message": what.message,
+            "message": queued.message,
             "source": {"component": "kubelet", "host": self._node_name},
-            "firstTimestamp": timestamp(first),
-            "lastTimestamp": timestamp(last),
-            "count": count,
+            "firstTimestamp": timestamp(queued.first),
+            "lastTimestamp": timestamp(queued.last),
+            "count": queued.count,
             "type": what.type,
             "reportingComponent": "kubelet",
             "reportingInstance": self._node_name,
