@@ -115,6 +115,24 @@ class Layers:
             if fd >= 0:
                 os.close(fd)
 
+    @contextlib.contextmanager
+    def scratch(self, below: Sequence[str]) -> Iterator[tuple[int, str]]:
+        """Yield (an fd of) a root over the layers *below* (top first) that can be written, and where its changes go.
+
+        Both are gone afterwards.
+        """
+        temporary = f"{self._directory}/.new-scratch-{os.urandom(8).hex()}"
+        os.mkdir(temporary, 0o700)
+        fd = _lock(temporary, fcntl.LOCK_EX)
+        try:
+            top = f"{temporary}/fs"
+            os.mkdir(top, 0o755)
+            with _view(top, below, temporary) as root:
+                yield root, top
+        finally:
+            remove_tree(temporary)
+            os.close(fd)
+
     def remove(self, chain_id: str) -> None:
         """Remove the directory of a chain; a missing one is fine."""
         gone = f"{self._directory}/.old-{_name(chain_id)}-{os.urandom(4).hex()}"

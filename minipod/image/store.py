@@ -197,6 +197,10 @@ class ImageStore:
                     self._layers.add(chain, below, stream, diff_id)
             below = (self._layers.path(chain), *below)
 
+    def scratch(self, image: Image | None) -> contextlib.AbstractContextManager[tuple[int, str]]:
+        """Yield a root that can be written over an image's, and its changes; see snapshot.Layers.scratch."""
+        return self._layers.scratch(self.layers(image) if image else ())
+
     def settle(self) -> None:
         """Wait until the disk has all layers that were unpacked; see `snapshot`."""
         self._layers.settle()
