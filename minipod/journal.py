@@ -1,15 +1,24 @@
 """The journal: what was decided about a pod and why, as values that can be printed and compared.
 
-A bounded ring per pod, in memory: it explains, it does not recover. `explain` style commands read
-it; the log says what happened, the journal says which rule asked for it.
+Each record names the rule that decided and the facts it saw. It explains, it does not recover: the log says what happened, the
+journal which rule asked for it; `minipod why` reads it. Bounded: the newest records of each pod, in memory and in one file per
+pod below *directory* (a tmpfs: a write waits for no disk, and survives the daemon but no reboot). A file is rewritten when it
+holds twice as many records as are kept. Without a directory it lives in memory alone.
 """
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+
+logger = logging.getLogger(__name__)
 
 _KEPT_PER_POD = 200
+_LONGEST_FACT = 500  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,33 +29,103 @@ class Record:
     pod_uid: str
     rule: str
     decision: str
+    container: str = ""  # "": about the pod as a whole
     because: dict[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
         facts = ", ".join(f"{key}={value}" for key, value in self.because.items())
-        return f"{self.rule}: {self.decision}" + (f" ({facts})" if facts else "")
+        whom = f"{self.container}: " if self.container else ""
+        return f"{whom}{self.decision}" + (f" ({facts})" if facts else "") + f"  [{self.rule}]"
 
 
 class Journal:
-    """Decision records, newest last, repeated decisions stored once."""
+    """Decision records, newest last; a decision that repeats the last one of its rule and container is stored once."""
 
-    def __init__(self, kept_per_pod: int = _KEPT_PER_POD) -> None:
+    def __init__(self, directory: str = "", kept_per_pod: int = _KEPT_PER_POD) -> None:
+        self._directory = directory
         self._kept = kept_per_pod
-        self._records: dict[str, deque[Record]] = {}
+        self._rings: dict[str, deque[Record]] = {}
+        self._lines: dict[str, int] = {}  # in the pod's file
 
     def write(self, record: Record) -> None:
-        """Add *record* unless it repeats the last one of its pod."""
-        ring = self._records.setdefault(record.pod_uid, deque(maxlen=self._kept))
-        last = ring[-1] if ring else None
-        if last is None or (last.rule, last.decision, last.because) != (
-            record.rule,
-            record.decision,
-            record.because,
-        ):
-            ring.append(record)
+        """Add *record* unless it says nothing new."""
+        ring = self._ring(record.pod_uid)
+        about = (record.rule, record.container)
+        for last in reversed(ring):
+            if (last.rule, last.container) == about:
+                if (last.decision, last.because) == (record.decision, record.because):
+                    return
+                break
+        facts = {key: value[:_LONGEST_FACT] for key, value in record.because.items()}
+        record = replace(record, because=facts)
+        ring.append(record)
+        self._store(record, ring)
 
     def read(self, pod_uid: str) -> tuple[Record, ...]:
-        return tuple(self._records.get(pod_uid, ()))
+        """The pod's records, oldest first."""
+        return tuple(self._ring(pod_uid))
 
     def forget(self, pod_uid: str) -> None:
-        self._records.pop(pod_uid, None)
+        """The pod is no more."""
+        self._rings.pop(pod_uid, None)
+        self._lines.pop(pod_uid, None)
+        if self._directory:
+            try:
+                os.unlink(self._path(pod_uid))
+            except FileNotFoundError:
+                pass  # nothing was decided about it
+
+    def keep_only(self, pod_uids: Iterable[str]) -> None:
+        """Forget all pods but these."""
+        wanted = set(pod_uids)
+        found = os.listdir(self._directory) if os.path.isdir(self._directory) else ()
+        for uid in {*found, *self._rings} - wanted:
+            self.forget(uid)
+
+    def _path(self, uid: str) -> str:
+        return f"{self._directory}/{uid}"
+
+    def _ring(self, uid: str) -> deque[Record]:
+        ring = self._rings.get(uid)
+        if ring is None:
+            found = self._load(uid) if self._directory else []
+            ring = self._rings[uid] = deque(found, maxlen=self._kept)
+        return ring
+
+    def _load(self, uid: str) -> list[Record]:
+        found = []
+        try:
+            with open(self._path(uid), encoding="utf-8") as file:
+                for line in file:
+                    found.append(Record(**json.loads(line)))  # noqa: PERF401 - what a torn line leaves is kept
+        except FileNotFoundError:
+            pass
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+        ) as error:  # torn by a full disk, or of another version
+            logger.warning("journal of pod %s: %s", uid, error)
+            self._lines[uid] = 2 * self._kept  # the next record writes the file anew
+            return found
+        self._lines[uid] = len(found)
+        return found
+
+    def _store(self, record: Record, ring: deque[Record]) -> None:
+        if not self._directory:
+            return
+        uid = record.pod_uid
+        whole = self._lines[uid] >= 2 * self._kept
+        path, mode = (f"{self._path(uid)}.new", "w") if whole else (self._path(uid), "a")
+        records = ring if whole else (record,)
+        text = "".join(json.dumps(asdict(r), separators=(",", ":")) + "\n" for r in records)
+        try:
+            os.makedirs(self._directory, 0o700, exist_ok=True)
+            with open(path, mode, encoding="utf-8") as file:
+                file.write(text)
+            if whole:
+                os.rename(path, self._path(uid))
+        except OSError as error:  # it explains only: the pod goes on
+            logger.warning("journal of pod %s: %s", uid, error)
+            return
+        self._lines[uid] = len(ring) if whole else self._lines[uid] + 1

@@ -24,6 +24,7 @@ VERBS = {
     "apply": "Create what a manifest describes.",
     "get": "List objects.",
     "describe": "Show one pod and its events.",
+    "why": "Explain why a pod is not ready, restarting or pending.",
     "inspect": "Show what a pod's containers share: namespaces, cgroups.",
     "logs": "Print a container's log.",
     "exec": "Run a command in a container.",

@@ -25,6 +25,7 @@ from minipod.apiserver.store_sqlite import SqliteStore
 from minipod.cgroups.hierarchy import of_node
 from minipod.controllers.events import EventExpiry
 from minipod.daemon.images import ImageRoutes
+from minipod.daemon.kubelet_routes import KubeletRoutes
 from minipod.daemon.node import start_supervisor
 from minipod.daemon.streams import Streams
 from minipod.errors import AlreadyExists, Unavailable
@@ -73,11 +74,11 @@ class Daemon:
 
     def _routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/metrics/probes", self._probe_metrics),
             web.get("/minipod/status", self._status),
             web.get("/minipod/pods/{uid}", self._inspect),
             web.post("/minipod/stop-pods", self._stop_pods),
             *ImageRoutes(self.runtime).routes(),
+            *KubeletRoutes(self.kubelet).routes(),
         ]
 
     async def run(self, ready_fd: int) -> None:
@@ -158,13 +159,6 @@ class Daemon:
 
     async def _status(self, _: web.Request) -> web.Response:
         return web.json_response(await self.status())
-
-    async def _probe_metrics(self, _: web.Request) -> web.Response:
-        """The prober's counters, under the kubelet's path."""
-        return web.Response(
-            text=await self.kubelet.context.probes.metrics(),
-            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
-        )
 
     async def status(self) -> dict[str, Any]:
         """Return what `minipod status` shows."""

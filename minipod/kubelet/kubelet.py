@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from minipod.aio.tasks import Background, run_root
 from minipod.journal import Journal
-from minipod.kubelet import dns_host, logs, node, podstatus
+from minipod.kubelet import dns_host, explaining, logs, node, podstatus
 from minipod.kubelet.admission import Admission
 from minipod.kubelet.context import Context
 from minipod.kubelet.events import EventRecorder
@@ -89,7 +89,7 @@ class Kubelet:
                 on_change=self._probe_changed,
                 on_attempt=self._attempt_failed,
             ),
-            journal=Journal(),
+            journal=Journal(f"{instance.run_dir}/journal"),
             machine=machine,
             cluster=Cluster(domain=instance.cluster_domain, dns=instance.cluster_dns),
             host_dns=host_dns or dns_host.read,
@@ -107,6 +107,7 @@ class Kubelet:
             )
             pods, version = await self._source.snapshot()
             self._seed_probes(pods)
+            context.journal.keep_only(pod.uid for pod in pods)
             await self._remove_orphans({pod.uid for pod in pods})
             logs.unlink_dead(context.instance.log_link_dir)
             self._tasks.spawn(self._rotator.check_all(), name="log rotation")
@@ -151,6 +152,8 @@ class Kubelet:
             worker.wake()
 
     def _probe_changed(self, report: Report) -> None:
+        if report.attempt is None and report.run and report.pod_uid in self._workers:
+            self.context.journal.write(explaining.probed(report))
         self._wake(report.pod_uid)
 
     def _runtime_event(self, event: RuntimeEvent) -> None:
@@ -185,6 +188,7 @@ class Kubelet:
         worker = self._workers.get(report.pod_uid)
         if worker is None or report.attempt is None:
             return
+        self.context.journal.write(explaining.probed(report))
         pod = worker.pod
         container = next((c for c in pod.long_running if c.name == report.container), None)
         kind = report.kind.value.title()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from minipod.aio.timers import Alarm
 from minipod.errors import MinipodError, NotFound
-from minipod.kubelet import logs
+from minipod.kubelet import explaining, logs
 from minipod.kubelet.stopping import GONE_GRACE, MINIMUM_GRACE, Stop
 from minipod.kubelet.sync import PodSync
 from minipod.kubelet.translate import pod_log_directory
@@ -134,6 +134,7 @@ class PodWorker:
         # 1. Containers in parallel, then the sandbox.
         observed = await self._sync.observe(pod)
         self._sync.publish(pod, observed)
+        context.journal.write(explaining.terminating(pod, self._grace or 0.0, context.clock()))
         await self._sync.stopper.stop_pod(pod, observed, self._stop())
         # 2. The last word about it: terminal, whatever its policy.
         observed = await self._sync.observe(pod)

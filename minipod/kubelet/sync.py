@@ -16,8 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from minipod.errors import FailedPrecondition, MinipodError
-from minipod.journal import Record
-from minipod.kubelet import logs, podstatus, probing, translate
+from minipod.kubelet import explaining, logs, podstatus, probing, translate
 from minipod.kubelet.addresses import pod_ip
 from minipod.kubelet.rules import dns, restart
 from minipod.kubelet.rules.actions import PodActions, compute
@@ -78,7 +77,8 @@ class PodSync:
             observed = await self.observe(pod)
             probes = self.context.probes.results(pod.uid)
             actions = compute(pod, observed, probes, self.context.clock())
-            self._explain(pod, actions)
+            for record in explaining.decided(pod, observed, actions, self.context.clock()):
+                self.context.journal.write(record)
             wake_at = actions.wake_at
             if not await self._step(pod, observed, actions):
                 break
@@ -98,6 +98,9 @@ class PodSync:
         message = f"Pod was rejected: {refusal.message}"
         self._failed = (refusal.reason, message)
         self.context.recorder.warning(pod, refusal.reason, refusal.message)
+        self.context.journal.write(
+            explaining.held_up(pod, refusal.reason, message, self.context.clock())
+        )
         self.publish(pod, await self.observe(pod))
         return True
 
@@ -235,6 +238,8 @@ class PodSync:
             await self._starter.start(pod, container, observed, volumes, count)
         except StartFailed as error:
             self._reasons[container.name] = error.waiting
+            reason, message, now = error.waiting.reason, error.waiting.message, self.context.clock()
+            self.context.journal.write(explaining.not_started(pod, container, reason, message, now))
             self._retry_failed_start(container, error.waiting)
             return False
         except FailedPrecondition as error:
@@ -275,6 +280,7 @@ class PodSync:
         if reason == "FailedCreatePodSandBox":
             words = f"Failed to create pod sandbox: {words}"
         self.context.recorder.warning(pod, reason, words)
+        self.context.journal.write(explaining.held_up(pod, reason, words, self.context.clock()))
         due = self.context.clock() + _ERROR_RETRY * self.context.jitter()
         self._retry_at = min(due, self._retry_at or due)
 
@@ -312,26 +318,3 @@ class PodSync:
     def _remember_message(self, status: ContainerStatus) -> None:
         if status.state is ContainerState.EXITED and status.id not in self._messages:
             self._messages[status.id] = read_message(status)
-
-    def _explain(self, pod: Pod, actions: PodActions) -> None:
-        decision = ", ".join(
-            word
-            for word, holds in (
-                ("kill pod", actions.kill_pod),
-                ("create sandbox", actions.create_sandbox),
-                ("kill containers", bool(actions.kill)),
-                ("start init container", bool(actions.start_init)),
-                ("start containers", bool(actions.start)),
-                ("back off", bool(actions.backing_off)),
-            )
-            if holds
-        )
-        self.context.journal.write(
-            Record(
-                at=self.context.clock(),
-                pod_uid=pod.uid,
-                rule="rules.actions.compute",
-                decision=decision or "nothing to do",
-                because=actions.why,
-            )
-        )

@@ -183,3 +183,28 @@ def test_a_failed_startup_probe_uses_the_probes_own_grace_period(node, pods) -> 
     events = node.run("events", "--for", "pod/grace").stdout
     assert "Container app failed startup probe, will be restarted" in events
     assert metric(node, "prober_probe_total", pod="grace", probe_type="Readiness") == 0
+
+
+@pytest.mark.smoke
+def test_why_tells_the_chain_of_causes_also_after_a_kill_of_the_daemon(node, pods) -> None:
+    pods.append("asked")
+    live = {"exec": {"command": ["sh", "-c", "echo heart stopped; false"]}, "failureThreshold": 2}
+    ready = {"tcpSocket": {"port": 81}}
+    container = shell("sleep 1000", livenessProbe=live, readinessProbe=ready)
+    loop = {"minipod.io/crash-loop-initial": "100s"}
+    node.pod("asked", container, annotations=PERIOD | loop, wait=f"{RESTARTS}=1")
+    reason = "jsonpath={.status.containerStatuses[0].state.waiting.reason}=CrashLoopBackOff"
+    node.run("wait", "pod/asked", f"--for={reason}", "--timeout=20s")
+    before = node.run("why", "asked").stdout
+    kill_and_await_another(node, node.status()["pid"])
+    for told in (before, node.run("why", "pod/asked").stdout):
+        assert re.search(r"pod default/asked is running, not ready, for \d+s", told)
+        chain = (
+            r"container app waits: CrashLoopBackOff, 100 s; it starts again at \S+ \(in 1?m?\d+s\)\n"
+            r" +because it ended with exit code 137 .*; 1 restart\n"
+            r" +because it was killed at .*: Container app failed liveness probe, will be restarted\n"
+            r" +because its liveness probe failed at .*: heart stopped"
+        )
+        assert re.search(chain, told), told
+        assert "rules.restart.backing_off_until" in told
+    assert "not found" in node.run("why", "nosuch", check=False).stderr
