@@ -1,0 +1,34 @@
+"""All controllers of the node. A new one is a file, and a line in `controllers`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from minipod.aio.tasks import run_root
+from minipod.api.store import Store
+from minipod.controllers.clusterroles import ClusterRoleController
+from minipod.controllers.controller import Controller, Informers
+from minipod.controllers.events import EventExpiry
+from minipod.controllers.garbage import GarbageCollector
+from minipod.controllers.kinds import Kinds
+from minipod.controllers.namespaces import NamespaceController
+from minipod.controllers.serviceaccounts import ServiceAccountController
+
+
+def controllers(store: Store, informers: Informers, kinds: Kinds, ca: str) -> list[Controller[Any]]:
+    """Make them; *ca* is the API's CA certificate (PEM)."""
+    return [
+        NamespaceController(store, informers, kinds),
+        ServiceAccountController(store, informers, ca),
+        ClusterRoleController(store, informers),
+        GarbageCollector(store, kinds),
+    ]
+
+
+async def run(store: Store, kinds: Kinds, ca: str) -> None:
+    """Run all of them until cancelled."""
+    informers = Informers(store)
+    made = controllers(store, informers, kinds, ca)
+    events = EventExpiry(store, time.time)
+    await run_root(("informers", informers.run()), ("events", events.run()), *((c.name, c.run()) for c in made))
