@@ -27,6 +27,10 @@ REMOVE_DEADLINE = 5.0  # seconds for killed processes to leave a cgroup
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids", "io", "hugetlb")  # what we hand down on v2
 
 
+V1_STATS = {"memory": "memory.usage_in_bytes", "pids": "pids.current", "cpuacct": "cpuacct.usage"}
+V2_STATS = {"memory": "memory.current", "pids": "pids.current"}
+
+
 class Mode(enum.Enum):
     V1 = "v1"
     HYBRID = "hybrid"
@@ -170,26 +174,23 @@ class Hierarchy:
         return 0
 
     def stats(self, path: str) -> dict[str, int]:
-        """Return `memory` (bytes), `pids` and `cpu_ns` in use; what this machine can't tell is left out."""
+        """Return `memory`, `working_set` (bytes), `pids` and `cpu_ns` in use; what this machine can't tell is left out.
+
+        The working set is what can't be reclaimed easily: memory without inactive file pages (cadvisor, and so kubectl top).
+        """
         found: dict[str, int] = {}
         for tree in self.trees:
-            directory = tree.path(path)
-            names = (
-                {"memory": "memory.current", "pids": "pids.current"}
-                if tree.unified
-                else {
-                    "memory": "memory.usage_in_bytes",
-                    "pids": "pids.current",
-                    "cpuacct": "cpuacct.usage",
-                }
-            )
+            names, inactive = (V2_STATS if tree.unified else V1_STATS), b"inactive_file"
             for controller, name in names.items():
                 if controller in tree.controllers:
                     key = "cpu_ns" if controller == "cpuacct" else controller
-                    found[key] = int(read(f"{directory}/{name}"))
+                    found[key] = int(read(f"{tree.path(path)}/{name}"))
+            if "memory" in tree.controllers:
+                inactive = inactive if tree.unified else b"total_inactive_file"
+                reclaimable = field(read(f"{tree.path(path)}/memory.stat"), inactive)
+                found["working_set"] = max(0, found["memory"] - reclaimable)
             if tree.unified and "cpu" in tree.controllers:
-                first = read(f"{directory}/cpu.stat").split()
-                found["cpu_ns"] = int(first[1]) * 1000
+                found["cpu_ns"] = field(read(f"{tree.path(path)}/cpu.stat"), b"usage_usec") * 1000
         return found
 
     # -- freeze, kill, remove
@@ -258,6 +259,15 @@ class Hierarchy:
         finally:
             os.close(fd)
         time.sleep(0.0005)  # a zombie leaves its v1 cgroups a moment after the event
+
+
+def field(content: bytes, name: bytes) -> int:
+    """Return one number of a file of names and numbers; 0 where the kernel has no such line."""
+    for line in content.splitlines():
+        key, _, value = line.partition(b" ")
+        if key == name:
+            return int(value)
+    return 0
 
 
 def inherit_cpuset(directory: str) -> None:
