@@ -20,6 +20,8 @@ from minipod.apiserver.store_sqlite import SqliteStore
 
 Object = dict[str, Any]
 
+IMMORTAL = ("default", "kube-system", "kube-public")
+
 
 class Admission:
     """Admits objects. Raises FieldErrors (422), ApiError 403, 404."""
@@ -62,6 +64,12 @@ class Admission:
         ]
         _raise(resource, current, found)
         return []
+
+    def delete(self, resource: Resource, name: str) -> None:
+        """Refuse to delete what must not go (plugin/pkg/admission/namespace/lifecycle)."""
+        if resource.kind == "Namespace" and name in IMMORTAL:
+            words = f'namespaces "{name}" is forbidden: this namespace may not be deleted'
+            raise ApiError(403, words)
 
     def _check_namespace(self, name: str, resource: Resource, obj: Object) -> None:
         try:

@@ -103,7 +103,8 @@ class Api:
         return await handler(Call(request, info, resource, wanted))
 
     def _handler(self, resource: Resource, info: RequestInfo) -> Handler:
-        found = self.handlers.get((info.target, info.verb))
+        target = f"{info.target}.{info.group}" if info.group else info.target
+        found = self.handlers.get((target, info.verb))
         if found is not None:
             return found
         if info.subresource:

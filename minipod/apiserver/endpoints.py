@@ -36,6 +36,9 @@ class Endpoints:
         self._store = store
         self._admission = admission
         self._listing = Listing(store.storage)
+        self.guard: Callable[[Call, Object], None] = lambda _call, _obj: (
+            None
+        )  # may this user write this?
 
     # -- reads
 
@@ -75,6 +78,7 @@ class Endpoints:
             obj["metadata"]["namespace"] = namespace
         obj = call.stored(obj)
         call.warnings += self._admission.create(resource, obj, lenient=options.lenient)
+        self.guard(call, obj)
         managed.created(obj, options.manager, resource)
         if options.dry_run:
             return call.answer(self._as_if(call, namespace, obj), 201)
@@ -193,6 +197,7 @@ class Endpoints:
         self, call: Call, namespace: str, obj: Object, options: WriteQuery
     ) -> web.Response:
         call.warnings += self._admission.create(call.resource, obj, lenient=options.lenient)
+        self.guard(call, obj)
         if options.dry_run:
             return call.answer(self._as_if(call, namespace, obj), 201)
         made = await self._store.create(call.resource.stored_as, namespace, obj)
@@ -212,6 +217,7 @@ class Endpoints:
             call.warnings += self._admission.update(
                 call.resource, current, wanted, part, lenient=options.lenient
             )
+            self.guard(call, wanted)
             return wanted
 
         if options.dry_run:
@@ -228,6 +234,7 @@ class Endpoints:
         options, dry_run = await self._delete_options(call)
         resource, namespace, name = call.key
         before = self._store.raw(call.key)
+        self._admission.delete(call.resource, name)
         if dry_run:
             return self._deleted(call, codec.parse_json(before).value, removed=True)
         gone = await self._store.delete(

@@ -13,10 +13,14 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+from minipod.aio.tasks import run_root
 from minipod.apiserver.app import Api, Handler, tell_errors
-from minipod.apiserver.auth import listen
+from minipod.apiserver.auth import listen, roles
 from minipod.apiserver.auth.authn import Authenticator
+from minipod.apiserver.auth.authorizer import Authorizer
+from minipod.apiserver.auth.escalation import Escalation
 from minipod.apiserver.auth.gate import Gate
+from minipod.apiserver.auth.reviews import Reviews
 from minipod.apiserver.auth.tokens import Tokens
 from minipod.apiserver.codec import BODY_MAX
 from minipod.apiserver.store_sqlite import SqliteStore
@@ -48,9 +52,14 @@ class ApiServer:
         self._leaves = (listen.server_leaf(instance, node_name), listen.ADMIN)
         issuer = f"https://kubernetes.default.svc.{instance.cluster_domain}"
         self.tokens = Tokens(store, self._pki.token_key(), issuer, time.time)
-        gate = Gate(Authenticator(self.tokens))
+        self._store = store
+        self._authorizer = Authorizer(store)
+        gate = Gate(Authenticator(self.tokens), self._authorizer)
+        self._started = asyncio.Event()
         self._listening = False
-        self._api = Api(store, streams, node_name, handlers)
+        reviews = Reviews(self.tokens, self._authorizer).handlers()
+        self._api = Api(store, streams, node_name, {**reviews, **(handlers or {})})
+        self._api.endpoints.guard = Escalation(self._authorizer).check
         self._app = web.Application(
             middlewares=[tell_errors, gate.middleware()], client_max_size=BODY_MAX
         )
@@ -59,17 +68,31 @@ class ApiServer:
             self._app, access_log=None, handle_signals=False, shutdown_timeout=1.0
         )
 
+    @property
+    def ca(self) -> str:
+        """The CA's certificate (PEM), after `prepare`."""
+        return self._pki.read("ca.crt").decode()
+
     async def prepare(self) -> None:
-        """Make certificates and kubeconfig where they are missing, foreign, or about to end."""
+        """Make the default roles, and certificates and kubeconfig where they are missing, foreign, or about to end."""
+        await roles.bootstrap(self._store)
+        await self._certify()
+
+    async def _certify(self) -> None:
         await self._pki.ensure(self._leaves)
         listen.write_kubeconfig(self._instance, self._pki, listen.ADMIN, self._instance.kubeconfig)
 
     async def run(self) -> None:
-        """Get the ports that `start` did not get, and renew the certificates in time; until cancelled.
+        """Follow the roles, look after ports and certificates, until cancelled."""
+        await run_root(("roles", self._authorizer.run()), ("tls", self._keep_tls()))
+
+    async def _keep_tls(self) -> None:
+        """Get the ports that `start` did not get, and renew the certificates in time.
 
         A port that another program took while no daemon ran must not keep the pods without a kubelet: the error is
         logged, and tried again. Connections that are open keep their certificate when it is renewed.
         """
+        await self._started.wait()
         while not self._listening:
             await asyncio.sleep(RETRY)
             await self._listen()
@@ -77,7 +100,7 @@ class ApiServer:
             due = min(self._pki.next_renewal(leaf) for leaf in self._leaves)
             await asyncio.sleep(min(max(due - time.time(), 1.0), DAY))
             if time.time() >= due:
-                await self.prepare()
+                await self._certify()
                 listen.load(self._tls, self._pki)
                 logger.info("renewed the certificates below %s", self._pki.path(""))
 
@@ -90,10 +113,12 @@ class ApiServer:
             self._listening = True
 
     async def start(self) -> None:
-        """Serve; `prepare` was before. The socket's name is taken over last: a request reaches a daemon that is ready."""
+        """Serve; `prepare` was before, and `run` runs. The socket's name is taken over last: a request reaches a daemon that is ready."""
+        await self._authorizer.synced()
         await self._runner.setup()
         self._tls = listen.context(self._pki)
         await self._listen()
+        self._started.set()
         temporary = f"{self._path}.new"
         try:
             os.unlink(temporary)

@@ -31,4 +31,6 @@ async def run(store: Store, kinds: Kinds, ca: str) -> None:
     informers = Informers(store)
     made = controllers(store, informers, kinds, ca)
     events = EventExpiry(store, time.time)
-    await run_root(("informers", informers.run()), ("events", events.run()), *((c.name, c.run()) for c in made))
+    await run_root(
+        ("informers", informers.run()), ("events", events.run()), *((c.name, c.run()) for c in made)
+    )

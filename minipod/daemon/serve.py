@@ -20,14 +20,17 @@ from aiohttp import web
 
 from minipod import log
 from minipod.aio.tasks import Background
+from minipod.apiserver.metrics import Metrics
 from minipod.apiserver.server import ApiServer
 from minipod.apiserver.store_sqlite import SqliteStore
 from minipod.cgroups.hierarchy import of_node
-from minipod.controllers.events import EventExpiry
+from minipod.controllers import manager
+from minipod.controllers.kinds import Kind, Kinds
 from minipod.daemon.images import ImageRoutes
 from minipod.daemon.kubelet_routes import KubeletRoutes
 from minipod.daemon.node import start_supervisor
 from minipod.daemon.streams import Streams
+from minipod.daemon.usage import NodeUsage
 from minipod.errors import AlreadyExists, Unavailable
 from minipod.image import gc as image_gc
 from minipod.image import store as image_store
@@ -68,8 +71,14 @@ class Daemon:
             ready=self.kubelet_ready.set,
         )
         self.node_name = self.kubelet.context.machine.node_name
+        metrics = Metrics(self.store, NodeUsage(self.runtime, self.hierarchy), self.node_name)
         self.api = ApiServer(
-            instance, self.store, Streams(self.runtime), self.node_name, self._routes()
+            instance,
+            self.store,
+            Streams(self.runtime),
+            self.node_name,
+            self._routes(),
+            metrics.handlers(),
         )
 
     def _routes(self) -> list[web.RouteDef]:
@@ -94,10 +103,10 @@ class Daemon:
         kubelet = self._tasks.spawn(self.kubelet.run(), name="kubelet")
         await self.kubelet_ready.wait()
         await certificates
-        await self.api.start()
         self._tasks.spawn(self.api.run(), name="api")
+        self._tasks.spawn(manager.run(self.store, self._kinds(), self.api.ca), name="controllers")
+        await self.api.start()
         self._tasks.spawn(self._collect_images(), name="image-gc")
-        self._tasks.spawn(EventExpiry(self.store, time.time).run(), name="event-expiry")
         gc.freeze()
         tell_ready(ready_fd)
         logger.info("node %s is ready", self.node_name)
@@ -120,6 +129,14 @@ class Daemon:
             }
             with contextlib.suppress(AlreadyExists):
                 await self.store.create("namespaces", "", namespace)
+
+    def _kinds(self) -> Kinds:
+        """Return the stored kinds as the controllers see them."""
+        return Kinds(
+            Kind(resource=r.stored_as, group=r.group, kind=r.kind, namespaced=r.namespaced)
+            for r in self.store.registry
+            if r.stored
+        )
 
     async def _collect_images(self) -> None:
         """Remove unused images when the disk fills, every five minutes."""

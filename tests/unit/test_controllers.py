@@ -338,4 +338,3 @@ async def test_a_role_is_the_sum_of_its_parts(store):
         await until(store, "clusterroles", "admin", has("things"), namespace="")
         await store.delete("clusterroles", "", "part")
         await until(store, "clusterroles", "admin", lambda r: not has("things")(r), namespace="")
-

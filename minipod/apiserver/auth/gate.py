@@ -1,6 +1,7 @@
-"""The middleware before every handler: who is it, whom does he act for, may he do this. `request["user"]` is what it found out.
+"""The middleware before every handler: who is it, whom does he act for, may he do this.
 
-Without credentials there are only the paths of OPEN (rbac.authorization.k8s.io: system:public-info-viewer); everything else is 401.
+Afterwards `request["user"]` is the UserInfo that the request acts as; `request["info"]`, of `app.tell_errors`, is what it is about. Without
+credentials there are only the paths of OPEN, whatever the roles say; everything else is 401.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from minipod.apiserver.auth import impersonation
 from minipod.apiserver.auth.authn import Authenticator
-from minipod.apiserver.auth.user import MASTERS, NOBODY
+from minipod.apiserver.auth.authorizer import Authorizer
+from minipod.apiserver.auth.user import NOBODY, UserInfo
+from minipod.apiserver.requestinfo import RequestInfo
 from minipod.errors import Forbidden, Unauthorized
 
 if TYPE_CHECKING:
@@ -25,8 +29,9 @@ OPEN = ("/healthz", "/livez", "/readyz", "/version")
 class Gate:
     """See the module."""
 
-    def __init__(self, authenticator: Authenticator) -> None:
+    def __init__(self, authenticator: Authenticator, authorizer: Authorizer) -> None:
         self._authenticator = authenticator
+        self._authorizer = authorizer
 
     def middleware(self) -> Middleware:
         """Return it as aiohttp wants it."""
@@ -39,15 +44,45 @@ class Gate:
         return gate
 
     async def _admit(self, request: web.Request) -> None:
+        info: RequestInfo = request["info"]
+        user = await self._authenticate(request)
+        if user is NOBODY:
+            request["user"] = user
+            if info.verb in ("get", "head") and info.path in OPEN:
+                return
+            raise Unauthorized("Unauthorized")
+        request["user"] = user = self._acting(request, user)
+        self.require(user, info)
+
+    async def _authenticate(self, request: web.Request) -> UserInfo:
         try:
-            user = await self._authenticator.authenticate(request)
+            return await self._authenticator.authenticate(request)
         except Unauthorized as e:  # why is for the operator, not for who tries
             logger.info("%s %s from %s: %s", request.method, request.path, request.remote, e)
             raise Unauthorized("Unauthorized") from e
-        request["user"] = user
-        if user is NOBODY:
-            if request.method in ("GET", "HEAD") and request.path.rstrip("/") in OPEN:
-                return
-            raise Unauthorized("Unauthorized")
-        if MASTERS not in user.groups:
-            raise Forbidden(f'forbidden: User "{user.name}" cannot {request.method} {request.path}')
+
+    def _acting(self, request: web.Request, user: UserInfo) -> UserInfo:
+        wanted = impersonation.asked_for(request.headers)
+        if wanted is None:
+            return user
+        for question in impersonation.questions(request.headers):
+            self.require(user, question)
+        return wanted
+
+    def require(self, user: UserInfo, info: RequestInfo) -> None:
+        """Raise Forbidden unless *user* may do this."""
+        if not self._authorizer.allowed(user, info):
+            raise Forbidden(refusal(user, info))
+
+
+def refusal(user: UserInfo, info: RequestInfo) -> str:
+    """Return the words of a 403 (apiserver/pkg/endpoints/handlers/responsewriters/errors.go)."""
+    if not info.is_resource:
+        return f'forbidden: User "{user.name}" cannot {info.verb} path "{info.path}"'
+    qualified = f"{info.resource}.{info.group}" if info.group else info.resource
+    what = f'{qualified} "{info.name}"' if info.name else qualified
+    where = f'in the namespace "{info.namespace}"' if info.namespace else "at the cluster scope"
+    return (
+        f'{what} is forbidden: User "{user.name}" cannot {info.verb} resource "{info.target}" in API group'
+        f' "{info.group}" {where}'
+    )

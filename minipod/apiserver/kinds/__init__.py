@@ -5,7 +5,7 @@ A new kind is one `Resource` in one of these files (or a file of its own) and it
 
 from __future__ import annotations
 
-from minipod.apiserver.kinds import access, core, events, nodes, pods, storage
+from minipod.apiserver.kinds import access, core, events, metrics, nodes, pods, reviews, storage
 from minipod.apiserver.resources import Registry, Resource
 
 RESOURCES: tuple[Resource, ...] = (
@@ -15,6 +15,8 @@ RESOURCES: tuple[Resource, ...] = (
     *events.RESOURCES,
     *storage.RESOURCES,
     *access.RESOURCES,
+    *reviews.RESOURCES,
+    *metrics.RESOURCES,
 )
 
 

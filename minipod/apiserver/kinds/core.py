@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 from minipod.api import validation_kinds as rules
-from minipod.apiserver.resources import STATUS, Printer, Resource, Strategy, Subresource
+from minipod.apiserver.resources import ALL_VERBS, STATUS, Printer, Resource, Strategy, Subresource
 from minipod.apiserver.table import created
 
 Object = dict[str, Any]
@@ -92,6 +92,7 @@ NAMESPACE = Resource(
     kind="Namespace",
     type="core.v1.Namespace",
     namespaced=False,
+    verbs=tuple(v for v in ALL_VERBS if v != "deletecollection"),
     short_names=("ns",),
     returns_deleted=True,
     subresources=(Subresource(name="finalize", verbs=("update",)), STATUS),
