@@ -74,6 +74,11 @@ class Node:
         chosen = ("-c", container) if container else ()
         return self.run("exec", pod, *chosen, "--", *command, check=check).stdout
 
+    def events(self, pod: str) -> str:
+        """Return the messages of a pod's events, one a line."""
+        found = self.client.request("GET", "/api/v1/namespaces/default/events")["items"]
+        return "".join(f"{e['message']}\n" for e in found if e["involvedObject"]["name"] == pod)
+
     def state(self, pod: str, index: int = 0) -> dict[str, Any]:
         return self.get(pod)["status"]["containerStatuses"][index]["state"]
 

@@ -102,7 +102,9 @@ Container
     terminationMessagePolicy str
     restartPolicy str
     restartPolicyRules []RestartRule
-    later: envFrom volumeDevices resizePolicy
+    envFrom []EnvFrom
+    volumeDevices ! a PersistentVolume is a directory here, not a block device
+    later: resizePolicy
 
 EphemeralContainer
     name str
@@ -129,7 +131,7 @@ EphemeralContainer
     restartPolicy ! an ephemeral container runs once
     restartPolicyRules ! an ephemeral container runs once
     resizePolicy ! an ephemeral container has no resources
-    later: envFrom volumeDevices
+    envFrom []EnvFrom
 
 EphemeralResources
     limits ! an ephemeral container has no resources
@@ -151,7 +153,29 @@ EnvVar
 EnvVarSource
     fieldRef FieldRef
     resourceFieldRef ResourceFieldRef
-    later: configMapKeyRef secretKeyRef fileKeyRef
+    configMapKeyRef KeyRef
+    secretKeyRef KeyRef
+    fileKeyRef FileKeyRef
+
+KeyRef
+    name str
+    key str
+    optional bool
+
+FileKeyRef
+    volumeName str
+    path str
+    key str
+    optional bool
+
+EnvFrom
+    prefix str
+    configMapRef ObjectRef
+    secretRef ObjectRef
+
+ObjectRef
+    name str
+    optional bool
 
 FieldRef
     apiVersion str
@@ -171,7 +195,7 @@ Port
 Resources
     limits quantities
     requests quantities
-    later: claims
+    claims ! dynamic resource allocation needs drivers that minipod does not have
 
 VolumeMount
     name str
@@ -306,7 +330,10 @@ Volume
     scaleIO ! Kubernetes removed it
     storageos ! Kubernetes removed it
     vsphereVolume ! a cloud's disk
-    later: configMap secret projected downwardAPI
+    configMap ConfigMapVolume
+    secret SecretVolume
+    downwardAPI DownwardVolume
+    projected Projected
     later: persistentVolumeClaim ephemeral
     later: image
 
@@ -330,4 +357,56 @@ DnsOption
 HostAlias
     ip str
     hostnames []str
+
+ConfigMapVolume
+    name str
+    items []KeyToPath
+    defaultMode int
+    optional bool
+
+SecretVolume
+    secretName str
+    items []KeyToPath
+    defaultMode int
+    optional bool
+
+KeyToPath
+    key str
+    path str
+    mode int
+
+DownwardVolume
+    items []DownwardFile
+    defaultMode int
+
+DownwardFile
+    path str
+    fieldRef FieldRef
+    resourceFieldRef ResourceFieldRef
+    mode int
+
+Projected
+    sources []Projection
+    defaultMode int
+
+Projection
+    configMap ProjectedObject
+    secret ProjectedObject
+    downwardAPI DownwardProjection
+    serviceAccountToken TokenProjection
+    clusterTrustBundle ! minipod has no trust bundles
+    podCertificate ! minipod signs no certificates for pods
+
+ProjectedObject
+    name str
+    items []KeyToPath
+    optional bool
+
+DownwardProjection
+    items []DownwardFile
+
+TokenProjection
+    audience str
+    expirationSeconds int
+    path str
 """

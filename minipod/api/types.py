@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from minipod.api.types_newer import NEWER
+
 SCALARS = frozenset(("str", "bool", "int32", "int64", "float", "bytes", "time", "any"))
 
 
@@ -52,6 +54,10 @@ class Type:
 def _table() -> dict[str, dict[str, str] | str]:
     raw = resources.files("minipod.api").joinpath("types.json.gz").read_bytes()
     loaded: dict[str, dict[str, str] | str] = json.loads(gzip.decompress(raw))
+    for name, fields in NEWER.items():
+        entry = loaded.setdefault(name, {})
+        assert isinstance(entry, dict)
+        loaded[name] = {**fields, **entry}
     return loaded
 
 

@@ -34,6 +34,7 @@ from minipod.daemon.usage import NodeUsage
 from minipod.errors import AlreadyExists, Unavailable
 from minipod.image import gc as image_gc
 from minipod.image import store as image_store
+from minipod.kubelet import node
 from minipod.kubelet.kubelet import Kubelet
 from minipod.linux import prctl
 from minipod.network.network import Network
@@ -61,16 +62,7 @@ class Daemon:
         self.runtime = Runtime(
             instance, self.hierarchy, self.network, self.images, self._supervisor_lost
         )
-        self.kubelet_ready = asyncio.Event()
-        self.kubelet = Kubelet(
-            instance,
-            self.store,
-            self.runtime,
-            self.runtime,
-            clock=time.time,
-            ready=self.kubelet_ready.set,
-        )
-        self.node_name = self.kubelet.context.machine.node_name
+        self.node_name = node.node_name(instance)
         metrics = Metrics(self.store, NodeUsage(self.runtime, self.hierarchy), self.node_name)
         self.api = ApiServer(
             instance,
@@ -79,6 +71,16 @@ class Daemon:
             self.node_name,
             self._routes(),
             metrics.handlers(),
+        )
+        self.kubelet_ready = asyncio.Event()
+        self.kubelet = Kubelet(
+            instance,
+            self.store,
+            self.runtime,
+            self.runtime,
+            clock=time.time,
+            tokens=self.api.tokens,
+            ready=self.kubelet_ready.set,
         )
 
     def _routes(self) -> list[web.RouteDef]:

@@ -9,10 +9,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from minipod.aio.timers import Clock
+    from minipod.api.tokens import TokenIssuer
     from minipod.journal import Journal
     from minipod.kubelet.admission import Admission
     from minipod.kubelet.events import EventRecorder
     from minipod.kubelet.node import Machine
+    from minipod.kubelet.objects import ObjectReader
     from minipod.kubelet.probe.manager import ProbeManager
     from minipod.kubelet.rules.dns import Cluster
     from minipod.kubelet.seams import HostDns, Store
@@ -33,8 +35,11 @@ class Context:
     statuses: StatusManager
     probes: ProbeManager
     journal: Journal
+    objects: ObjectReader
+    tokens: TokenIssuer | None
     admission: Admission
     machine: Machine
+    api_address: str  # where a pod reaches the API server
     cluster: Cluster
     host_dns: HostDns
     clock: Clock

@@ -23,9 +23,11 @@ from minipod.kubelet.admission import Admission
 from minipod.kubelet.context import Context
 from minipod.kubelet.events import EventRecorder
 from minipod.kubelet.logs import LogRotator
+from minipod.kubelet.objects import ObjectReader, ObjectWatch
 from minipod.kubelet.pod_worker import PodWorker
 from minipod.kubelet.probe.manager import ProbeManager
 from minipod.kubelet.probe.prober import socket_path
+from minipod.kubelet.rules import references
 from minipod.kubelet.rules.dns import Cluster
 from minipod.kubelet.rules.probe import Outcome
 from minipod.kubelet.sources import PodSource
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from minipod.aio.timers import Clock
+    from minipod.api.tokens import TokenIssuer
     from minipod.kubelet.probe.targets import Report
     from minipod.kubelet.rules.pods import Pod
     from minipod.kubelet.seams import HostDns, Store
@@ -61,6 +64,7 @@ class Kubelet:
         *,
         clock: Clock,
         host_ip: str = "",
+        tokens: TokenIssuer | None = None,
         host_dns: HostDns | None = None,
         ready: Callable[[], None] = lambda: None,
         jitter: Callable[[], float] = lambda: random.uniform(1.0, 1.5),  # noqa: S311
@@ -73,6 +77,7 @@ class Kubelet:
         self._rotator = LogRotator(
             runtime, max_bytes=instance.log_max_bytes, max_files=instance.log_max_files
         )
+        self._objects = ObjectWatch(store, self._objects_changed)
         self._source = PodSource(
             store, machine.node_name, changed=self._pod_changed, gone=self._pod_gone
         )
@@ -90,6 +95,9 @@ class Kubelet:
                 on_attempt=self._attempt_failed,
             ),
             journal=Journal(f"{instance.run_dir}/journal"),
+            objects=ObjectReader(store),
+            tokens=tokens,
+            api_address=instance.gateways[0],
             machine=machine,
             cluster=Cluster(domain=instance.cluster_domain, dns=instance.cluster_dns),
             host_dns=host_dns or dns_host.read,
@@ -116,6 +124,7 @@ class Kubelet:
                 ("kubelet-events", context.recorder.run()),
                 ("kubelet-probes", context.probes.run()),
                 ("kubelet-pods", self._run_source(pods, version)),
+                *((f"kubelet-{kind}", self._objects.run(kind)) for kind in references.WATCHED),
             )
         finally:
             unsubscribe()
@@ -135,6 +144,7 @@ class Kubelet:
             worker = PodWorker(self.context, pod, self._worker_ended)
             self._workers[pod.uid] = worker
             self._tasks.spawn(worker.run(), name=f"pod {pod.namespace}/{pod.name}")
+        self._objects.set_pod(pod)
         worker.update(pod)
 
     def _pod_gone(self, pod: Pod) -> None:
@@ -145,6 +155,12 @@ class Kubelet:
     def _worker_ended(self, uid: str) -> None:
         self._workers.pop(uid, None)
         self.context.admission.forget(uid)
+        self._objects.forget(uid)
+
+    def _objects_changed(self, uid: str) -> None:
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.objects_changed()
 
     def _wake(self, uid: str) -> None:
         worker = self._workers.get(uid)
@@ -226,8 +242,8 @@ class Kubelet:
                 logger.info("removing sandbox %s: its pod is gone", sandbox.id)
                 await runtime.stop_pod_sandbox(SandboxId(sandbox.id))
                 await runtime.remove_pod_sandbox(SandboxId(sandbox.id))
-        state_dir = self.context.instance.state_dir
-        directory = f"{state_dir}/pods"
-        for uid in os.listdir(directory) if os.path.isdir(directory) else ():
-            if uid not in wanted:
-                PodDirectory(state_dir, uid).remove()
+        instance = self.context.instance
+        for directory in (f"{instance.state_dir}/pods", f"{instance.run_dir}/pods"):
+            for uid in os.listdir(directory) if os.path.isdir(directory) else ():
+                if uid not in wanted:
+                    PodDirectory(instance.state_dir, instance.run_dir, uid).remove()

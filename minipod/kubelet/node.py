@@ -66,13 +66,18 @@ class Machine:
         }
 
 
+def node_name(instance: Instance) -> str:
+    """Return the node's name: the setting, else the host's name."""
+    return instance.node_name or platform.node()
+
+
 def read_machine(instance: Instance, host_ip: str) -> Machine:
     """Ask the machine. Raises InvalidSpec for a reserved amount that is no quantity."""
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     os.makedirs(instance.state_dir, 0o700, exist_ok=True)
     disk = os.statvfs(instance.state_dir)
     return Machine(
-        node_name=instance.node_name or platform.node(),
+        node_name=node_name(instance),
         cpus=os.cpu_count() or 1,
         memory=pages * size,
         disk=disk.f_blocks * disk.f_frsize,

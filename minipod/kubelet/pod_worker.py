@@ -69,6 +69,11 @@ class PodWorker:
         self._object_gone = True
         self._terminate(GONE_GRACE)
 
+    def objects_changed(self) -> None:
+        """Something that the pod refers to changed: its volumes follow, a start that failed is tried again."""
+        self._sync.objects_changed()
+        self._wake.set()
+
     def wake(self) -> None:
         """Something in the runtime or a probe changed."""
         self._wake.set()

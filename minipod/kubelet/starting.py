@@ -12,7 +12,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from minipod.errors import ImageError, InvalidSpec, MinipodError
-from minipod.kubelet import hooks, logs, translate
+from minipod.kubelet import environment, hooks, logs, translate
 from minipod.kubelet.addresses import node_facts, pod_ip
 from minipod.kubelet.images import ImagePuller
 from minipod.kubelet.rules import restart
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from minipod.kubelet.rules.pods import Container, Pod
     from minipod.kubelet.stopping import Stopper
     from minipod.kubelet.volumes import PodDirectory
+    from minipod.kubelet.volumes.mounted import MountedVolume
     from minipod.runtime.service import ImageStatus
 
 
@@ -63,7 +64,7 @@ class Starter:
         pod: Pod,
         container: Container,
         observed: Observed,
-        volumes: Mapping[str, str],
+        volumes: Mapping[str, MountedVolume],
         restart_count: int,
     ) -> None:
         """Start one instance in the newest sandbox. Raises StartFailed."""
@@ -100,7 +101,7 @@ class Starter:
         pod: Pod,
         container: Container,
         observed: Observed,
-        volumes: Mapping[str, str],
+        volumes: Mapping[str, MountedVolume],
         restart_count: int,
     ) -> ContainerSpec:
         newest = observed.newest(container.name)
@@ -108,11 +109,13 @@ class Starter:
         backoff = restart.start_entry(newest, spec_hash(container), self._context.clock(), curve)
         try:
             await self._verify_non_root(pod, container)
+            facts = node_facts(pod, observed.sandbox, self._context)
+            variables = await environment.variables(self._context, pod, container, facts, volumes)
             termination = self._directory.new_termination_file(container)
             start = translate.Start(
                 attempt=restart_count,
                 backoff=backoff,
-                facts=node_facts(pod, observed.sandbox, self._context),
+                variables=variables,
                 volumes=volumes,
                 extra_mounts=self._own_mounts(container, termination),
                 termination_file=termination,

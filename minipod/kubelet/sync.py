@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from minipod.errors import FailedPrecondition, MinipodError
 from minipod.kubelet import explaining, logs, podstatus, probing, translate
-from minipod.kubelet.addresses import pod_ip
+from minipod.kubelet.addresses import node_facts, pod_ip
 from minipod.kubelet.rules import dns, restart
 from minipod.kubelet.rules.actions import PodActions, compute
 from minipod.kubelet.rules.kills import Kill
@@ -27,7 +27,9 @@ from minipod.kubelet.rules.status import Waiting
 from minipod.kubelet.starting import Starter, StartFailed
 from minipod.kubelet.stopping import Stop, Stopper
 from minipod.kubelet.termination import read_message
+from minipod.kubelet.tokens import PodTokens
 from minipod.kubelet.volumes import PodDirectory
+from minipod.kubelet.volumes.setup import PodVolumes, Volumes
 from minipod.runtime.service import ContainerState, ContainerStatus
 from minipod.spec.ids import ContainerId, SandboxId
 
@@ -49,7 +51,11 @@ class PodSync:
 
     def __init__(self, context: Context, uid: str) -> None:
         self.context = context
-        self.directory = PodDirectory(context.instance.state_dir, uid)
+        instance = context.instance
+        self.directory = PodDirectory(instance.state_dir, instance.run_dir, uid)
+        tokens = PodTokens(context.tokens, context.clock)
+        self.volumes = PodVolumes(self.directory, context.objects, tokens, context.machine.memory)
+        self._shown: object = None  # what the mounted volumes show, beside objects
         self.stopper = Stopper(context)
         self._starter = Starter(context, self.directory, self.stopper)
         self._reasons: dict[str, Waiting] = {}
@@ -70,6 +76,7 @@ class PodSync:
         wake_at = None
         if await self._refused(pod):
             return None
+        await self._refresh_volumes(pod)
         for _ in range(_MAX_STEPS):
             if self._interrupted:
                 return None
@@ -86,7 +93,27 @@ class PodSync:
         observed = await self.observe(pod)
         self.publish(pod, observed)
         await self._prune(pod, observed)
-        return min((t for t in (wake_at, self._retry_at) if t is not None), default=None)
+        due = (wake_at, self._retry_at, self.volumes.refresh_at)
+        return min((t for t in due if t is not None), default=None)
+
+    def objects_changed(self) -> None:
+        """An object that the pod refers to changed: its volumes must follow."""
+        self._shown = None
+
+    async def _refresh_volumes(self, pod: Pod) -> None:
+        """Bring what running containers have mounted up to date."""
+        token_at = self.volumes.refresh_at
+        shows = (pod.labels, pod.annotations)
+        due = token_at is not None and self.context.clock() >= token_at
+        observed = await self.observe(pod)
+        if not observed.anything_alive or (self._shown == shows and not due):
+            return
+        self._shown = shows
+        try:
+            await self.volumes.refresh(pod, node_facts(pod, observed.sandbox, self.context))
+        except FailedPrecondition as error:
+            self._shown = None
+            self._later(pod, "FailedMount", error)
 
     async def _refused(self, pod: Pod) -> bool:
         """Whether the node does not take the pod (any more); its status says why."""
@@ -210,7 +237,7 @@ class PodSync:
         log_directory = translate.pod_log_directory(context.instance.log_dir, pod)
         os.makedirs(log_directory, mode=0o755, exist_ok=True)
         try:
-            self._set_up_volumes(pod)
+            await self._set_up_volumes(pod, None)
             spec = translate.sandbox_spec(
                 pod,
                 attempt=actions.attempt,
@@ -231,7 +258,7 @@ class PodSync:
 
     async def _start(self, pod: Pod, container: Container, observed: Observed) -> bool:
         try:
-            volumes = self._set_up_volumes(pod)
+            volumes = await self._set_up_volumes(pod, observed)
             count = self._restart_count(pod, container, observed)
             await self._remove_parked(container, observed)
             os.makedirs(self._log_directory(pod, container), mode=0o755, exist_ok=True)
@@ -284,8 +311,11 @@ class PodSync:
         due = self.context.clock() + _ERROR_RETRY * self.context.jitter()
         self._retry_at = min(due, self._retry_at or due)
 
-    def _set_up_volumes(self, pod: Pod) -> dict[str, str]:
-        return self.directory.set_up_volumes(pod, self.context.machine.memory)
+    async def _set_up_volumes(self, pod: Pod, observed: Observed | None) -> Volumes:
+        sandbox = None if observed is None else observed.sandbox
+        made = await self.volumes.set_up(pod, node_facts(pod, sandbox, self.context))
+        self._shown = (pod.labels, pod.annotations)
+        return made
 
     def _write_hosts(self, pod: Pod, observed: Observed) -> None:
         node_hosts = ""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from minipod.kubelet.rules.pods import Container, Pod, Raw
+    from minipod.kubelet.volumes.mounted import MountedVolume
 
 UID = "io.kubernetes.pod.uid"
 _NAME, _NAMESPACE = "io.kubernetes.pod.name", "io.kubernetes.pod.namespace"
@@ -52,8 +53,8 @@ class Start:
 
     attempt: int
     backoff: Backoff | None
-    facts: env_rules.NodeFacts
-    volumes: Mapping[str, str]  # volume name -> host path
+    variables: Mapping[str, str]  # the environment, in order
+    volumes: Mapping[str, MountedVolume]  # by name
     extra_mounts: tuple[Mount, ...] = ()
     termination_file: str = ""
     memory_capacity: int = 1
@@ -91,7 +92,7 @@ def sandbox_spec(
 
 def container_spec(pod: Pod, container: Container, start: Start) -> ContainerSpec:
     """One attempt of a container. Raises InvalidSpec (a CreateContainerConfigError)."""
-    variables = env_rules.environment(pod, container, start.facts)
+    variables = start.variables
     return ContainerSpec(
         name=container.name,
         attempt=start.attempt,
@@ -212,13 +213,15 @@ def _mounts(container: Container, start: Start, variables: Mapping[str, str]) ->
         cause = f"{container.cause}.volumeMounts[{index}]"
         if mount["name"] not in start.volumes:
             raise InvalidSpec(f"volume {mount['name']!r} is not mounted", path=cause)
+        volume = start.volumes[mount["name"]]
         sub_path = mount.get("subPath") or _expanded(mount.get("subPathExpr"), variables, cause)
         path = mount["mountPath"]
         mounts.append(
             Mount(
-                host_path=start.volumes[mount["name"]],
+                host_path=volume.path,
+                image=volume.image,
                 container_path=path if path.startswith("/") else f"/{path}",
-                readonly=bool(mount.get("readOnly")),
+                readonly=volume.readonly or bool(mount.get("readOnly")),
                 recursive_readonly=mount.get("recursiveReadOnly") in ("Enabled", "IfPossible"),
                 propagation=_PROPAGATION[mount.get("mountPropagation") or ""],
                 sub_path=sub_path,

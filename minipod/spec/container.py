@@ -24,6 +24,7 @@ class Mount:
 
     host_path: str
     container_path: str
+    image: str = ""  # instead of host_path: show the files of an image
     readonly: bool = False
     recursive_readonly: bool = False
     propagation: Propagation = Propagation.PRIVATE

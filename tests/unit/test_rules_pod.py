@@ -425,7 +425,8 @@ def test_env_sources():
     }
     subject = pod(containers=[raw], metadata={"labels": {"app": "shop"}})
     facts = env.NodeFacts(pod_ips=("10.0.0.9",))
-    found = env.environment(subject, subject.containers[0], facts)
+    sources = env.Sources(facts=facts)
+    found = env.environment(subject, subject.containers[0], sources).variables
     assert found == {
         "N": "web",
         "L": "shop",
@@ -441,7 +442,7 @@ def test_a_missing_config_map_is_named():
     source = {"configMapKeyRef": {"name": "settings", "key": "k"}}
     subject = pod(containers=[{"name": "a0", "env": [{"name": "K", "valueFrom": source}]}])
     with pytest.raises(InvalidSpec, match='configmap "settings" not found'):
-        env.environment(subject, subject.containers[0], env.NodeFacts())
+        env.environment(subject, subject.containers[0], env.Sources(facts=env.NodeFacts()))
 
 
 NODE_DNS = DnsConfig(servers=("192.0.2.1",), searches=("corp",), options=("edns0",))

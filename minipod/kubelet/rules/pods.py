@@ -63,6 +63,7 @@ class Container:
     working_dir: str = ""
     ports: tuple[Raw, ...] = ()
     env: tuple[Raw, ...] = ()
+    env_from: tuple[Raw, ...] = ()
     requests: Raw = field(
         default_factory=dict
     )  # quantities as text; a missing request is the limit
@@ -125,6 +126,7 @@ class Pod:
     readiness_gates: tuple[str, ...] = ()
     priority_class_name: str = ""
     service_account_name: str = ""
+    enable_service_links: bool = True
     security_context: Raw = field(default_factory=dict)
     status: Raw = field(default_factory=dict)
     raw: Raw = field(default_factory=dict)
@@ -188,6 +190,7 @@ def compile_pod(raw: Raw) -> Pod:
         readiness_gates=tuple(g["conditionType"] for g in spec.get("readinessGates") or ()),
         priority_class_name=spec.get("priorityClassName", ""),
         service_account_name=spec.get("serviceAccountName", ""),
+        enable_service_links=spec.get("enableServiceLinks") is not False,
         security_context=spec.get("securityContext") or {},
         status=raw.get("status") or {},
         raw=raw,
@@ -209,6 +212,7 @@ def compile_container(raw: Raw, cause: str, role: Role = Role.APP) -> Container:
         working_dir=raw.get("workingDir", ""),
         ports=tuple(raw.get("ports") or ()),
         env=tuple(raw.get("env") or ()),
+        env_from=tuple(raw.get("envFrom") or ()),
         requests={**limits, **(resources.get("requests") or {})},
         limits=limits,
         volume_mounts=tuple(raw.get("volumeMounts") or ()),

@@ -1,0 +1,6 @@
+"""Volumes of pods: where they are (`directory`), how each kind is made (`host_path`, `empty_dir`, `atomic`, `claims`), who owns them
+(`ownership`), and the set-up of a pod's (`setup`)."""
+
+from minipod.kubelet.volumes.directory import PodDirectory
+
+__all__ = ["PodDirectory"]

@@ -1,0 +1,84 @@
+"""A pod's directory on the node: volumes, the managed hosts file, termination-log files.
+
+    <state_dir>/pods/<uid>/volumes/kubernetes.io~<plugin>/<name>
+                           etc-hosts
+                           containers/<container>/<8 hex>         one termination log per instance
+    <run_dir>/pods/<uid>/<name>      volumes that no disk may keep: secret, downwardAPI, projected
+
+Owns where things are, and their removal. Invariant: removal unmounts first, and never descends into a
+mount point that is still one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from typing import TYPE_CHECKING
+
+from minipod.errors import FailedPrecondition
+
+if TYPE_CHECKING:
+    from minipod.kubelet.rules.pods import Container
+
+
+class PodDirectory:
+    """The directory of one pod."""
+
+    def __init__(self, state_dir: str, run_dir: str, uid: str) -> None:
+        self.path = f"{state_dir}/pods/{uid}"
+        self.memory = f"{run_dir}/pods/{uid}"  # on the run directory's tmpfs
+
+    def volume(self, plugin: str, name: str) -> str:
+        """The directory of one volume; *plugin* as the kubelet names it, like "empty-dir"."""
+        return f"{self.path}/volumes/kubernetes.io~{plugin}/{name}"
+
+    def volume_in_memory(self, name: str) -> str:
+        """The directory of a volume that is never on a disk."""
+        return f"{self.memory}/{name}"
+
+    @property
+    def hosts_path(self) -> str:
+        return f"{self.path}/etc-hosts"
+
+    def write_hosts(self, text: str) -> None:
+        """Write the managed hosts file in place: it is bind-mounted, a rename would not be seen."""
+        os.makedirs(self.path, mode=0o750, exist_ok=True)
+        with open(
+            os.open(self.hosts_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), "w"
+        ) as file:
+            file.write(text)
+
+    def new_termination_file(self, container: Container) -> str:
+        """A fresh empty file, 0666 whatever the umask: any user of the container writes it."""
+        directory = f"{self.path}/containers/{container.name}"
+        os.makedirs(directory, mode=0o750, exist_ok=True)
+        path = f"{directory}/{secrets.token_hex(4)}"
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            os.fchmod(fd, 0o666)
+        finally:
+            os.close(fd)
+        return path
+
+    def remove(self) -> None:
+        """Unmount and remove everything. Idempotent; may block: call it in a thread."""
+        for point in reversed(_mount_points_below(self.path)):
+            from minipod.linux import flags, mount  # loads ctypes; only where there is a mount
+
+            mount.umount2(point, flags.UmountFlag.MNT_DETACH)
+        if _mount_points_below(self.path):
+            raise FailedPrecondition(f"{self.path} still holds a mount")
+        for path in (self.path, self.memory):
+            if os.path.isdir(path):
+                shutil.rmtree(path)
+
+
+def _mount_points_below(path: str) -> list[str]:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        points = [line.split(" ", 5)[4] for line in file]
+    points = [
+        p.encode("utf-8", "surrogateescape").decode("unicode_escape") if "\\" in p else p
+        for p in points
+    ]
+    return sorted(p for p in points if p.startswith(f"{path}/"))

@@ -1,0 +1,44 @@
+"""fsGroup: the pod's group owns a volume (K8S pkg/volume/volume_linux.go). Walks the tree: call it in a thread."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+
+_RW, _RO, _EXEC = 0o660, 0o440, 0o110
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Who shall own a volume; *on_mismatch*: only when its top does not belong to the group yet."""
+
+    gid: int
+    on_mismatch: bool = False
+
+
+def give(path: str, group: Group, *, readonly: bool = False) -> None:
+    """Give everything below *path* to the group. Raises OSError."""
+    mask = _RO if readonly else _RW
+    if group.on_mismatch and _fits(path, group.gid, mask):
+        return
+    for base, directories, files in os.walk(path, topdown=False):
+        for name in (*files, *directories):
+            _give_one(f"{base}/{name}", group.gid, mask)
+    _give_one(path, group.gid, mask)  # the top last: a walk that was cut off is done again
+
+
+def _fits(path: str, gid: int, mask: int) -> bool:
+    info = os.stat(path)
+    wanted = mask | stat.S_ISGID | _EXEC
+    return info.st_gid == gid and info.st_mode & wanted == wanted
+
+
+def _give_one(path: str, gid: int, mask: int) -> None:
+    info = os.lstat(path)
+    os.chown(path, -1, gid, follow_symlinks=False)
+    if stat.S_ISLNK(info.st_mode):
+        return
+    if stat.S_ISDIR(info.st_mode):
+        mask |= stat.S_ISGID | _EXEC
+    os.chmod(path, stat.S_IMODE(info.st_mode) | mask)

@@ -1,0 +1,164 @@
+"""The volumes of one pod: made before a container starts, and kept up to date with the objects that they show.
+
+    set_up    objects and tokens are read (async), then directories and files are made in a thread
+    refresh   again for volumes of a running pod whose objects, labels or token changed
+
+Both are idempotent: what is there and right is left alone. A failure is a FailedPrecondition in the kubelet's words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+from minipod.errors import FailedPrecondition, InvalidSpec, MinipodError
+from minipod.kubelet.rules import payload as payloads
+from minipod.kubelet.rules import references
+from minipod.kubelet.volumes import atomic, empty_dir, host_path, ownership
+from minipod.kubelet.volumes.mounted import MountedVolume, mount_failure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from minipod.kubelet.objects import ObjectReader
+    from minipod.kubelet.rules.env import NodeFacts
+    from minipod.kubelet.rules.payload import Payload
+    from minipod.kubelet.rules.pods import Pod, Raw
+    from minipod.kubelet.tokens import PodTokens
+    from minipod.kubelet.volumes.directory import PodDirectory
+
+_FOLLOWING = ("configMap", "secret", "downwardAPI", "projected")  # volumes that follow objects
+Volumes = dict[str, MountedVolume]
+
+
+class PodVolumes:
+    """The volumes of one pod."""
+
+    def __init__(
+        self,
+        directory: PodDirectory,
+        objects: ObjectReader,
+        tokens: PodTokens,
+        memory_capacity: int,
+    ) -> None:
+        self._directory = directory
+        self._objects = objects
+        self._tokens = tokens
+        self._memory_capacity = memory_capacity
+
+    @property
+    def refresh_at(self) -> float | None:
+        """When a token must be replaced."""
+        return self._tokens.refresh_at
+
+    async def set_up(self, pod: Pod, facts: NodeFacts) -> Volumes:
+        """Make what is missing; return volumes by name. Raises FailedPrecondition."""
+        if not pod.volumes:
+            return {}
+        contents: dict[str, Payload] = {}
+        claims: dict[str, Raw] = {}
+        for volume in pod.volumes:
+            name = volume["name"]
+            try:
+                files = await self._files(pod, volume, facts)
+            except (FailedPrecondition, InvalidSpec) as error:
+                raise mount_failure(name, error.message) from error
+            if files is not None:
+                contents[name] = files
+        return await asyncio.to_thread(self._make, pod, contents, claims)
+
+    async def refresh(self, pod: Pod, facts: NodeFacts) -> None:
+        """Bring the volumes of a running pod that follow objects up to date. Raises FailedPrecondition."""
+        if any(kind in volume for volume in pod.volumes for kind in _FOLLOWING):
+            await self.set_up(pod, facts)
+
+    async def _files(self, pod: Pod, volume: Raw, facts: NodeFacts) -> Payload | None:
+        if not any(kind in volume for kind in _FOLLOWING):
+            return None
+        objects = await self._objects.read(pod.namespace, references.of_volume(volume))
+        tokens = await self._tokens_of(pod, volume)
+        known = payloads.Known(objects=objects, tokens=tokens, facts=facts)
+        return payloads.of_volume(pod, volume, known)
+
+    async def _tokens_of(self, pod: Pod, volume: Raw) -> Mapping[int, str]:
+        found = {}
+        for index, part in enumerate((volume.get("projected") or {}).get("sources") or ()):
+            if (source := part.get("serviceAccountToken")) is not None:
+                try:
+                    found[index] = await self._tokens.get(pod, source)
+                except MinipodError as error:
+                    raise FailedPrecondition(f"failed to fetch token: {error.message}") from error
+        return found
+
+    # -- in a thread
+
+    def _make(
+        self, pod: Pod, contents: Mapping[str, Payload], claims: Mapping[str, Raw]
+    ) -> Volumes:
+        found = {}
+        for volume in pod.volumes:
+            name = volume["name"]
+            try:
+                found[name] = self._make_one(pod, volume, contents.get(name), claims)
+            except OSError as error:
+                why = f"{error.filename}: {os.strerror(error.errno or 0).lower()}"
+                raise mount_failure(name, why) from error
+            except FailedPrecondition as error:
+                raise mount_failure(name, error.message) from error
+        return found
+
+    def _make_one(
+        self, pod: Pod, volume: Raw, files: Payload | None, claims: Mapping[str, Raw]
+    ) -> MountedVolume:
+        name = volume["name"]
+        if files is not None:
+            return MountedVolume(path=self._write(pod, volume, files), readonly=True)
+        if (source := volume.get("hostPath")) is not None:
+            return MountedVolume(path=host_path.check(source))
+        if "emptyDir" in volume:
+            path = self._directory.volume("empty-dir", name)
+            fresh = not os.path.isdir(path)
+            empty_dir.make(path, pod, volume["emptyDir"] or {}, self._memory_capacity)
+            self._give(pod, path, fresh=fresh)
+            return MountedVolume(path=path)
+        if (image := volume.get("image")) is not None:
+            return MountedVolume(image=image["reference"], readonly=True)
+        kind = next((key for key in volume if key != "name"), "nothing")
+        raise FailedPrecondition(f"volume type {kind} is not supported")
+
+    def _write(self, pod: Pod, volume: Raw, files: Payload) -> str:
+        name = volume["name"]
+        on_disk = "configMap" in volume
+        path = (
+            self._directory.volume("configmap", name)
+            if on_disk
+            else self._directory.volume_in_memory(name)
+        )
+        os.makedirs(path, 0o755, exist_ok=True)
+        if os.stat(path).st_mode & 0o777 != 0o777:
+            os.chmod(path, 0o777)  # noqa: S103 - the kubelet wraps an emptyDir; it is mounted read-only
+        group = group_of(pod)
+
+        def own(directory: str) -> None:
+            if group is not None:
+                ownership.give(directory, group, readonly=True)
+
+        if atomic.write(path, files, own) and group is not None:
+            os.chown(path, -1, group.gid)
+        return path
+
+    def _give(self, pod: Pod, path: str, *, fresh: bool) -> None:
+        """An emptyDir is given to the pod's group once: later its files are the containers' business."""
+        group = group_of(pod)
+        if group is not None and fresh:
+            ownership.give(path, group)
+
+
+def group_of(pod: Pod) -> ownership.Group | None:
+    """fsGroup and its change policy."""
+    gid = pod.security_context.get("fsGroup")
+    if gid is None:
+        return None
+    policy = pod.security_context.get("fsGroupChangePolicy")
+    return ownership.Group(gid=int(gid), on_mismatch=policy == "OnRootMismatch")

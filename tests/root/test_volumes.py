@@ -1,0 +1,232 @@
+"""Volumes and environment from objects, on the real kernel: as root and not, at start and when the object changes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+
+import pytest
+
+from tests.node import shell, sleeper
+
+pytestmark = pytest.mark.smoke
+
+
+@pytest.fixture
+def objects(node):
+    """Apply objects; they are gone after the test."""
+    made: list[tuple[str, str]] = []
+
+    def apply(kind: str, name: str, **content: object) -> None:
+        manifest = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, **content}
+        node.client.request("POST", f"/api/v1/namespaces/default/{kind.lower()}s", body=manifest)
+        made.append((kind, name))
+
+    yield apply
+    for kind, name in made:
+        path = f"/api/v1/namespaces/default/{kind.lower()}s/{name}"
+        node.client.request("DELETE", path)
+
+
+USERS = [{}, {"runAsUser": 1000, "runAsGroup": 1000}]
+
+
+@pytest.mark.parametrize("context", USERS, ids=["root", "user"])
+def test_every_kind_of_volume_is_read_by_who_may(node, pods, objects, context) -> None:
+    pods.append("vols")
+    objects("ConfigMap", "settings", data={"color": "blue\n", "size": "7"})
+    objects("Secret", "keys", data={"token": base64.b64encode(b"s3cret").decode()})
+    node.pod(
+        "vols",
+        sleeper(
+            volumeMounts=[
+                {"name": "cm", "mountPath": "/cm"}, {"name": "sec", "mountPath": "/sec"},
+                {"name": "down", "mountPath": "/down"}, {"name": "all", "mountPath": "/all"},
+                {"name": "empty", "mountPath": "/empty"}, {"name": "mem", "mountPath": "/mem"},
+                {"name": "cm", "mountPath": "/one", "subPath": "color"},
+            ],
+            resources={"limits": {"memory": "64Mi"}},
+        ),
+        securityContext={**context, "fsGroup": 2000},
+        volumes=[
+            {"name": "cm", "configMap": {"name": "settings"}},
+            {"name": "sec", "secret": {"secretName": "keys", "defaultMode": 0o400}},
+            {"name": "down", "downwardAPI": {"items": [
+                {"path": "name", "fieldRef": {"fieldPath": "metadata.name"}},
+                {"path": "memory", "resourceFieldRef": {"containerName": "app", "resource": "limits.memory"}},
+            ]}},
+            {"name": "all", "projected": {"sources": [
+                {"configMap": {"name": "settings", "items": [{"key": "size", "path": "deep/size", "mode": 0o444}]}},
+                {"secret": {"name": "keys"}}, {"configMap": {"name": "missing", "optional": True}},
+            ]}},
+            {"name": "empty", "emptyDir": {}},
+            {"name": "mem", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        ],
+    )  # fmt: skip
+    files = (
+        "/cm/color",
+        "/cm/size",
+        "/sec/token",
+        "/down/name",
+        "/down/memory",
+        "/all/deep/size",
+        "/all/token",
+        "/one",
+    )
+    script = "; ".join(f"echo $(cat {f})" for f in files)
+    read = node.exec("vols", "sh", "-c", script).split()
+    assert read == ["blue", "7", "s3cret", "vols", str(64 << 20), "7", "s3cret", "blue"]
+    assert node.exec("vols", "sh", "-c", "touch /empty/x /mem/x && stat -c %g /empty/x") == "2000\n"
+    for place in ("/cm", "/sec", "/down", "/all"):
+        done = node.run("exec", "vols", "--", "touch", f"{place}/x", check=False)
+        assert "Read-only file system" in done.stderr
+    full = node.run(
+        "exec", "vols", "--", "dd", "if=/dev/zero", "of=/mem/big", "bs=1M", "count=2", check=False
+    )
+    assert "No space left" in full.stderr
+    assert node.exec("vols", "stat", "-L", "-c", "%a", "/sec/token") == "440\n"
+
+
+def test_a_reader_never_sees_a_mix_of_old_and_new(node, pods, objects) -> None:
+    """Excluded: two files opened one after the other; who wants both from one version opens ..data once, as here."""
+    pods.append("reader")
+    objects("ConfigMap", "turns", data={"a": "0\n" * 2000, "b": "0\n" * 2000})
+    loop = (
+        "cd /cm; while :; do exec 3<..data/a 4<..data/b; x=$(sort -u <&3); y=$(sort -u <&4);"
+        ' d=$(readlink ..data); [ $(echo "$x" | wc -l) = 1 ] && [ $(echo "$y" | wc -l) = 1 ] || echo MIX >> /tmp/bad;'
+        " echo $x > /tmp/seen.new; mv /tmp/seen.new /tmp/seen; done"
+    )
+    node.pod(
+        "reader", shell(loop, volumeMounts=[{"name": "cm", "mountPath": "/cm"}]),
+        volumes=[{"name": "cm", "configMap": {"name": "turns"}}],
+    )  # fmt: skip
+    path = "/api/v1/namespaces/default/configmaps/turns"
+    for turn in range(1, 30):
+        text = f"{turn}\n" * 2000
+        current = node.client.request("GET", path)
+        node.client.request("PUT", path, body={**current, "data": {"a": text, "b": text}})
+    wait = (
+        'for i in $(seq 100); do [ "$(cat /tmp/seen)" = 29 ] && exit 0; usleep 50000; done; exit 1'
+    )
+    node.exec("reader", "sh", "-c", wait)
+    assert node.exec("reader", "sh", "-c", "cat /tmp/bad 2>/dev/null; true") == ""
+
+
+def test_a_change_reaches_the_pod_within_a_second(node, pods, objects) -> None:
+    pods.append("soon")
+    objects("ConfigMap", "soon", data={"k": "old"})
+    made = node.pod(
+        "soon", sleeper(volumeMounts=[{"name": "cm", "mountPath": "/cm"}]),
+        volumes=[{"name": "cm", "configMap": {"name": "soon"}}],
+    )  # fmt: skip
+    file = f"{node.instance.state_dir}/pods/{made['metadata']['uid']}/volumes/kubernetes.io~configmap/cm/k"
+    path = "/api/v1/namespaces/default/configmaps/soon"
+    current = node.client.request("GET", path)
+    node.client.request("PUT", path, body={**current, "data": {"k": "new"}})
+    began = time.monotonic()
+    while time.monotonic() - began < 1.0:
+        with open(file, encoding="ascii") as f:
+            if f.read() == "new":
+                break
+    assert node.exec("soon", "cat", "/cm/k") == "new"
+
+
+def test_a_pod_waits_for_its_objects_and_starts_when_they_come(node, pods, objects) -> None:
+    pods += ["early", "earlyenv"]
+    volume = {"name": "cm", "configMap": {"name": "late"}}
+    mounted = sleeper(volumeMounts=[{"name": "cm", "mountPath": "/cm"}])
+    node.pod("early", mounted, wait="", volumes=[volume])
+    variable = {"name": "K", "valueFrom": {"configMapKeyRef": {"name": "late", "key": "k"}}}
+    reason = (
+        "jsonpath={.status.containerStatuses[0].state.waiting.reason}=CreateContainerConfigError"
+    )
+    node.pod("earlyenv", sleeper(env=[variable]), wait=reason)
+    assert node.state("earlyenv")["waiting"]["message"] == 'configmap "late" not found'
+    words = 'MountVolume.SetUp failed for volume "cm" : configmap "late" not found'
+    assert words in node.events("early")
+    objects("ConfigMap", "late", data={"k": "now"})
+    for pod in ("early", "earlyenv"):
+        node.run(
+            "wait", f"pod/{pod}", "--for=condition=Ready", "--timeout=5s"
+        )  # far below the retry
+    assert node.exec("earlyenv", "sh", "-c", "echo $K") == "now\n"
+
+
+def test_env_from_objects_and_fields(node, pods, objects) -> None:
+    pods.append("env")
+    objects("ConfigMap", "vars", data={"A": "cm", "B": "cm", "1x": "no"})
+    objects("Secret", "hidden", data={"B": base64.b64encode(b"secret").decode()})
+    node.pod(
+        "env",
+        {
+            "name": "app", "command": ["sh", "-c", "echo 'args $(C)'; exec sleep 1000"],
+            "envFrom": [
+                {"configMapRef": {"name": "vars"}}, {"secretRef": {"name": "hidden"}},
+                {"prefix": "P_", "configMapRef": {"name": "vars"}}, {"configMapRef": {"name": "no", "optional": True}},
+            ],
+            "env": [
+                {"name": "C", "value": "$(A)/$(B)/$(KUBERNETES_SERVICE_HOST)/$$(A)"},
+                {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "hidden", "key": "B"}}},
+                {"name": "NONE", "valueFrom": {"configMapKeyRef": {"name": "vars", "key": "no", "optional": True}}},
+            ],
+        },
+    )  # fmt: skip
+    found = dict(line.split("=", 1) for line in node.exec("env", "env").splitlines())
+    gateway = node.instance.gateways[0]
+    assert (found["A"], found["B"], found["P_1x"], found["NAME"], found["KEY"]) == (
+        "cm",
+        "secret",
+        "no",
+        "env",
+        "secret",
+    )
+    assert found["C"] == f"cm/secret/{gateway}/$(A)"
+    assert found["KUBERNETES_SERVICE_PORT"] == str(node.instance.api_port)
+    assert "NONE" not in found
+    assert "1x" not in found
+    assert f"args cm/secret/{gateway}/$(A)" in node.run("logs", "env").stdout
+    assert "Keys [1x] from the EnvFrom configMap default/vars were skipped" in node.events("env")
+
+
+def test_variables_from_a_file_that_an_init_container_wrote(node, pods) -> None:
+    pods.append("envfile")
+    mount = {"name": "v", "mountPath": "/v"}
+    node.pod(
+        "envfile",
+        sleeper(env=[{"name": "X", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "e", "key": "X"}}}]),
+        initContainers=[{**shell("echo X=written > /v/e", "init", volumeMounts=[mount]), "image": "busybox:1.36"}],
+        volumes=[{"name": "v", "emptyDir": {}}],
+    )  # fmt: skip
+    assert node.exec("envfile", "sh", "-c", "echo $X") == "written\n"
+
+
+def test_labels_and_annotations_follow_in_a_volume(node, pods) -> None:
+    pods.append("labels")
+    volume = {
+        "name": "d",
+        "downwardAPI": {"items": [{"path": "l", "fieldRef": {"fieldPath": "metadata.labels"}}]},
+    }
+    node.pod("labels", sleeper(volumeMounts=[{"name": "d", "mountPath": "/d"}]), volumes=[volume])
+    path = "/api/v1/namespaces/default/pods/labels"
+    patch = {"metadata": {"labels": {"b": "two", "a": "one"}}}
+    node.client.open("PATCH", path, body=patch, content_type="application/merge-patch+json").read()
+    wait = "for i in $(seq 100); do grep -q two /d/l && exit 0; usleep 20000; done; exit 1"
+    node.exec("labels", "sh", "-c", wait)
+    assert node.exec("labels", "cat", "/d/l") == 'a="one"\nb="two"'
+
+
+def test_nothing_of_a_pods_volumes_is_left(node, pods, objects) -> None:
+    objects("Secret", "left", data={"k": base64.b64encode(b"x").decode()})
+    made = node.pod(
+        "left", sleeper(volumeMounts=[{"name": "s", "mountPath": "/s"}]),
+        volumes=[{"name": "s", "secret": {"secretName": "left"}}],
+    )  # fmt: skip
+    uid = made["metadata"]["uid"]
+    assert os.listdir(f"{node.instance.run_dir}/pods/{uid}") == ["s"]
+    node.run("delete", "pod", "left", "--grace-period=1")
+    assert not os.path.exists(f"{node.instance.run_dir}/pods/{uid}")
+    assert not os.path.exists(f"{node.instance.state_dir}/pods/{uid}")
+    assert json.loads(node.run("get", "pods", "-o", "json").stdout)["items"] == []
