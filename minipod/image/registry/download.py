@@ -86,6 +86,8 @@ class Download:
             except RequestFailed as e:
                 failures = 1 if into.offset - before >= STEP else failures + 1
                 if not e.passing or failures >= ATTEMPTS:
+                    at = f"blob {blob.digest} after {into.offset} of {blob.size} bytes"
+                    e.message = f"{at}: {e.message}"
                     raise
                 await asyncio.sleep(delay(failures, e.retry_after))
 
@@ -96,22 +98,22 @@ class Download:
             skip = into.offset - part.offset  # of a server that always begins at the beginning
             batch: list[bytes] = []
             size = 0
-            async for chunk in part.chunks:
-                batch.append(chunk[skip:] if skip else chunk)
-                size += len(batch[-1])
-                skip -= min(skip, len(chunk))
-                if size >= BATCH:
+            try:
+                async for chunk in part.chunks:
+                    batch.append(chunk[skip:] if skip else chunk)
+                    size += len(batch[-1])
+                    skip -= min(skip, len(chunk))
+                    if size >= BATCH:
+                        full, batch, size = batch, [], 0
+                        await into.write(full)
+                        if loop.time() - told >= TELL_EVERY:
+                            told = loop.time()
+                            self._say(blob, into.offset)
+            finally:
+                if batch:  # what came before a cut is not fetched again
                     await into.write(batch)
-                    batch, size = [], 0
-                    if loop.time() - told >= TELL_EVERY:
-                        told = loop.time()
-                        self._say(blob, into.offset)
-            await into.write(batch)
         if into.offset < blob.size:
-            raise RequestFailed(
-                f"{source.name}: blob {blob.digest} ends after {into.offset} of {blob.size} bytes",
-                passing=True,
-            )
+            raise RequestFailed(f"{source.name}: unexpected end of the blob", passing=True)
 
     def _say(self, blob: Descriptor, done: int) -> None:
         self._tell(

@@ -62,6 +62,11 @@ class RequestFailed(ImageError):
         self.passing = passing
         self.retry_after = retry_after
 
+    @property
+    def answered(self) -> bool:
+        """Whether this is a registry's word; 400 is what a server with TLS says to a request without."""
+        return self.status not in (0, 400)
+
 
 async def retrying(attempt: Callable[[], Awaitable[T]], attempts: int = ATTEMPTS) -> T:
     """Call *attempt* until it works, fails for good, or has failed *attempts* times."""
@@ -166,10 +171,11 @@ class Http:
                     return
             url = url.join(type(url)(target, encoded=True))
             if url.scheme not in ("http", "https"):
-                raise RequestFailed(f"redirected to {url.scheme}:, which is not followed")
+                why = f"redirected to {url.scheme}:, which is not followed"
+                raise RequestFailed(why, status=answer.status)
             if url.origin() != origin:
                 own, tls = _for_others(headers or {}), Tls()
-        raise RequestFailed(f"stopped after {MAX_REDIRECTS} redirects")
+        raise RequestFailed(f"stopped after {MAX_REDIRECTS} redirects", status=302)
 
     async def _context(self, tls: Tls) -> ssl.SSLContext:
         if tls not in self._contexts:
@@ -183,7 +189,8 @@ class Http:
             parts.append(part)
             size += len(part)
             if size > limit:
-                raise RequestFailed(f"answer is larger than {limit} bytes")
+                why = f"answer is larger than {limit} bytes"
+                raise RequestFailed(why, status=answer.status)
         return b"".join(parts)
 
     async def refusal(self, answer: aiohttp.ClientResponse) -> RequestFailed:
@@ -249,6 +256,8 @@ def _failed(error: Exception, url: str) -> RequestFailed:
             f"{host}: tls: {getattr(error, 'strerror', None) or error}",
             hint=f"if it has no TLS, say so in registries/{host}/hosts.toml: server = 'http://{host}'",
         )
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return RequestFailed(f"{host}: unexpected end of the answer", passing=True)
     if isinstance(error, TimeoutError):
         return RequestFailed(f"{host}: no answer in time", passing=True)
     if isinstance(error, aiohttp.InvalidURL | ValueError):

@@ -34,6 +34,7 @@ class Layout:
 
     def __init__(self, directory: str) -> None:
         self.name = f"oci:{directory}"
+        self.is_server = False
         self._directory = directory
 
     def _layouts(self, image: Reference) -> Iterator[str]:

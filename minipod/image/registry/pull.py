@@ -153,7 +153,7 @@ class Puller:
         sources: Sequence[Source],
         ask: Callable[[Source, int], Awaitable[T]],
     ) -> tuple[T, Sequence[Source]]:
-        """Return the answer of the first source that has one, and the sources from it on.
+        """Return the answer of the first source that has one, and it with its substitutes.
 
         Of several failures that of a registry that answered is the one to show.
         """
@@ -161,12 +161,15 @@ class Puller:
         for position, source in enumerate(sources):
             last = position == len(sources) - 1
             try:
-                # Nobody waits for a mirror: only the last one is asked again.
-                return await ask(source, ATTEMPTS if last else 1), sources[position:]
+                # Nobody waits for a mirror: only the registry, or the last one, is asked again.
+                found = await ask(source, ATTEMPTS if last or source.is_server else 1)
+                return found, [source] if source.is_server else sources[position:]
             except RequestFailed as e:
+                failures.append(e)
+                if source.is_server and e.answered:
+                    break
                 if not last:
                     logger.info("%s for %s: %s", source.name, image.canonical(), e.message)
-                failures.append(e)
         raise max(failures, key=lambda e: bool(e.status))
 
     def _here(self, image: Reference, digest: str, fits: Platform) -> Image | None:

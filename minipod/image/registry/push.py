@@ -63,6 +63,8 @@ class Pusher:
                 return await _Push(self._store, remote, name, image, tell).run()
             except RequestFailed as e:
                 failures.append(e)
+                if e.answered:
+                    break
         if not failures:
             raise index.refuse(f"no host of {name.domain} has the capability to push")
         raise max(failures, key=lambda e: bool(e.status))

@@ -33,6 +33,7 @@ class Remote:
 
     def __init__(self, http: Http, endpoint: Endpoint, auth: AuthConfig, scope: str) -> None:
         self.name = urlsplit(endpoint.base).netloc
+        self.is_server = endpoint.is_server
         self.http = http
         self._endpoint = endpoint
         self._authorizer = Authorizer(
@@ -105,7 +106,7 @@ class Remote:
                 found = f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
                 if found != wanted:
                     why = f"manifest has digest {found}, expected {wanted}"
-                    raise RequestFailed(why, passing=True)
+                    raise RequestFailed(why, status=200, passing=True)
             return Fetched(body=body, media_type=media_type, digest=digest_of(body))
 
         return await retrying(ask, attempts)
@@ -124,7 +125,7 @@ class Remote:
 
 def _check_range(header: str, offset: int) -> None:
     if not header.startswith(f"bytes {offset}-"):
-        raise RequestFailed(f"asked for bytes from {offset} on, got {header!r}")
+        raise RequestFailed(f"asked for bytes from {offset} on, got {header!r}", status=206)
 
 
 def _named(failed: RequestFailed) -> RequestFailed:
