@@ -26,13 +26,15 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 
+from minipod.errors import ImageError
 from minipod.image import unpack
 from minipod.image.limits import DEFAULT, Limits
 from minipod.image.stream import LayerStream
 from minipod.linux import files, mount
-from minipod.linux.flags import MountFlag, UmountFlag
+from minipod.linux.flags import MountAttr, MountFlag, UmountFlag
 
 NAME_DIGITS = 32  # of the chain id: all lower directories must fit into mount(2)'s one page
+PAGE = 4096  # bytes that mount(2) takes as options
 OVERLAY_OPTIONS = "index=off,metacopy=off,redirect_dir=off"  # the upper directory must stand alone
 
 
@@ -214,11 +216,34 @@ def _overlay(top: str, below: Sequence[str], temporary: str) -> int:
     os.mkdir(work)
     _copy_attributes(below[0], top)
     options = f"lowerdir={':'.join(below)},upperdir={top},workdir={work},{OVERLAY_OPTIONS}"
+    if len(options) >= PAGE:
+        return _overlay_of_many(top, below, work)
     mount.mount("overlay", merged, "overlay", MountFlag(0), options)
     try:
         return _open_path(merged)
     finally:
         mount.umount2(merged, UmountFlag.MNT_DETACH)
+
+
+def _overlay_of_many(top: str, below: Sequence[str], work: str) -> int:
+    """Name the layers one by one, as overlayfs lets us since Linux 6.5. Raises ImageError."""
+    fd = mount.fsopen("overlay")
+    try:
+        for directory in below:
+            mount.fsconfig_set_string(fd, "lowerdir+", directory)
+        options = (option.split("=") for option in OVERLAY_OPTIONS.split(","))
+        for key, value in (("upperdir", top), ("workdir", work), *options):
+            mount.fsconfig_set_string(fd, key, value)
+        mount.fsconfig_create(fd)
+        return mount.fsmount(fd, MountAttr(0))
+    except OSError as e:
+        raise ImageError(
+            f"can't mount an overlay of {len(below) + 1} layers: {(e.strerror or '').lower()}",
+            reason="ErrImagePull",
+            hint="so many layers need Linux 6.5",
+        ) from e
+    finally:
+        os.close(fd)
 
 
 def _open_path(directory: str) -> int:
