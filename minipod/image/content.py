@@ -129,7 +129,7 @@ class Writer:
             return None if self._fd < 0 else Follower(self, os.dup(self._fd), self._changed)
 
     def fail(self, error: BaseException) -> None:
-        """Tell the writing side that a follower can't use the blob: its next write raises *error*."""
+        """Tell the writing side that the blob is of no use: its next write raises *error*, nothing of it stays."""
         self._error = error
 
     def available(self, offset: int) -> bool:
@@ -145,6 +145,8 @@ class Writer:
                 os.close(self._fd)
                 self._fd = -1
             if self._state == "open":
+                if self._error is not None:
+                    self.discard()
                 self._state = "given up"
                 self._changed.notify_all()
 
@@ -279,10 +281,11 @@ class ContentStore:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path(digest))
 
-    def digests(self) -> Iterator[str]:
-        """Yield the digest of each blob that is here."""
+    def digests(self, *, older: float = 0.0) -> Iterator[str]:
+        """Yield the digest of each blob that has been here for *older* seconds."""
         for name in os.listdir(self._directory):
-            yield f"sha256:{name}"
+            if not older or os.stat(f"{self._directory}/{name}").st_mtime + older < time.time():
+                yield f"sha256:{name}"
 
     def sweep_partials(self, *, older: float = PARTIAL_AGE) -> None:
         """Remove partial blobs that nobody has written to for *older* seconds."""

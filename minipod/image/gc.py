@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from minipod.image.content import PARTIAL_AGE
 from minipod.image.store import ImageStore
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class Collector:
     def collect(self, now: float) -> list[str]:
         """Do one round at *now* (seconds since the epoch); return the ids of the images that went."""
         self._store.settle()
-        self._store.sweep()
+        self._store.sweep(older=PARTIAL_AGE)
         used = self._detect(now)
         gone = self._drop(outdated(self._records, used, self._policy, now))
         disk = self._disk(self._store.root)

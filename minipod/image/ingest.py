@@ -62,6 +62,9 @@ class Ingest:
         self._changed = threading.Condition()
         self._writers: dict[str, Writer] = {}  # by digest
         self._closed = False
+        self.refused = (
+            False  # at the end: whether the image can't be used, however it is downloaded
+        )
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="unpack", daemon=True)
 
@@ -99,6 +102,7 @@ class Ingest:
         traceback: TracebackType | None,
     ) -> None:
         with self._changed:
+            self.refused = self._error is not None
             self._closed = True
             self._changed.notify_all()
         for writer in self._writers.values():

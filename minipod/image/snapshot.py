@@ -24,6 +24,7 @@ import hashlib
 import itertools
 import os
 import stat
+import time
 from collections.abc import Iterator, Sequence
 
 from minipod.errors import ImageError
@@ -142,8 +143,8 @@ class Layers:
             os.rename(self._place(chain_id), gone)
             remove_tree(gone)
 
-    def sweep(self, needed: Sequence[str]) -> None:
-        """Remove all but the chains *needed*; the caller knows that nobody is adding one."""
+    def sweep(self, needed: Sequence[str], *, older: float = 0.0) -> None:
+        """Remove all but the chains *needed* and what is not *older* (seconds); nobody may be adding one."""
         kept = {_name(chain) for chain in needed}
         for name in os.listdir(self._directory):
             path = f"{self._directory}/{name}"
@@ -154,7 +155,7 @@ class Layers:
                     os.close(fd)
             elif name.startswith("."):
                 remove_tree(path)
-            elif name not in kept:
+            elif name not in kept and os.stat(path).st_mtime + older <= time.time():
                 self.remove(name)
 
     def settle(self) -> None:

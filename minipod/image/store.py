@@ -232,11 +232,15 @@ class ImageStore:
         def publish(names: Sequence[str]) -> Image:
             return self.put_manifest(manifest, names, media_type=media_type, target=target)
 
-        with (
-            self.writing(),
-            Ingest(self.content, self._layers, manifest, config, publish=publish) as ingest,
-        ):
-            yield ingest
+        ingest = None
+        try:
+            with self.writing():
+                made = Ingest(self.content, self._layers, manifest, config, publish=publish)
+                with made as ingest:
+                    yield ingest
+        finally:
+            if ingest is None or ingest.refused:
+                self.sweep()  # not after a failed download: a second try goes on with what is here
 
     def put_manifest(
         self, manifest: bytes, tags: Sequence[str], *, media_type: str = MANIFEST, target: str = ""
@@ -298,14 +302,17 @@ class ImageStore:
         self.sweep()
         return gone
 
-    def sweep(self) -> bool:
-        """Remove what no name leads to; return False when something is on its way in: try again later."""
+    def sweep(self, *, older: float = 0.0) -> bool:
+        """Remove what no name leads to; return False when something is on its way in: try again later.
+
+        *older*: seconds that it must have been here: the layers of a pull that is tried again are of use.
+        """
         try:
             with self._in_use(fcntl.LOCK_EX | fcntl.LOCK_NB), self.lock():
                 images = self.list()
-                self._layers.sweep([c for image in images for c in self._chains(image)])
+                self._layers.sweep([c for i in images for c in self._chains(i)], older=older)
                 kept = {d for i in images for d in (*i.layer_digests, i.id, i.manifest)}
-                for digest in set(self.content.digests()) - kept:
+                for digest in set(self.content.digests(older=older)) - kept:
                     self.content.delete(digest)
                     self._manifests.pop(digest, None)
                     self._configs.pop(digest, None)

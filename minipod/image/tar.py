@@ -198,17 +198,20 @@ class TarReader:
         """GNU pax formats 0.0 and 0.1 (map in the header) and 1.0 (map before the data)."""
         if extended.get("GNU.sparse.major") != b"1":
             return sparse_map(extended.get("GNU.sparse.map", b"").split(b","))
-        numbers: list[bytes] = []
-        text = b""
-        while not numbers or len(numbers) < 1 + 2 * int(numbers[0]):
-            if self._left < BLOCK or len(text) > MAX_EXTENDED:
+        blocks: list[bytes] = []
+        lines, wanted = 0, 1  # the first line says how many pairs follow
+        while lines < wanted:
+            if self._left < BLOCK or len(blocks) * BLOCK > MAX_EXTENDED:
                 raise corrupt("a sparse file without its map")
-            text += self._read_block()
+            blocks.append(self._read_block())
             self._left -= BLOCK
-            numbers = text.split(b"\n")[:-1]
-            if numbers and not numbers[0].isdigit():
-                raise corrupt("a sparse file with a broken map")
-        return sparse_map(numbers[1 : 1 + 2 * int(numbers[0])])
+            lines += blocks[-1].count(b"\n")
+            if lines and wanted == 1:
+                count = b"".join(blocks).partition(b"\n")[0]
+                if not count.isdigit() or len(count) > 9:
+                    raise corrupt("a sparse file with a broken map")
+                wanted = 1 + 2 * int(count)
+        return sparse_map(b"".join(blocks).split(b"\n")[1:wanted])
 
 
 def _plain_type(typeflag: str, name: str) -> str:
