@@ -88,7 +88,7 @@ class OpenApi:
     def _document(self, path: str) -> tuple[bytes, str]:
         if path not in self._documents:
             group, _, version = path.removeprefix("apis/").removeprefix("api/").rpartition("/")
-            found = self._registry.groups()[group][version]
+            found = [r for r in self._registry.groups()[group][version] if r.type]
             schemas = _schemas(found, "#/components/schemas/")
             document = encode(
                 {
@@ -106,7 +106,7 @@ class OpenApi:
     @cached_property
     def document_v2(self) -> Object:
         """The whole as OpenAPI v2."""
-        everything = list(self._registry)
+        everything = [r for r in self._registry if r.type]
         return {
             "swagger": "2.0",
             "info": {"title": "Kubernetes", "version": VERSION["gitVersion"]},

@@ -63,7 +63,7 @@ class Resource:
 
     plural: str
     kind: str
-    type: str  # its name in minipod.api.types
+    type: str  # its name in minipod.api.types; "" where it has none: not in OpenAPI
     group: str = ""
     version: str = "v1"
     namespaced: bool = True

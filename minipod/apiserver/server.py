@@ -37,11 +37,12 @@ RETRY = 5.0  # seconds between tries to get a port that another program has
 class ApiServer:
     """`start` serves until `stop`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 the composition root names each part
         self,
         instance: Instance,
         store: SqliteStore,
         streams: NodeStreams,
+        tokens: Tokens,
         node_name: str,
         extra: list[web.RouteDef],
         handlers: Mapping[tuple[str, str], Handler] | None = None,
@@ -50,14 +51,12 @@ class ApiServer:
         self._path = instance.api_socket
         self._pki = listen.pki_of(instance)
         self._leaves = (listen.server_leaf(instance, node_name), listen.ADMIN)
-        issuer = f"https://kubernetes.default.svc.{instance.cluster_domain}"
-        self.tokens = Tokens(store, self._pki.token_key(), issuer, time.time)
         self._store = store
         self._authorizer = Authorizer(store)
-        gate = Gate(Authenticator(self.tokens), self._authorizer)
+        gate = Gate(Authenticator(tokens), self._authorizer)
         self._started = asyncio.Event()
         self._listening = False
-        reviews = Reviews(self.tokens, self._authorizer).handlers()
+        reviews = Reviews(tokens, self._authorizer).handlers()
         self._api = Api(store, streams, node_name, {**reviews, **(handlers or {})})
         self._api.endpoints.guard = Escalation(self._authorizer).check
         self._app = web.Application(

@@ -14,14 +14,13 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
 from minipod import log
 from minipod.aio.tasks import Background
-from minipod.api.tokens import BoundObject, Token, TokenIssuer
+from minipod.apiserver.auth.listen import tokens_of
 from minipod.apiserver.metrics import Metrics
 from minipod.apiserver.server import ApiServer
 from minipod.apiserver.store_sqlite import SqliteStore
@@ -48,27 +47,6 @@ logger = logging.getLogger("minipod.daemon")
 RECONNECT = 10.0  # seconds for a new supervisor to listen
 
 
-class Issuer:
-    """The API server's tokens, for the kubelet: which is made before the server, whose routes it has."""
-
-    def __init__(self, found: Callable[[], TokenIssuer]) -> None:
-        self._found = found
-
-    async def mint(
-        self,
-        namespace: str,
-        service_account: str,
-        *,
-        audiences: tuple[str, ...] = (),
-        lifetime: int = 3600,
-        bound: BoundObject | None = None,
-    ) -> Token:
-        """See `minipod.api.tokens.TokenIssuer`."""
-        return await self._found().mint(
-            namespace, service_account, audiences=audiences, lifetime=lifetime, bound=bound
-        )
-
-
 class Daemon:
     """One node's daemon."""
 
@@ -86,6 +64,7 @@ class Daemon:
             instance, self.hierarchy, self.network, self.images, self._supervisor_lost
         )
         self.node_name = node.node_name(instance)
+        tokens = tokens_of(instance, self.store)
         self.kubelet_ready = asyncio.Event()
         self.kubelet = Kubelet(
             instance,
@@ -93,7 +72,7 @@ class Daemon:
             self.runtime,
             self.runtime,
             clock=time.time,
-            tokens=Issuer(lambda: self.api.tokens),
+            tokens=tokens,
             ready=self.kubelet_ready.set,
         )
         metrics = Metrics(self.store, NodeUsage(self.runtime, self.hierarchy), self.node_name)
@@ -101,6 +80,7 @@ class Daemon:
             instance,
             self.store,
             Streams(self.runtime),
+            tokens,
             self.node_name,
             self._routes(),
             metrics.handlers(),

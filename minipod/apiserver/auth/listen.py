@@ -10,11 +10,14 @@ from __future__ import annotations
 import base64
 import re
 import ssl
+import time
 
 from aiohttp import web
 
+from minipod.api.store import Store
 from minipod.apiserver.auth import ports
 from minipod.apiserver.auth.pki import Leaf, Pki, write_private
+from minipod.apiserver.auth.tokens import Tokens
 from minipod.errors import InvalidSpec
 from minipod.spec.instance import Instance
 
@@ -25,6 +28,12 @@ USER = re.compile(
 
 def pki_of(instance: Instance) -> Pki:
     return Pki(f"{instance.state_dir}/pki", f"{instance.name} CA")
+
+
+def tokens_of(instance: Instance, store: Store) -> Tokens:
+    """Return the node's maker of tokens."""
+    issuer = f"https://kubernetes.default.svc.{instance.cluster_domain}"
+    return Tokens(store, pki_of(instance).token_key(), issuer, time.time)
 
 
 def server_leaf(instance: Instance, node_name: str) -> Leaf:

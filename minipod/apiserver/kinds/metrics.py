@@ -9,7 +9,7 @@ GROUP = "metrics.k8s.io"
 
 def _metrics(plural: str, kind: str, *, namespaced: bool) -> Resource:
     return Resource(
-        plural=plural, kind=kind, type="meta.v1.PartialObjectMetadata", group=GROUP, version="v1beta1",
+        plural=plural, kind=kind, type="", group=GROUP, version="v1beta1",
         namespaced=namespaced, verbs=("get", "list"), stored=False,
     )  # fmt: skip
 
