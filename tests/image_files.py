@@ -97,7 +97,7 @@ def write_layout(root: str, name: str, image: tuple[bytes, bytes, list[bytes]]) 
         json.dump({"schemaVersion": 2, "mediaType": INDEX, "manifests": [listed]}, file)
 
 
-def tree(root: str, *, times: bool = True) -> dict[str, tuple[object, ...]]:
+def tree(root: str) -> dict[str, tuple[object, ...]]:
     """Return all below *root*: kind and mode, owner, time, content or target, xattrs, and what shares its inode."""
     found: dict[str, tuple[object, ...]] = {}
     inodes: dict[int, str] = {}
@@ -106,9 +106,12 @@ def tree(root: str, *, times: bool = True) -> dict[str, tuple[object, ...]]:
             path = os.path.join(above, name)
             status = os.lstat(path)
             first = inodes.setdefault(status.st_ino, os.path.relpath(path, root))
+            if stat.S_ISCHR(status.st_mode) and not status.st_rdev:
+                found[os.path.relpath(path, root)] = ("whiteout",)  # the rest of it means nothing
+                continue
             is_link = status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode)
             found[os.path.relpath(path, root)] = (
-                oct(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns if times else 0,
+                oct(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns,
                 status.st_rdev, _content(path, status), _xattrs(path), first if is_link else "",
             )  # fmt: skip
     return found

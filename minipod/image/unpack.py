@@ -77,9 +77,15 @@ class _Layer:
         self._limits = limits
         self._own: set[str] = {""}  # paths that this layer brought, with all that is above them
         self._filled: set[str] = set()  # directories in which this layer brought something
-        self._times: list[tuple[str, int]] = []  # of directories: they change with what comes in
+        self._times: dict[
+            str, int
+        ] = {}  # of directories that the layer says: they change with what comes in
+        self._before: dict[
+            str, int
+        ] = {}  # of those below that it only adds to: they keep theirs, as in umoci
         self._above = ""  # the directory that is open for the next entry
         self._parent = files.open_in_root(root, ".", DIRECTORY)
+        self._before[""] = os.stat(self._parent).st_mtime_ns
 
     def close(self) -> None:
         os.close(self._parent)
@@ -97,17 +103,18 @@ class _Layer:
             self._make(name, entry)
             self._own_up(path)
             if entry.type == "5":
-                self._times.append((path, entry.mtime_ns))
+                self._times[path] = entry.mtime_ns
 
     def finish(self) -> None:
         """Give the directories their times, now that nothing changes in them any more."""
-        for path, mtime in self._times:
+        for path, mtime in (self._before | self._times).items():
             try:
                 fd = files.open_in_root(self._root, path or ".", os.O_RDONLY | os.O_DIRECTORY)
             except OSError:
                 continue  # replaced by a later entry
             try:
-                os.utime(fd, ns=(mtime, mtime))
+                if os.stat(fd).st_mtime_ns != mtime:  # else it would be copied up for nothing
+                    os.utime(fd, ns=(mtime, mtime))
             finally:
                 os.close(fd)
 
@@ -121,6 +128,8 @@ class _Layer:
         """Make *path* the open directory; what is missing of it gets the default owner and mode."""
         try:
             fd = files.open_in_root(self._root, path or ".", DIRECTORY)
+            if path not in self._before:
+                self._before[path] = os.stat(fd).st_mtime_ns
         except FileNotFoundError:
             fd = self._make_directories(path)
         os.close(self._parent)
