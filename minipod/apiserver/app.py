@@ -100,7 +100,8 @@ class Api:
         handler = self._handler(resource, info)
         self._check_scope(resource, info)
         wanted = negotiate(request.headers.get("Accept", ""))
-        return await handler(Call(request, info, resource, wanted))
+        stored = self._store.registry.stored(resource.stored_as) or resource
+        return await handler(Call(request, info, resource, wanted, stored))
 
     def _handler(self, resource: Resource, info: RequestInfo) -> Handler:
         target = f"{info.target}.{info.group}" if info.group else info.target

@@ -27,6 +27,7 @@ class Call:
     info: RequestInfo
     resource: Resource
     wanted: Wanted
+    stored_resource: Resource  # the kind as it is stored: events of both names are v1's
     warnings: list[str] = field(default_factory=list)
 
     @property

@@ -79,7 +79,7 @@ class Endpoints:
         obj = call.stored(obj)
         call.warnings += self._admission.create(resource, obj, lenient=options.lenient)
         self.guard(call, obj)
-        managed.created(obj, options.manager, resource)
+        managed.created(obj, options.manager, call.stored_resource)
         if options.dry_run:
             return call.answer(self._as_if(call, namespace, obj), 201)
         made = await self._store.create(resource.stored_as, namespace, obj)
@@ -117,7 +117,6 @@ class Endpoints:
 
         def change(current: Object) -> Object:
             self._check_uid(call, obj, current)
-            managed.updated(current, obj, options.manager, call.resource, call.info.subresource)
             return obj
 
         obj = call.stored(obj)
@@ -151,9 +150,7 @@ class Endpoints:
                 codec.Parsed(patched), call.resource, options.validation, defaulted=False
             )
             call.warnings += warnings
-            obj = call.stored(obj)
-            managed.updated(current, obj, options.manager, call.resource, call.info.subresource)
-            return obj
+            return call.stored(obj)
 
         return await self._write(call, options, change)
 
@@ -178,7 +175,7 @@ class Endpoints:
         if self._store.storage.get(call.key) is None:
             if call.info.subresource:
                 self._store.raw(call.key)
-            managed.applied_new(applied, options.manager, call.resource)
+            managed.applied_new(applied, options.manager, call.stored_resource)
             return await self._create_applied(call, namespace, applied, options)
 
         def change(current: Object) -> Object:
@@ -186,12 +183,12 @@ class Endpoints:
                 current,
                 applied,
                 options.manager,
-                call.resource,
+                call.stored_resource,
                 call.info.subresource,
                 force=options.force,
             )
 
-        return await self._write(call, options, change)
+        return await self._write(call, options, change, applied=True)
 
     async def _create_applied(
         self, call: Call, namespace: str, obj: Object, options: WriteQuery
@@ -205,7 +202,12 @@ class Endpoints:
         return call.answer(made, 201)
 
     async def _write(
-        self, call: Call, options: WriteQuery, change: Callable[[Object], Object]
+        self,
+        call: Call,
+        options: WriteQuery,
+        change: Callable[[Object], Object],
+        *,
+        applied: bool = False,
     ) -> web.Response:
         """Change an object that exists, admitted as an update."""
         resource, namespace, name = call.key
@@ -218,6 +220,8 @@ class Endpoints:
                 call.resource, current, wanted, part, lenient=options.lenient
             )
             self.guard(call, wanted)
+            if not applied:  # an apply has recorded itself
+                managed.updated(current, wanted, options.manager, call.stored_resource, part)
             return wanted
 
         if options.dry_run:
