@@ -69,8 +69,12 @@ PodSpec
     topologySpreadConstraints ~ there is one node to run on
     resourceClaims ! dynamic resource allocation needs drivers that minipod does not have
     schedulingGates ! there is no scheduler that would wait
-    later: priority priorityClassName overhead
-    later: serviceAccountName serviceAccount automountServiceAccountToken
+    priority int
+    priorityClassName str
+    serviceAccountName str
+    serviceAccount str
+    automountServiceAccountToken bool
+    later: overhead
     later: hostUsers
     later: runtimeClassName
     later: resources

@@ -6,7 +6,7 @@ classes, service accounts), writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from minipod import errors
@@ -14,6 +14,7 @@ from minipod.api import defaults, metadata, pod_update, schema
 from minipod.api.fields import FieldError, FieldErrors
 from minipod.api.messages import forbidden
 from minipod.api.validation import invalid, validate_pod
+from minipod.apiserver.admission_pods import PodPlugins
 from minipod.apiserver.resources import Resource
 from minipod.apiserver.status import ApiError
 from minipod.apiserver.store_sqlite import SqliteStore
@@ -29,9 +30,15 @@ class Admission:
     def __init__(self, store: SqliteStore, node_name: str) -> None:
         self._store = store
         self._node_name = node_name
+        self._plugins = PodPlugins(store)
 
-    def create(self, resource: Resource, obj: Object, *, lenient: bool) -> list[str]:
-        """Complete a new object and check it; return warnings."""
+    def create(
+        self, resource: Resource, obj: Object, *, lenient: bool, record: Callable[[], None]
+    ) -> list[str]:
+        """Complete a new object and check it; return warnings.
+
+        *record* is called when it is as its writer meant it: with defaults, before the system adds to it.
+        """
         if resource.namespaced:
             self._check_namespace(obj["metadata"].get("namespace", ""), resource, obj)
         if resource.has_status and resource.kind != "Node":
@@ -45,7 +52,14 @@ class Admission:
             *strategy.validate(obj),
         ]
         _raise(resource, obj, found)
+        record()
         strategy.prepare(obj)
+        if resource.kind == "Pod":
+            self._plugins.admit(obj)
+            obj["spec"]["nodeName"] = self._node_name
+            obj["status"] = {"phase": "Pending"}
+        elif resource.kind == "PersistentVolumeClaim":
+            self._plugins.check_claim(obj)
         return warnings
 
     def update(
@@ -108,8 +122,6 @@ class Admission:
             error = forbidden("spec.ephemeralContainers", "cannot be set on create")
             raise FieldErrors(f'Pod "{name}"', [error])
         defaults.apply(pod)
-        pod["spec"]["nodeName"] = self._node_name
-        pod["status"] = {"phase": "Pending"}
         return warnings
 
     def _pod_update(self, current: Object, wanted: Object, part: str) -> None:

@@ -77,12 +77,26 @@ class Endpoints:
         if resource.namespaced:
             obj["metadata"]["namespace"] = namespace
         obj = call.stored(obj)
-        call.warnings += self._admission.create(resource, obj, lenient=options.lenient)
+        return await self._store_new(
+            call, namespace, obj, options,
+            lambda: managed.created(obj, options.manager, call.stored_resource),
+        )  # fmt: skip
+
+    async def _store_new(
+        self,
+        call: Call,
+        namespace: str,
+        obj: Object,
+        options: WriteQuery,
+        record: Callable[[], None],
+    ) -> web.Response:
+        call.warnings += self._admission.create(
+            call.resource, obj, lenient=options.lenient, record=record
+        )
         self.guard(call, obj)
-        managed.created(obj, options.manager, call.stored_resource)
         if options.dry_run:
             return call.answer(self._as_if(call, namespace, obj), 201)
-        made = await self._store.create(resource.stored_as, namespace, obj)
+        made = await self._store.create(call.resource.stored_as, namespace, obj)
         await self._settle(call)
         return call.answer(made, 201)
 
@@ -176,7 +190,7 @@ class Endpoints:
             if call.info.subresource:
                 self._store.raw(call.key)
             managed.applied_new(applied, options.manager, call.stored_resource)
-            return await self._create_applied(call, namespace, applied, options)
+            return await self._store_new(call, namespace, applied, options, lambda: None)
 
         def change(current: Object) -> Object:
             return managed.applied(
@@ -189,17 +203,6 @@ class Endpoints:
             )
 
         return await self._write(call, options, change, applied=True)
-
-    async def _create_applied(
-        self, call: Call, namespace: str, obj: Object, options: WriteQuery
-    ) -> web.Response:
-        call.warnings += self._admission.create(call.resource, obj, lenient=options.lenient)
-        self.guard(call, obj)
-        if options.dry_run:
-            return call.answer(self._as_if(call, namespace, obj), 201)
-        made = await self._store.create(call.resource.stored_as, namespace, obj)
-        await self._settle(call)
-        return call.answer(made, 201)
 
     async def _write(
         self,

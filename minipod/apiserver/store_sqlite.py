@@ -51,9 +51,12 @@ class SqliteStore:
         return self.load((resource, namespace, name))
 
     async def list(self, resource: str, namespace: str | None) -> tuple[Objects, int]:
+        return self.every(resource, namespace), self.version
+
+    def every(self, resource: str, namespace: str | None) -> Objects:
+        """Return the objects, decoded: `list` without a version."""
         shelf = self.storage.shelf(resource)
-        found = [json.loads(shelf.data[place]) for place in shelf.select(namespace)]
-        return found, self.version
+        return [json.loads(shelf.data[place]) for place in shelf.select(namespace)]
 
     def raw(self, key: Key) -> bytes:
         """Return an object as it is stored. Raises NotFound."""
