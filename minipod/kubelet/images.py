@@ -20,6 +20,7 @@ from minipod.spec.registry import ANONYMOUS
 if TYPE_CHECKING:
     from minipod.kubelet.context import Context
     from minipod.kubelet.rules.pods import Container, Pod
+    from minipod.runtime.service import ImageStatus
 
 
 class ImagePuller:
@@ -33,8 +34,9 @@ class ImagePuller:
         """Return with the image present. Raises ImageError with the waiting reason."""
         image, policy = container.image, container.image_pull_policy
         recorder = self._context.recorder
-        present = await self._present(pod, container)
-        if present and policy != "Always":
+        present = await self._status(pod, container)
+        # Of an image that was made from a recipe on this node, no registry has a newer one.
+        if present is not None and (policy != "Always" or present.made_here):
             message = f'Container image "{image}" already present on machine'
             recorder.normal(pod, "Pulled", message, container)
             return
@@ -50,9 +52,9 @@ class ImagePuller:
         entry = self._backoff.get(image)
         return None if entry is None else entry.decided_at + entry.delay
 
-    async def _present(self, pod: Pod, container: Container) -> bool:
+    async def _status(self, pod: Pod, container: Container) -> ImageStatus | None:
         try:
-            return await self._context.images.image_status(container.image) is not None
+            return await self._context.images.image_status(container.image)
         except ImageError as error:
             if error.reason == "InvalidImageName":
                 message = f'Failed to apply default image tag "{container.image}": {error.message}'

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from minipod.errors import ImageError, NotFound
 from minipod.image import reference
+from minipod.image.build import RECIPE_LABEL
 from minipod.image.registry.progress import Tell, quiet
 from minipod.image.registry.pull import Puller
 from minipod.image.store import Image, ImageStore
@@ -80,6 +81,7 @@ class Images:
             repo_digests=image.digests,
             size=image.size,
             user=config.user,
+            made_here=RECIPE_LABEL in config.labels,
         )
 
 

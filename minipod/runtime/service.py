@@ -128,6 +128,7 @@ class ImageStatus:
     repo_digests: tuple[str, ...]
     size: int  # bytes of its blobs
     user: str = ""  # the config's User
+    made_here: bool = False  # from a recipe on this node: no registry has a newer one
 
 
 class RuntimeService(Protocol):
