@@ -127,6 +127,7 @@ def archive(files: dict[str, bytes]) -> bytes:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
+            info.mode = 0o755
             tar.addfile(info, io.BytesIO(content))
     return plain.getvalue()
 
