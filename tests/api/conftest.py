@@ -32,6 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kubectl" in metafunc.fixturenames:
         metafunc.parametrize("kubectl", list(found()) or ["none"], indirect=True)
+    elif "newest" in metafunc.fixturenames:
+        metafunc.parametrize("newest", (list(found()) or ["none"])[-1:], indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +48,17 @@ def node():
 
 @pytest.fixture
 def kubectl(request, node, tmp_path_factory):
-    """Each kubectl in turn, as administrator."""
+    """Each kubectl in turn, as administrator: for what a version may ask in its own way."""
+    return made(request, node, tmp_path_factory)
+
+
+@pytest.fixture
+def newest(request, node, tmp_path_factory):
+    """The newest kubectl, as administrator: for what the server does, whoever asks."""
+    return made(request, node, tmp_path_factory)
+
+
+def made(request, node, tmp_path_factory):
     if request.param == "none":
         pytest.skip("NO KUBECTL on this machine: name one with MINIPOD_TEST_KUBECTL")
     home = tmp_path_factory.getbasetemp() / f"home-{request.param}"

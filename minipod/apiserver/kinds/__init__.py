@@ -5,7 +5,17 @@ A new kind is one `Resource` in one of these files (or a file of its own) and it
 
 from __future__ import annotations
 
-from minipod.apiserver.kinds import access, core, events, metrics, nodes, pods, reviews, storage
+from minipod.apiserver.kinds import (
+    access,
+    core,
+    events,
+    extensions,
+    metrics,
+    nodes,
+    pods,
+    reviews,
+    storage,
+)
 from minipod.apiserver.resources import Registry, Resource
 
 RESOURCES: tuple[Resource, ...] = (
@@ -17,6 +27,7 @@ RESOURCES: tuple[Resource, ...] = (
     *access.RESOURCES,
     *reviews.RESOURCES,
     *metrics.RESOURCES,
+    *extensions.RESOURCES,
 )
 
 

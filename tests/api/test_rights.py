@@ -1,0 +1,215 @@
+"""Who may do what, asked and tried with the real kubectl: roles, tokens, impersonation, escalation."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+LOGIN = "You must be logged in to the server"  # what kubectl makes of a 401
+
+
+@pytest.fixture
+def space(newest):
+    """A namespace of the test's own."""
+    name = f"rights-{newest.version[1]}"
+    newest("create", "namespace", name)
+    yield name
+    newest("delete", "namespace", name)
+
+
+@pytest.fixture
+def ann(node, newest):
+    """The newest kubectl, as a user without roles, by a certificate of her own."""
+    return newest.as_user(node.run("kubeconfig", "--user", "ann", "--group", "dev").stdout.strip())
+
+
+@pytest.fixture
+def with_token(newest, tmp_path):
+    """Return the newest kubectl with nothing but a token."""
+
+    def make(token):
+        with open(newest.kubeconfig, encoding="utf-8") as f:
+            config = yaml.safe_load(f)
+        config["users"][0]["user"] = {"token": token}
+        path = tmp_path / "token.kubeconfig"
+        path.write_text(yaml.safe_dump(config))
+        return newest.as_user(str(path))
+
+    return make
+
+
+def test_a_user_may_what_his_role_says(newest, ann, space):
+    refused = ann.fails("get", "pods", "-n", space)
+    assert (
+        f'User "ann" cannot list resource "pods" in API group "" in the namespace "{space}"'
+        in refused
+    )
+    assert ann.run("auth", "can-i", "list", "pods", "-n", space, check=False).stdout == "no\n"
+    newest("create", "rolebinding", "b", "--clusterrole=view", "--user=ann", "-n", space)
+    assert "No resources found" in ann.run("get", "pods", "-n", space).stderr
+    assert ann("auth", "can-i", "list", "pods", "-n", space) == "yes\n"
+    assert "forbidden" in ann.fails("get", "secrets", "-n", space)
+    assert "forbidden" in ann.fails("get", "pods", "-n", "default")
+    assert "forbidden" in ann.fails("create", "configmap", "c", "-n", space)
+    newest("delete", "rolebinding", "b", "-n", space)
+    assert "forbidden" in ann.fails("get", "pods", "-n", space)
+
+
+def test_a_group_is_bound_like_a_user(newest, ann, space):
+    newest("create", "rolebinding", "b", "--clusterrole=edit", "--group=dev", "-n", space)
+    assert "created" in ann("create", "configmap", "c", "--from-literal=a=b", "-n", space)
+
+
+def test_a_role_of_ones_own(newest, ann, space):
+    newest(
+        "create",
+        "role",
+        "r",
+        "--verb=get",
+        "--resource=configmaps",
+        "--resource-name=kube-root-ca.crt",
+        "-n",
+        space,
+    )
+    newest("create", "rolebinding", "b", "--role=r", "--user=ann", "-n", space)
+    assert "kube-root-ca.crt" in ann("get", "configmap", "kube-root-ca.crt", "-n", space)
+    assert "forbidden" in ann.fails("get", "configmap", "other", "-n", space)
+    assert "forbidden" in ann.fails("get", "configmaps", "-n", space)
+
+
+def test_who_am_i(newest, ann):
+    mine = json.loads(newest("auth", "whoami", "-o", "json"))["status"]["userInfo"]
+    assert mine["username"] == "kubernetes-admin"
+    assert "system:masters" in mine["groups"]
+    hers = json.loads(ann("auth", "whoami", "-o", "json"))["status"]["userInfo"]
+    assert hers == {"username": "ann", "groups": ["dev", "system:authenticated"]}
+
+
+def test_what_may_i(newest, ann, space):
+    assert "selfsubjectaccessreviews" in ann("auth", "can-i", "--list", "-n", space)
+    assert newest("auth", "can-i", "*", "*") == "yes\n"
+    assert ann.run("auth", "can-i", "*", "*", check=False).stdout == "no\n"
+    assert ann("auth", "can-i", "get", "/healthz") == "yes\n"
+    assert ann.run("auth", "can-i", "get", "/metrics", check=False).stdout == "no\n"
+
+
+def test_acting_for_someone_else(newest, ann, space):
+    for extra in ((), ("--as-group", "system:masters")):
+        expected = "yes\n" if extra else "no\n"
+        asked = newest.run("auth", "can-i", "get", "nodes", "--as", "bob", *extra, check=False)
+        assert asked.stdout == expected
+    account = f"system:serviceaccount:{space}:default"
+    seen = json.loads(newest("auth", "whoami", "-o", "json", "--as", account))["status"]["userInfo"]
+    assert f"system:serviceaccounts:{space}" in seen["groups"]
+    assert 'cannot impersonate resource "users"' in ann.fails("get", "pods", "--as", "bob")
+
+
+def test_nobody_grants_what_he_does_not_have(newest, ann, space):
+    newest("create", "rolebinding", "b", "--clusterrole=admin", "--user=ann", "-n", space)
+    ann("create", "role", "fine", "--verb=get", "--resource=pods", "-n", space)
+    ann("create", "rolebinding", "fine", "--clusterrole=view", "--user=bob", "-n", space)
+    refused = ann.fails("create", "role", "more", "--verb=get", "--resource=nodes", "-n", space)
+    assert "attempting to grant RBAC permissions not currently held" in refused
+    assert "not currently held" in ann.fails(
+        "create", "rolebinding", "more", "--clusterrole=cluster-admin", "--user=ann", "-n", space
+    )
+    patch = '[{"op":"add","path":"/rules/0/resources/-","value":"nodes"}]'
+    assert "not currently held" in ann.fails(
+        "patch", "role", "fine", "--type=json", "-p", patch, "-n", space
+    )
+
+
+def test_a_token_is_its_account(newest, with_token, space):
+    token = newest("create", "token", "default", "-n", space).strip()
+    bot = with_token(token)
+    name = f"system:serviceaccount:{space}:default"
+    assert json.loads(bot("auth", "whoami", "-o", "json"))["status"]["userInfo"]["username"] == name
+    assert name in bot.fails("get", "configmaps", "-n", space)
+    newest(
+        "create",
+        "rolebinding",
+        "b",
+        "--clusterrole=view",
+        f"--serviceaccount={space}:default",
+        "-n",
+        space,
+    )
+    assert "kube-root-ca.crt" in bot("get", "configmaps", "-n", space)
+    newest("delete", "serviceaccount", "default", "-n", space)
+    assert LOGIN in bot.fails("get", "configmaps", "-n", space)
+
+
+def test_a_token_for_others_is_reviewed_for_them(newest, with_token, space):
+    token = newest(
+        "create", "token", "default", "--audience=vault", "--duration=10m", "-n", space
+    ).strip()
+    assert LOGIN in with_token(token).fails("get", "configmaps", "-n", space)
+
+    def review(**spec):
+        body = {
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token, **spec},
+        }  # fmt: skip
+        return json.loads(newest("create", "-f", "-", "-o", "json", text=json.dumps(body)))[
+            "status"
+        ]
+
+    assert not review().get("authenticated")
+    assert review(audiences=["vault", "x"])["audiences"] == ["vault"]
+
+
+def test_a_token_that_can_not_be_is_refused(newest, space):
+    assert "less than 10 minutes" in newest.fails(
+        "create", "token", "default", "--duration=1m", "-n", space
+    )
+    assert "not found" in newest.fails("create", "token", "nobody", "-n", space)
+    bound = ("--bound-object-kind=Pod", "--bound-object-name=none")
+    assert 'pods "none" not found' in newest.fails(
+        "create", "token", "default", *bound, "-n", space
+    )
+
+
+def test_access_of_others_is_reviewed(newest, space):
+    newest("create", "rolebinding", "b", "--clusterrole=view", "--user=ann", "-n", space)
+
+    def allowed(kind, user, **attributes):
+        body = {
+            "apiVersion": "authorization.k8s.io/v1", "kind": kind, "metadata": {"namespace": space},
+            "spec": {"user": user, "resourceAttributes": {"namespace": space, "resource": "pods", **attributes}},
+        }  # fmt: skip
+        if kind == "SubjectAccessReview":
+            del body["metadata"]
+        made = newest("create", "-f", "-", "-o", "json", "-n", space, text=json.dumps(body))
+        return json.loads(made)["status"]["allowed"]
+
+    for kind in ("SubjectAccessReview", "LocalSubjectAccessReview"):
+        assert allowed(kind, "ann", verb="get")
+        assert not allowed(kind, "ann", verb="delete")
+        assert not allowed(kind, "bob", verb="get")
+
+
+def test_the_default_roles_are_there(newest):
+    names = {r["metadata"]["name"] for r in newest.get("clusterroles")["items"]}
+    assert {
+        "cluster-admin",
+        "admin",
+        "edit",
+        "view",
+        "system:discovery",
+        "system:basic-user",
+    } <= names
+    admin = newest.get("clusterrole", "admin")
+    assert any(
+        "rolebindings" in r["resources"] for r in admin["rules"]
+    )  # the controller added them up
+
+
+def test_every_kubectl_asks_in_its_own_way(kubectl):
+    """Some send protobuf, some an older version of the review."""
+    assert kubectl("auth", "can-i", "create", "pods") == "yes\n"
+    bob = ("--as", "bob")
+    assert kubectl.run("auth", "can-i", "create", "pods", *bob, check=False).stdout == "no\n"
+    assert "selfsubjectrulesreviews" in kubectl("auth", "can-i", "--list", *bob)
+    assert "bob" in kubectl("auth", "whoami", *bob)
+    assert kubectl("create", "token", "default").count(".") == 2
