@@ -301,6 +301,8 @@ def make_vault(pin: str, stage: str) -> None:
             raise OSError(5, "the vault's mount namespace could not be made", pin)
         os.close(os.open(pin, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC, 0o600))
         mount.mount(f"/proc/{child}/ns/mnt", pin, "", MountFlag.MS_BIND)
+        # A volume of "/" would copy the pin, and the kernel attaches no tree that holds a mount namespace (ELOOP, move_mount(2)).
+        mount.mount("", pin, "", MountFlag.MS_UNBINDABLE)
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)

@@ -118,3 +118,13 @@ def test_host_network_is_the_nodes(node, pods) -> None:
     found = node.containers(node.pod("host", sleeper(), hostNetwork=True))
     assert namespace(found["app"]["pid"], "net") == namespace(os.getpid(), "net")
     assert namespace(found["app"]["pid"], "ipc") != namespace(os.getpid(), "ipc")
+
+
+def test_a_volume_of_the_whole_node_can_be_mounted(node, pods) -> None:
+    """As kubectl debug node/NAME asks for it: our own pins below /run must not stand in the way."""
+    pods.append("whole")
+    volume = {"name": "host", "hostPath": {"path": "/"}}
+    mounted = [{"name": "host", "mountPath": "/host"}]
+    node.pod("whole", sleeper(volumeMounts=mounted), volumes=[volume])
+    inode = node.exec("whole", "stat", "-c", "%i", "/host/etc/passwd").strip()
+    assert inode == str(os.stat("/etc/passwd").st_ino)
