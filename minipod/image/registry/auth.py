@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MAX_ANSWER = 1 << 20  # bytes of a token server's answer
 DEFAULT_EXPIRY = 60.0  # seconds, where the token server does not say (token.md)
 CLIENT_ID = "minipod"
-_SCHEME = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:\s+|$)")
+_SCHEME = re.compile(r"[\s,]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:\s+|(?=,)|$)")
 _PARAMETER = re.compile(r'([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))\s*,?\s*')
 
 

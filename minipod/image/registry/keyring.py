@@ -16,7 +16,6 @@ import os
 import subprocess
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from minipod.errors import ImageError, InvalidSpec
 from minipod.image.reference import Reference
@@ -54,11 +53,12 @@ class Keyring:
 
 def normalise(key: str) -> str:
     """Return host and path of a key of `auths`: no scheme, no API version."""
-    parts = urlsplit(key if "://" in key else f"//{key}")
-    path = parts.path
+    # Not urlsplit: globs have brackets, which it takes for an IPv6 address.
+    host, slash, path = key.rpartition("://")[2].partition("/")
+    path = slash + path
     if path.startswith(("/v1/", "/v2/")) or path in ("/v1", "/v2"):
         path = path[3:]
-    return parts.netloc + (path if path not in ("", "/") else "")
+    return host + (path if path not in ("", "/") else "")
 
 
 def matches(key: str, image: str) -> bool:

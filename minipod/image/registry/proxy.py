@@ -38,13 +38,14 @@ def _excluded(entry: str, host: str, port: int) -> bool:
         return entry == "*"
     if "/" in entry:
         return _in_network(host, entry)
-    parts = urlsplit(f"//{entry}" if entry.count(":") < 2 or entry[0] == "[" else f"//[{entry}]")
-    name = (parts.hostname or "").removeprefix("*")
+    bare6 = entry.count(":") > 1 and entry[0] != "["
     try:
+        parts = urlsplit(f"//[{entry}]" if bare6 else f"//{entry}")
         if parts.port not in (None, port):
             return False
-    except ValueError:  # no number
+    except ValueError:  # no address, no number
         return False
+    name = (parts.hostname or "").removeprefix("*")
     return (host == name.lstrip(".") and name[:1] != ".") or host.endswith(f".{name.lstrip('.')}")
 
 
