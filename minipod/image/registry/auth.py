@@ -110,7 +110,7 @@ class Authorizer:
         realm = challenge.parameters.get("realm", "")
         self._check_realm(realm)
         query = [("service", s)] if (s := challenge.parameters.get("service")) else []
-        scopes = dict.fromkeys([self._scope, *challenge.parameters.get("scope", "").split()])
+        scopes = joined([self._scope, *challenge.parameters.get("scope", "").split()])
         query += [("scope", scope) for scope in scopes]
         if self._auth.identity_token:
             form = {
@@ -151,6 +151,15 @@ class Authorizer:
                 failed.message = f"authorization failed: {failed.message}"
                 raise failed
             return _token(await self._http.read(answer, MAX_ANSWER))
+
+
+def joined(scopes: Iterable[str]) -> list[str]:
+    """Return the scopes with the actions of one resource together: `repository:a/b:pull,push`."""
+    found: dict[str, dict[str, None]] = {}
+    for scope in scopes:
+        resource, _, actions = scope.rpartition(":")
+        found.setdefault(resource, {}).update(dict.fromkeys(actions.split(",")))
+    return [f"{resource}:{','.join(actions)}" for resource, actions in found.items()]
 
 
 def _token(body: bytes) -> tuple[str, float]:
