@@ -18,6 +18,8 @@ def apply(pod: Object) -> None:
     spec.setdefault("enableServiceLinks", True)
     spec.setdefault("schedulerName", "default-scheduler")
     spec.setdefault("securityContext", {})
+    if spec.get("hostNetwork"):
+        _host_ports(spec["containers"])
     for container in [*(spec.get("initContainers") or []), *spec["containers"]]:
         apply_to_container(container)
     for volume in spec.get("volumes") or []:
@@ -50,6 +52,14 @@ def apply_to_container(container: Object) -> None:
     resources = container["resources"]
     for name, limit in (resources.get("limits") or {}).items():
         resources.setdefault("requests", {}).setdefault(name, limit)
+
+
+def _host_ports(containers: list[Object]) -> None:
+    """In the node's network a port is the node's (defaultHostNetworkPorts)."""
+    for container in containers:
+        for port in container.get("ports") or []:
+            if not port.get("hostPort"):
+                port["hostPort"] = port["containerPort"]
 
 
 def _http(handler: Object) -> None:

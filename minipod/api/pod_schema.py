@@ -194,7 +194,8 @@ Port
     name str
     containerPort int
     protocol str
-    later: hostPort hostIP
+    hostPort int
+    hostIP str
 
 Resources
     limits quantities

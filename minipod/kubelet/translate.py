@@ -15,9 +15,11 @@ from minipod.kubelet.rules import env as env_rules
 from minipod.kubelet.rules import qos
 from minipod.kubelet.rules.hashing import spec_hash
 from minipod.kubelet.rules.observed import Backoff, Instance, Observed, Sandbox, State
+from minipod.kubelet.rules.quantity import whole
 from minipod.runtime.service import ContainerStatus, SandboxState, SandboxStatus
 from minipod.spec.container import ContainerSpec, Mount, Propagation, SeccompMode, Security
 from minipod.spec.sandbox import (
+    Bandwidth,
     DnsConfig,
     NamespaceMode,
     PortMapping,
@@ -39,6 +41,7 @@ _RESTARTS = "io.kubernetes.container.restartCount"
 TERMINATION_FILE = "io.minipod.termination-file"  # host path
 TERMINATION_POLICY = "io.kubernetes.container.terminationMessagePolicy"
 _BACKOFF = "io.minipod.backoff"
+_KILOBIT, _PETABIT = 1000, 1000**5  # what bandwidth.ExtractPodBandwidthResources takes
 _PROPAGATION = {
     "": Propagation.PRIVATE,
     "None": Propagation.PRIVATE,
@@ -84,6 +87,7 @@ def sandbox_spec(
         pid=_pid_mode(pod),
         dns=dns,
         port_mappings=_port_mappings(pod),
+        bandwidth=bandwidth(pod),
         sysctls=tuple((s["name"], s["value"]) for s in pod.security_context.get("sysctls") or ()),
         labels={**_strings(pod.labels), **_pod_labels(pod)},
         annotations=_strings(pod.annotations),
@@ -205,6 +209,20 @@ def _port_mappings(pod: Pod) -> tuple[PortMapping, ...]:
         for port in container.ports
         if port.get("hostPort")
     )
+
+
+def bandwidth(pod: Pod) -> Bandwidth:
+    """The limits that annotations ask for, in bits a second. Raises InvalidSpec."""
+    found = {}
+    for direction in ("ingress", "egress"):
+        text = pod.annotations.get(f"kubernetes.io/{direction}-bandwidth")
+        bits = 0 if text is None else whole(text)
+        if text is not None and not _KILOBIT <= bits <= _PETABIT:
+            words = "small (< 1kbit)" if bits < _KILOBIT else "large (> 1Pbit)"
+            path = f"metadata.annotations[kubernetes.io/{direction}-bandwidth]"
+            raise InvalidSpec(f"resource is unreasonably {words}", path=path)
+        found[direction] = bits
+    return Bandwidth(**found)
 
 
 def _mounts(container: Container, start: Start, variables: Mapping[str, str]) -> tuple[Mount, ...]:

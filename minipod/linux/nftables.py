@@ -39,14 +39,22 @@ def _context() -> ctypes.c_void_p:
 
 def run(commands: list[Command]) -> list[Command]:
     """Execute *commands* as one transaction; return what was listed. Raises OSError with the library's words."""
+    output = run_script(json.dumps({"nftables": commands}))
+    listed: list[Command] = json.loads(output)["nftables"] if output.strip() else []
+    return listed
+
+
+def run_script(text: str) -> bytes:
+    """Execute commands in nft(8)'s own language, as one transaction; return its output. Raises OSError.
+
+    For what the JSON form can't say: the type of a map whose values are joined.
+    """
     library, context = _library(), _context()
-    text = json.dumps({"nftables": commands})
     failed = library.nft_run_cmd_from_buffer(context, text.encode())
-    output = library.nft_ctx_get_output_buffer(context) or b""
+    output: bytes = library.nft_ctx_get_output_buffer(context) or b""
     words = (library.nft_ctx_get_error_buffer(context) or b"").decode(errors="replace")
     if failed:
         raise OSError(
             errno.EINVAL, words.strip().splitlines()[0] if words else "failed", "nftables"
         )
-    listed: list[Command] = json.loads(output)["nftables"] if output.strip() else []
-    return listed
+    return output

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -22,13 +22,18 @@ from minipod.linux import namespaces
 from minipod.linux.flags import CloneFlag
 from minipod.network import bridge, masquerade, uplink
 from minipod.network.ipam import Leases, Subnets
+from minipod.network.portmap import HostPorts, table_name
 from minipod.network.rtnl import Rtnl
+from minipod.network.shaping import limit_requests
 from minipod.network.veth import CREATE, PodLink, delete_request, host_requests, pod_requests
 from minipod.spec.instance import Instance
+from minipod.spec.sandbox import Bandwidth, PortMapping
 
 _TCP = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 
 T = TypeVar("T")
+Ports = tuple[tuple[str, ...], tuple[PortMapping, ...]]  # addresses and host ports of a sandbox
+UNLIMITED = Bandwidth()
 
 
 class Network:
@@ -42,6 +47,12 @@ class Network:
         self._leases: Leases | None = None
         self._host: Rtnl | None = None  # opened in the worker, in the node's namespace
         self._bridge = 0
+        self._ports = HostPorts(
+            table=table_name(instance.nft_table),
+            link=instance.bridge,
+            subnet4=instance.subnet4,
+            subnet6=instance.subnet6,
+        )
         self._mtu = uplink.ETHERNET
 
     async def start(self) -> None:
@@ -53,16 +64,25 @@ class Network:
         await self._run(self._close)
         self._worker.shutdown()
 
-    async def attach(self, sandbox_id: str, netns_fd: int) -> tuple[str, ...]:
+    async def attach(
+        self, sandbox_id: str, netns_fd: int, bandwidth: Bandwidth = UNLIMITED
+    ) -> tuple[str, ...]:
         """Connect the namespace; return its addresses, IPv4 first."""
-        return await self._run(self._attach, sandbox_id, netns_fd)
+        return await self._run(self._attach, sandbox_id, netns_fd, bandwidth)
+
+    async def map_ports(
+        self, sandbox_id: str, ips: tuple[str, ...], mappings: tuple[PortMapping, ...]
+    ) -> None:
+        """Open host ports of a sandbox. Raises SetupFailed."""
+        if mappings:
+            await self._run(self._map_ports, sandbox_id, ips, mappings)
 
     async def detach(self, sandbox_id: str) -> None:
         """Free the lease. Idempotent."""
         await self._run(self._detach, sandbox_id)
 
-    async def recover(self, live: set[str]) -> None:
-        """Free the leases of sandboxes that are no more; their links went with their namespaces."""
+    async def recover(self, live: Mapping[str, Ports]) -> None:
+        """Free leases and host ports of sandboxes that are no more; their links went with their namespaces."""
         await self._run(self._recover, live)
 
     async def socket_inside(self, netns_fd: int, family: int) -> socket.socket:
@@ -93,22 +113,33 @@ class Network:
             os.close(self._home)
             self._host = None
 
-    def _attach(self, sandbox_id: str, netns_fd: int) -> tuple[str, ...]:
+    def _attach(self, sandbox_id: str, netns_fd: int, bandwidth: Bandwidth) -> tuple[str, ...]:
         assert self._leases is not None
         link = self._link(sandbox_id, self._leases.allocate(sandbox_id))
         try:
-            self._connect(link, netns_fd)
+            self._connect(link, netns_fd, bandwidth)
         except BaseException:
             self._leases.free(sandbox_id)
             raise
         return tuple(str(a.ip) for a in link.addresses)
 
-    def _connect(self, link: PodLink, netns_fd: int) -> None:
+    def _map_ports(
+        self, sandbox_id: str, ips: tuple[str, ...], mappings: tuple[PortMapping, ...]
+    ) -> None:
+        try:
+            self._ports.add(sandbox_id, ips, mappings)
+        except OSError as e:
+            raise SetupFailed("host ports", subject=sandbox_id, detail=str(e.strerror)) from e
+
+    def _connect(self, link: PodLink, netns_fd: int, bandwidth: Bandwidth) -> None:
         """Make the pair and set both ends up; a pair of ours that can't be finished goes."""
         assert self._host is not None
         try:
             self._host.execute(host_requests(link, netns_fd), link.host_name)
-            self._inside(link, netns_fd)
+            if bandwidth.ingress:
+                index = socket.if_nametoindex(link.host_name)
+                self._host.execute(limit_requests(index, bandwidth.ingress), link.host_name)
+            self._inside(link, netns_fd, bandwidth.egress)
         except (SetupFailed, OSError) as e:
             if not (isinstance(e, SetupFailed) and e.step == CREATE):
                 self._host.execute((delete_request(link.host_name),), link.host_name)
@@ -117,12 +148,14 @@ class Network:
             subject, detail = str(e.filename or ""), str(e.strerror or e)
             raise SetupFailed("network", errno=e.errno or 0, subject=subject, detail=detail) from e
 
-    def _inside(self, link: PodLink, netns_fd: int) -> None:
+    def _inside(self, link: PodLink, netns_fd: int, egress: int) -> None:
         namespaces.setns(netns_fd, CloneFlag.CLONE_NEWNET)
         try:
             bridge.refuse_advertisements("eth0")  # before the link is up
             with Rtnl() as pod:
-                pod.execute(pod_requests(link, socket.if_nametoindex("eth0")), "eth0")
+                index = socket.if_nametoindex("eth0")
+                limits = limit_requests(index, egress) if egress else ()
+                pod.execute((*pod_requests(link, index), *limits), "eth0")
         finally:
             namespaces.setns(self._home, CloneFlag.CLONE_NEWNET)
 
@@ -150,12 +183,14 @@ class Network:
 
     def _detach(self, sandbox_id: str) -> None:
         assert self._leases is not None
+        self._ports.remove(sandbox_id)
         self._leases.free(sandbox_id)
 
-    def _recover(self, live: set[str]) -> None:
+    def _recover(self, live: Mapping[str, Ports]) -> None:
         assert self._leases is not None
-        for sandbox_id in set(self._leases.by_sandbox) - live:
+        for sandbox_id in set(self._leases.by_sandbox) - live.keys():
             self._leases.free(sandbox_id)
+        self._ports.recover(live)
 
     # -- without a running node
 
@@ -164,6 +199,7 @@ class Network:
 
         Links go with the pods' namespaces. Forwarding stays on: someone else may count on it by now.
         """
+        self._ports.destroy()
         masquerade.remove(self._instance.nft_table)
         bridge.remove(self._instance.bridge)
 

@@ -19,6 +19,7 @@ from minipod.errors import Internal, SetupFailed
 
 NLM_F_REQUEST: Final = 0x1
 NLM_F_ACK: Final = 0x4
+NLM_F_REPLACE: Final = 0x100
 NLM_F_EXCL: Final = 0x200
 NLM_F_CREATE: Final = 0x400
 

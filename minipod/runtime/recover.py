@@ -59,7 +59,8 @@ class Recovery:
                 self._sandboxes.lost(sandbox.id)
         await self._remove_unfinished()
         await self._remove_unowned()
-        await self._network.recover({s.id for s in self._state.sandboxes.values() if s.ready})
+        ready = [s for s in self._state.sandboxes.values() if s.ready]
+        await self._network.recover({s.id: (s.ips, s.spec.port_mappings) for s in ready})
 
     def _load(self) -> None:
         """Read every record that is not in memory yet."""

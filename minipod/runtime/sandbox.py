@@ -75,7 +75,8 @@ class Sandboxes:
         if spec.network is not NamespaceMode.POD:
             return record
         try:
-            ips = await self._network.attach(record.id, fds[0])
+            ips = await self._network.attach(record.id, fds[0], spec.bandwidth)
+            await self._network.map_ports(record.id, ips, spec.port_mappings)
         finally:
             os.close(fds[0])
         return replace(record, ips=tuple(ips))

@@ -50,6 +50,14 @@ class PortMapping:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bandwidth:
+    """Limits of a pod's link in bits a second; 0 is no limit."""
+
+    ingress: int = 0
+    egress: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSpec:
     """One pod sandbox. *cgroup_parent* is the pod's cgroup below the instance's root."""
 
@@ -63,6 +71,7 @@ class SandboxSpec:
     pid: NamespaceMode = NamespaceMode.CONTAINER
     dns: DnsConfig | None = None  # None: a copy of the node's resolv.conf
     port_mappings: tuple[PortMapping, ...] = ()
+    bandwidth: Bandwidth = field(default_factory=Bandwidth)
     sysctls: tuple[tuple[str, str], ...] = ()
     shm_size: int = 64 << 20  # bytes
     labels: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,141 @@
+"""Host ports: who reaches a pod by a port of the node, and what that does not open."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+import urllib.request
+
+import pytest
+
+from minipod.network.portmap import elements
+from minipod.spec.sandbox import PortMapping
+from tests.node import shell, sleeper
+
+
+def serving(*ports: dict[str, object]):
+    return shell(
+        "mkdir /www; echo page > /www/index.html; exec httpd -f -p 80 -h /www", ports=list(ports)
+    )
+
+
+@pytest.fixture
+def port() -> int:
+    """A port of the node that nobody uses."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def fetch(address: str, port: int) -> str:
+    shown = f"[{address}]" if ":" in address else address
+    with urllib.request.urlopen(f"http://{shown}:{port}/", timeout=5) as answer:
+        return answer.read().decode().strip()
+
+
+@pytest.mark.smoke
+def test_a_port_of_the_node_leads_to_the_pod(node, pods, port: int) -> None:
+    """From the node, by its loopback and by its own addresses of both families; from another pod; from the pod itself."""
+    pods += ["web", "client"]
+    node.pod("web", serving({"containerPort": 80, "hostPort": port}))
+    node.pod("client", sleeper())
+    v4, v6 = node.instance.gateways
+    for address in ("127.0.0.1", v4, v6):
+        assert fetch(address, port) == "page"
+    for pod in ("client", "web"):
+        get = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 {v4} {port} | tail -n 1"
+        assert node.exec(pod, "sh", "-c", get) == "page\n"
+    node.run("delete", "pod", "web", "--grace-period=1")
+    with pytest.raises(OSError, match=r"refused|reset"):
+        fetch("127.0.0.1", port)
+
+
+def test_a_port_of_one_address_and_a_port_that_is_taken(node, pods, port: int) -> None:
+    pods += ["local", "second"]
+    node.pod("local", serving({"containerPort": 80, "hostPort": port, "hostIP": "127.0.0.1"}))
+    assert fetch("127.0.0.1", port) == "page"
+    with pytest.raises(OSError, match="refused"):
+        fetch(node.instance.gateways[0], port)
+    node.pod(
+        "second", serving({"containerPort": 80, "hostPort": port}), wait="jsonpath={.status.phase}=Failed"
+    )  # fmt: skip
+    status = node.get("second")["status"]
+    assert (status["reason"], status["message"]) == (
+        "NodePorts",
+        "Pod was rejected: Predicate NodePorts failed",
+    )
+
+
+def test_a_pod_does_not_reach_the_nodes_loopback(node, pods, port: int) -> None:
+    """CVE-2020-8558: route_localnet would let a pod send packets to 127.0.0.1 of the node."""
+    pods += ["opens", "attacker"]
+    node.pod("opens", serving({"containerPort": 80, "hostPort": port}))
+    node.pod("attacker", sleeper(securityContext={"privileged": True}))
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        secret = server.getsockname()[1]
+        gateway = node.instance.gateways[0]
+        script = (
+            f"ip addr del 127.0.0.1/8 dev lo; ip route add 127.0.0.0/8 via {gateway};"
+            f" nc -w 2 127.0.0.1 {secret} </dev/null && echo reached || echo blocked"
+        )
+        assert node.exec("attacker", "sh", "-c", f"({script}) 2>/dev/null").strip() == "blocked"
+        server.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+def test_datagrams_come_through(node, pods, port: int) -> None:
+    pods.append("udp")
+    wanted = {"containerPort": 53, "hostPort": port, "protocol": "UDP"}
+    node.pod("udp", shell("exec nc -u -l -p 53", ports=[wanted]))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.sendto(b"hello\n", (node.instance.gateways[0], port))
+    log = node.containers(node.get("udp"))["app"]["log"]
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and "hello" not in node.run("logs", "udp").stdout:
+        pass
+    assert os.path.getsize(log)
+
+
+def test_ports_survive_a_new_daemon(node, pods, port: int) -> None:
+    pods.append("stays")
+    node.pod("stays", serving({"containerPort": 80, "hostPort": port}))
+    node.run("down", "--keep-pods")
+    assert fetch("127.0.0.1", port) == "page"
+    node.run("up")
+    assert fetch("127.0.0.1", port) == "page"
+
+
+def test_bandwidth_is_limited_in_both_directions(node, pods) -> None:
+    pods.append("slow")
+    limits = {"kubernetes.io/ingress-bandwidth": "8M", "kubernetes.io/egress-bandwidth": "4M"}
+    made = node.pod("slow", sleeper(), annotations=limits)
+    pid = node.containers(made)["app"]["pid"]
+    show = ["nsenter", "-t", str(pid), "-n", "tc", "qdisc", "show", "dev", "eth0"]
+    text = subprocess.run(show, check=True, capture_output=True, text=True).stdout
+    assert "qdisc tbf" in text
+    assert "rate 4Mbit" in text
+    host = subprocess.run(
+        ["tc", "qdisc", "show"], check=True, capture_output=True, text=True
+    ).stdout
+    mine = [
+        line for line in host.splitlines() if node.instance.link_prefix in line and "tbf" in line
+    ]
+    assert any("rate 8Mbit" in line for line in mine)
+
+
+def test_every_protocol_and_family_is_mapped() -> None:
+    """Excluded: SCTP in the kernel, which a machine without its module can't try."""
+    made = [
+        PortMapping(protocol=p, container_port=80, host_port=8080) for p in ("TCP", "UDP", "SCTP")
+    ]
+    found = elements(("10.0.0.2", "fd00::2"), made)
+    assert ("any4", "sctp . 8080", "10.0.0.2 . 80") in found
+    assert ("any6", "udp . 8080", "fd00::2 . 80") in found
+    assert len(found) == 6
+    one = [PortMapping(protocol="TCP", container_port=80, host_port=8080, host_ip="::")]
+    assert elements(("10.0.0.2", "fd00::2"), one) == [("any6", "tcp . 8080", "fd00::2 . 80")]
