@@ -13,6 +13,7 @@ import struct
 import termios
 import uuid
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from minipod import errors
 from minipod.runtime import bundle as bundles
@@ -101,7 +102,7 @@ class Execs:
             raise
 
     def _process(self, container: Container, command: tuple[str, ...], *, tty: bool) -> Process:
-        made = bundles.read(f"{self._run_dir}/containers/{container.record.id}").process
+        made = _process_of(f"{self._run_dir}/containers/{container.record.id}")
         env = made.env
         if tty and not any(e.startswith("TERM=") for e in env):
             env = (*env, "TERM=xterm")
@@ -175,6 +176,12 @@ class Execs:
             return self._running[session]
         except KeyError:
             raise errors.NotFound(f"no exec {session}") from None
+
+
+@lru_cache(maxsize=256)
+def _process_of(directory: str) -> Process:
+    """What a container was made with; never changes, and exec probes ask every second."""
+    return bundles.read(directory).process
 
 
 class Collector:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from minipod.errors import NotFound
 from minipod.runtime.exec import Execs
-from minipod.runtime.state import State
+from minipod.runtime.service import ContainerState
+from minipod.runtime.state import Container, State
 from minipod.runtime.supervisor_client import SupervisorClient
 from minipod.spec.ids import ContainerId
 from minipod.spec.instance import Instance
 
+KNOWN_MAX = 1000  # containers
 OUTPUT_MAX = 10 << 10  # bytes; a kubelet keeps as much of a probe's output
 
 
@@ -21,6 +25,8 @@ class ProbeExec:
             instance.supervisor_socket, on_event=self._event, on_lost=self._lost
         )
         self._execs = Execs(self._supervisor, instance.run_dir)
+        # Running containers by id, the newest last. One that has ended is refused by the supervisor.
+        self._known: OrderedDict[str, Container] = OrderedDict()
 
     async def exec_sync(
         self, container_id: str, command: tuple[str, ...], timeout: float
@@ -29,14 +35,22 @@ class ProbeExec:
         if not self._supervisor.connected:
             self._supervisor.connect()
             await self._supervisor.request("subscribe")
+        container = self._known.get(container_id) or self._load(container_id)
+        result = await self._execs.sync(container, command, timeout, OUTPUT_MAX)
+        return result.exit_code, (result.stdout + result.stderr)[:OUTPUT_MAX]
+
+    def _load(self, container_id: str) -> Container:
         try:
             container = self._state.load_container(container_id)
         except FileNotFoundError:
             raise NotFound(f"no container {container_id}") from None
         finally:
             self._state.containers.pop(ContainerId(container_id), None)
-        result = await self._execs.sync(container, command, timeout, OUTPUT_MAX)
-        return result.exit_code, (result.stdout + result.stderr)[:OUTPUT_MAX]
+        if container.state is ContainerState.RUNNING:
+            self._known[container_id] = container
+            if len(self._known) > KNOWN_MAX:
+                self._known.popitem(last=False)
+        return container
 
     def _event(self, event: dict[str, object]) -> None:
         if event["event"] == "exec_exited":

@@ -1,13 +1,19 @@
 """Parts of the prober that are pure: responses, annotations, metrics."""
 
+import asyncio
+import socket
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minipod.api import tuning_probes
+from minipod.kubelet.probe import http
+from minipod.kubelet.probe.flight import Engine
 from minipod.kubelet.probe.metrics import LATENESS, Histogram, ProbeCounters, text
 from minipod.kubelet.probe.response import MAX_BODY, BadResponse, parse
-from minipod.kubelet.probe.targets import Handler, Target
+from minipod.kubelet.probe.targets import Handler, HttpGet, Target
+from minipod.kubelet.probe.timers import Timers
 from minipod.kubelet.rules.probe import Outcome, ProbeKind
 
 
@@ -128,3 +134,23 @@ def test_metrics_are_the_kubelets():
     assert f"prober_probe_duration_seconds_count{{{labels}}} 2" in lines
     assert 'minipod_prober_lateness_seconds_bucket{le="0.002"} 0' in lines
     assert 'minipod_prober_lateness_seconds_bucket{le="0.005"} 1' in lines
+
+
+async def test_an_answer_that_waits_for_a_late_prober_is_no_timeout():
+    """The loop is held up beyond the time limit while the answer is in the socket's buffer."""
+    loop = asyncio.get_running_loop()
+    engine, landed = Engine(Timers(loop)), loop.create_future()
+    server = socket.create_server(("127.0.0.1", 0))
+    port = server.getsockname()[1]
+    asked = http.request(HttpGet(host="127.0.0.1", port=port), "127.0.0.1")
+    engine.start(http.ask(asked), loop.time() + 0.01, landed.set_result)
+    peer, _ = server.accept()
+    peer.recv(4096)
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    (flight,) = engine._waiting.values()
+    engine._expired(flight)  # the timer comes before the socket's turn
+    attempt = await landed
+    assert (attempt.outcome, attempt.output) == (Outcome.SUCCESS, "ok")
+    peer.close()
+    server.close()
+    engine.close()

@@ -108,8 +108,12 @@ class Engine:
                 self._step(flight)
 
     def _expired(self, flight: Flight) -> None:
-        self._waiting.pop(flight.fd, None)
-        self._step(flight, Deadline())
+        """What has come in time counts, even if we are late to look; only then is it over."""
+        del self._waiting[flight.fd]
+        self._step(flight)
+        if self._waiting.get(flight.fd) is flight:
+            del self._waiting[flight.fd]
+            self._step(flight, Deadline())
 
     def _step(self, flight: Flight, error: Exception | None = None) -> None:
         outcome: Any

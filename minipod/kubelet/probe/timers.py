@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 _COMPACT_FROM = 256  # entries; below, the cancelled ones cost nothing worth a sweep
 
+_AT_ONCE = 100  # calls in one turn of the loop: then sockets have theirs
+
 Callback = Callable[[], None]
 
 
@@ -77,8 +79,10 @@ class Timers:
         heap, time = self._heap, self._loop.time
         self._firing = True
         try:
-            limit = time()  # what becomes due meanwhile waits for the next turn: sockets come first
-            while heap and heap[0][0] <= limit:
+            limit = time()
+            for _ in range(_AT_ONCE):
+                if not heap or heap[0][0] > limit:
+                    break
                 timer = heapq.heappop(heap)[2]
                 callback = timer.callback
                 if callback is None:

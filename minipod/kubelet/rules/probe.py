@@ -87,15 +87,17 @@ def count(
         return state
     attempt = ProbeResult.FAILURE if outcome is Outcome.FAILURE else ProbeResult.SUCCESS
     run = state.run + 1 if attempt is state.last else 1
-    state = replace(state, last=attempt, run=run)
     needed = thresholds.failure if attempt is ProbeResult.FAILURE else thresholds.success
-    if run < needed:
-        return state
-    state = replace(state, result=attempt)
-    if attempt is ProbeResult.FAILURE and kind is not ProbeKind.READINESS:
-        # The container will be killed; probing it until then could only confuse (#21751).
-        state = replace(state, on_hold=True, run=0)
-    return state
+    reached = run >= needed
+    # The container will be killed; probing it until then could only confuse (#21751).
+    hold = reached and attempt is ProbeResult.FAILURE and kind is not ProbeKind.READINESS
+    return ProbeState(
+        container_id=state.container_id,
+        result=attempt if reached else state.result,
+        last=attempt,
+        run=0 if hold else run,
+        on_hold=hold,
+    )
 
 
 def due(started_at: float, initial_delay: int, now: float) -> float:
