@@ -147,7 +147,11 @@ class Builder:
                 raise
             raise step.fail(e.message, hint=e.hint) from e
         except (OSError, MinipodError) as e:
-            why = e.message if isinstance(e, MinipodError) else f"{e.filename}: {e.strerror}"
+            why = (
+                e.message
+                if isinstance(e, MinipodError)
+                else f"{e.filename}: {(e.strerror or '').lower()}"
+            )
             hint = e.hint if isinstance(e, MinipodError) else ""
             message = f"line {step.line}: {step.name}: {why}"
             raise ImageError(message, reason="ErrImageBuild", hint=hint) from e

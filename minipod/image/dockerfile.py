@@ -38,6 +38,7 @@ DOLLAR = "\ue000"  # a private code point: no text has it
 _VARIABLE = re.compile(
     r"\\\$|\$(?:(?P<name>\w+)|\{(?P<braced>\w+)(?::(?P<how>[-+])(?P<word>[^}]*))?\})"
 )
+_PAIR = re.compile(r"""("[^"]*"|'[^']*'|[^\s='"])+=""")  # else it is the old form: name value
 _PORT = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(/(tcp|udp|sctp))?")
 
 
@@ -130,7 +131,7 @@ def _words(name: str, rest: str, here: str) -> tuple[tuple[str, ...], bool]:
             return tuple(listed), True
     if name in LISTS:
         return (rest,), False
-    if name in ("ENV", "LABEL") and not re.match(r"[^\s=]+=", rest):
+    if name in ("ENV", "LABEL") and not _PAIR.match(rest):
         key, _, value = rest.partition(" ")
         return (f"{key}={value.strip()}",), False
     try:

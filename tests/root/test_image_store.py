@@ -123,9 +123,10 @@ def test_a_kill_after_each_call_of_a_kind_leaves_no_wrong_image(store, tmp_path,
         if os.WIFEXITED(status):
             break  # there are not so many calls
         store.drop([image.id for image in store.list()])
-        store.sweep()
+        assert store.sweep()
     ingest(store, "app:1", IMAGE)
     assert consistent(store, wanted)
+    assert store.sweep()
 
 
 def test_a_download_that_breaks_off_is_resumed(store):
