@@ -45,8 +45,12 @@ class FakeRuntime:
     calls: list[str] = field(default_factory=list)
     sandboxes: dict[str, SandboxStatus] = field(default_factory=dict)
     containers: dict[str, ContainerStatus] = field(default_factory=dict)
+    kills: list[tuple[str, float, float]] = field(default_factory=list)  # uid, stop asked, SIGKILL
+    # (container, its sandbox, [(sandbox, container)] that have succeeded by then)
+    starts: list[tuple[str, str, list[tuple[str, str]]]] = field(default_factory=list)
     _listeners: list[Callable[[RuntimeEvent], None]] = field(default_factory=list)
     _n: int = 0
+    _succeeded: list[tuple[str, str]] = field(default_factory=list)
     _gone: dict[str, asyncio.Event] = field(default_factory=dict)
     _killers: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
 
@@ -118,6 +122,7 @@ class FakeRuntime:
     async def start_container(self, container: ContainerId) -> None:
         status = self.containers[container]
         self.calls.append(f"start_container {status.spec.name}")
+        self.starts.append((status.spec.name, status.sandbox_id, list(self._succeeded)))
         if (error := self.fail_start.get(status.spec.name)) is not None:
             self.containers[container] = replace(
                 status,
@@ -148,6 +153,8 @@ class FakeRuntime:
             reason="Error" if code else "Completed",
             finished_at=self.clock(),
         )
+        if code == 0:
+            self._succeeded.append((status.sandbox_id, status.spec.name))
         self._gone.setdefault(container, asyncio.Event()).set()
         self._tell(EventType.CONTAINER_EXITED, status.sandbox_id, container)
 
@@ -163,8 +170,15 @@ class FakeRuntime:
         if (killer := self._killers.pop(container, None)) is not None:
             killer.cancel()
         loop = asyncio.get_running_loop()
-        self._killers[container] = loop.call_later(timeout, self._exit, container, 137)
+        self._killers[container] = loop.call_later(timeout, self._kill, container, self.clock())
         await gone.wait()
+
+    def _kill(self, container: str, since: float) -> None:
+        status = self.containers.get(container)
+        if status is not None and status.state is ContainerState.RUNNING:
+            uid = self.sandboxes[status.sandbox_id].spec.metadata.uid
+            self.kills.append((uid, since, self.clock()))
+        self._exit(container, 137)
 
     async def remove_container(self, container: ContainerId) -> None:
         self.containers.pop(container, None)

@@ -85,7 +85,11 @@ class FakeStore:
         if uid is not None and obj["metadata"]["uid"] != uid:
             raise Conflict("uid does not match")
         if resource == "pods" and grace_period != 0:
-            grace = grace_period if grace_period is not None else 30
+            default = obj.get("spec", {}).get("terminationGracePeriodSeconds", 30)
+            grace = grace_period if grace_period is not None else default
+            earlier = obj["metadata"].get("deletionGracePeriodSeconds")
+            if earlier is not None and (grace_period is None or grace >= earlier):
+                return obj
             obj["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
             obj["metadata"]["deletionGracePeriodSeconds"] = grace
             self._put("MODIFIED", resource, namespace, obj)

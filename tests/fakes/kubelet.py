@@ -1,0 +1,77 @@
+"""One kubelet over a fake runtime and store, on the loop's (virtual) clock."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextlib import asynccontextmanager
+
+from minipod.kubelet.kubelet import Kubelet
+from minipod.spec.instance import Instance
+from minipod.spec.sandbox import DnsConfig
+from tests.fakes.runtime import FakeRuntime
+from tests.fakes.store import FakeStore
+
+EPOCH = 1_700_000_000.0
+
+
+def clock() -> float:
+    return EPOCH + asyncio.get_running_loop().time()
+
+
+class Node:
+    """One kubelet with its fakes."""
+
+    def __init__(self, tmp_path, runtime: FakeRuntime, store: FakeStore) -> None:
+        self.runtime, self.store = runtime, store
+        self.kubelet = Kubelet(
+            Instance(
+                name="unittest",
+                run_root=str(tmp_path),
+                state_root=str(tmp_path / "state"),
+                node_name="node",
+            ),
+            store,
+            runtime,
+            runtime,
+            clock=clock,
+            host_ip="192.0.2.1",
+            host_dns=lambda: DnsConfig(servers=("192.0.2.53",)),
+            jitter=lambda: 1.0,
+        )
+
+    async def apply(self, name: str, **spec) -> None:
+        containers = spec.pop("containers", [{"name": "app", "image": "busybox:1.36"}])
+        metadata = {"name": name, "namespace": "default", "uid": f"uid-{name}"}
+        await self.store.create(
+            "pods", "default", {"metadata": metadata, "spec": {"containers": containers, **spec}}
+        )
+
+    def status(self, name: str) -> dict:
+        return self.store.objects["pods", "default", name].get("status") or {}
+
+    def container(self, name: str, index: int = 0) -> dict:
+        return self.status(name)["containerStatuses"][index]
+
+    def events(self) -> list[tuple[str, str]]:
+        return [
+            (obj["reason"], obj["message"])
+            for (kind, space, _), obj in self.store.objects.items()
+            if kind == "events" and obj["involvedObject"]["kind"] == "Pod"
+        ]
+
+    async def until(self, condition, limit: float = 3600.0) -> None:
+        async with asyncio.timeout(limit):
+            while not condition():  # noqa: ASYNC110 - virtual time
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def running(node: Node):
+    task = asyncio.ensure_future(node.kubelet.run())
+    try:
+        yield node
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
