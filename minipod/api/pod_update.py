@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from minipod.api import tuning
+from minipod.api import static, tuning
 from minipod.api.fields import FieldErrors
 from minipod.api.messages import Errors, Object, forbidden, invalid, required
 from minipod.api.validation import validate_pod
@@ -14,7 +14,6 @@ _WORDS = (
     "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 )
 _MUTABLE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds")
-MIRROR = "kubernetes.io/config.mirror"
 
 
 def check_update(current: Object, wanted: Object) -> None:
@@ -28,7 +27,7 @@ def check_update(current: Object, wanted: Object) -> None:
 def check_ephemeral(current: Object, wanted: Object) -> None:
     """Raise FieldErrors unless only ephemeral containers were added; the result is a valid pod."""
     name = current["metadata"]["name"]
-    if MIRROR in (current["metadata"].get("annotations") or {}):
+    if static.MIRROR in (current["metadata"].get("annotations") or {}):
         words = "static pods do not support ephemeral containers"
         raise FieldErrors(f'Pod "{name}"', [forbidden("spec.ephemeralContainers", words)])
     validate_pod(wanted)

@@ -6,6 +6,7 @@ import os
 
 import click
 
+from minipod.api import static
 from minipod.cgroups.hierarchy import of_node
 from minipod.cgroups.view import view
 from minipod.cli import options
@@ -25,7 +26,7 @@ def command(ctx: click.Context, words: tuple[str, ...], namespace: str) -> None:
         if resource != "pods" or not name:
             raise FailedPrecondition("inspect takes a pod: minipod inspect pod NAME")
         pod = client.request("GET", client.path("pods", namespace, name))
-        found = client.request("GET", f"/minipod/pods/{pod['metadata']['uid']}")
+        found = client.request("GET", f"/minipod/pods/{static.node_uid(pod)}")
         running = [c for c in found["containers"] if c["pid"]]
         if not running:
             raise FailedPrecondition(f"no container of pod {name} runs")

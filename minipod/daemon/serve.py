@@ -230,6 +230,7 @@ class Daemon:
 
     async def _stop_pods(self, _: web.Request) -> web.Response:
         """Delete every pod with its own grace period; answer when all are gone."""
+        await self.kubelet.static.stop()
         pods, version = await self.store.list("pods", None)
         left = {pod["metadata"]["uid"] for pod in pods}
         for pod in pods:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from minipod.api import static
 from minipod.apiserver.streams import LogQuery
 from minipod.errors import FailedPrecondition
 from minipod.runtime import logs
@@ -83,14 +84,14 @@ class Streams:
         await self._runtime.detach(session)
 
     async def port_forward(self, pod: Object, port: int) -> socket.socket:
-        for sandbox in await self._runtime.list_pod_sandboxes(pod["metadata"]["uid"]):
+        for sandbox in await self._runtime.list_pod_sandboxes(static.node_uid(pod)):
             if sandbox.state is SandboxState.READY:
                 return await self._runtime.port_forward(sandbox.id, port)
         raise FailedPrecondition("the pod is not running")
 
     async def _instances(self, pod: Object, name: str) -> list[ContainerStatus]:
         """Return the container's instances, the newest first."""
-        listed = await self._runtime.list_containers(pod["metadata"]["uid"])
+        listed = await self._runtime.list_containers(static.node_uid(pod))
         return [c for c in listed if c.spec.name == name]
 
     async def _running(self, pod: Object, name: str) -> ContainerStatus:

@@ -68,8 +68,8 @@ class EventRecorder:
         """Record what somebody may have to look at."""
         self._record(pod, "Warning", reason, message, container)
 
-    def node(self, reason: str, message: str) -> None:
-        """Record a normal event of the node; its uid is its name, as the kubelet does it."""
+    def node(self, reason: str, message: str, kind: str = "Normal") -> None:
+        """Record an event of the node; its uid is its name, as the kubelet does it."""
         name = self._node_name
         self._put(
             Occurrence(
@@ -78,7 +78,7 @@ class EventRecorder:
                 name=name,
                 uid=name,
                 field_path="",
-                type="Normal",
+                type=kind,
                 reason=reason,
                 message=message,
             )

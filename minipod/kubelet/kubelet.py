@@ -23,6 +23,7 @@ from minipod.kubelet.admission import Admission
 from minipod.kubelet.context import Context
 from minipod.kubelet.events import EventRecorder
 from minipod.kubelet.logs import LogRotator
+from minipod.kubelet.manifests import Manifests
 from minipod.kubelet.objects import ObjectReader, ObjectWatch
 from minipod.kubelet.pod_worker import PodWorker
 from minipod.kubelet.probe.manager import ProbeManager
@@ -31,6 +32,7 @@ from minipod.kubelet.rules import references
 from minipod.kubelet.rules.dns import Cluster
 from minipod.kubelet.rules.probe import Outcome
 from minipod.kubelet.sources import PodSource
+from minipod.kubelet.static_pods import StaticPods
 from minipod.kubelet.status import StatusManager
 from minipod.kubelet.volumes import PodDirectory
 from minipod.runtime.service import EventType
@@ -78,9 +80,6 @@ class Kubelet:
             runtime, max_bytes=instance.log_max_bytes, max_files=instance.log_max_files
         )
         self._objects = ObjectWatch(store, self._objects_changed)
-        self._source = PodSource(
-            store, machine.node_name, changed=self._pod_changed, gone=self._pod_gone
-        )
         self.context = Context(
             instance=instance,
             store=store,
@@ -104,6 +103,19 @@ class Kubelet:
             clock=clock,
             jitter=jitter,
         )
+        self.static = StaticPods(
+            self.context,
+            Manifests(instance.static_pod_dir, machine.node_name),
+            run_pod=self._pod_changed,
+            end_pod=self._static_removed,
+        )
+        self._source = PodSource(
+            store,
+            machine.node_name,
+            changed=self._pod_changed,
+            gone=self._pod_gone,
+            mirror=self.static.mirror_changed,
+        )
 
     async def run(self) -> None:
         """Work until cancelled; pods keep running."""
@@ -114,9 +126,11 @@ class Kubelet:
                 context.store, context.machine, version=VERSION, clock=context.clock
             )
             pods, version = await self._source.snapshot()
-            self._seed_probes(pods)
-            context.journal.keep_only(pod.uid for pod in pods)
-            await self._remove_orphans({pod.uid for pod in pods})
+            self.static.load([dict(pod.raw) for pod in pods if pod.is_mirror])
+            ours = [pod for pod in pods if not pod.is_mirror] + self.static.pods
+            self._seed_probes(ours)
+            context.journal.keep_only(pod.uid for pod in ours)
+            await self._remove_orphans({pod.uid for pod in ours})
             logs.unlink_dead(context.instance.log_link_dir)
             self._tasks.spawn(self._rotator.check_all(), name="log rotation")
             context.recorder.node("Starting", "Starting kubelet.")
@@ -125,6 +139,7 @@ class Kubelet:
                 ("kubelet-probes", context.probes.run()),
                 ("kubelet-pods", self._run_source(pods, version)),
                 *((f"kubelet-{kind}", self._objects.run(kind)) for kind in references.WATCHED),
+                ("kubelet-static-pods", self.static.run()),
             )
         finally:
             unsubscribe()
@@ -152,9 +167,15 @@ class Kubelet:
         if worker is not None:
             worker.gone()
 
+    def _static_removed(self, uid: str) -> None:
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.remove()
+
     def _worker_ended(self, uid: str) -> None:
         self._workers.pop(uid, None)
         self.context.admission.forget(uid)
+        self.static.ended(uid)
         self._objects.forget(uid)
 
     def _objects_changed(self, uid: str) -> None:

@@ -74,6 +74,10 @@ class PodWorker:
         self._sync.objects_changed()
         self._wake.set()
 
+    def remove(self) -> None:
+        """The file of a static pod is gone."""
+        self._terminate(float(self._pod.termination_grace_period_seconds))
+
     def wake(self) -> None:
         """Something in the runtime or a probe changed."""
         self._wake.set()
@@ -159,8 +163,8 @@ class PodWorker:
 
     async def _delete_object(self) -> None:
         pod = self._pod
-        if self._object_gone:
-            return
+        if self._object_gone or pod.is_static:
+            return  # the mirror is its maker's to remove
         await self._context.statuses.flush(pod.uid)
         try:
             await self._context.store.delete(

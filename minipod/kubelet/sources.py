@@ -6,7 +6,7 @@ Owns the set of pods that are known to exist, so that a relist after Gone also f
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minipod.errors import Gone
 from minipod.kubelet.rules.pods import Pod, compile_pod
@@ -20,7 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class PodSource:
-    """The pods of one node. A pod without a node is ours: there is no scheduler beside us."""
+    """The pods of one node. A pod without a node is ours: there is no scheduler beside us.
+
+    Mirrors of static pods are told apart, by *mirror*: (kind of change, raw object).
+    """
 
     def __init__(
         self,
@@ -29,11 +32,13 @@ class PodSource:
         *,
         changed: Callable[[Pod], None],
         gone: Callable[[Pod], None],
+        mirror: Callable[[str, dict[str, Any]], None],
     ) -> None:
         self._store = store
         self._node_name = node_name
         self._changed = changed
         self._gone = gone
+        self._mirror = mirror
         self._known: dict[str, Pod] = {}
 
     async def snapshot(self) -> tuple[list[Pod], int]:
@@ -61,6 +66,9 @@ class PodSource:
 
     def _deliver(self, kind: str, pod: Pod) -> None:
         if not self._is_ours(pod):
+            return
+        if pod.is_mirror:
+            self._mirror(kind, dict(pod.raw))
             return
         if kind == "DELETED":
             self._known.pop(pod.uid, None)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from minipod.aio.workers import KeyedWorkers
+from minipod.api import static
 from minipod.errors import MinipodError, NotFound
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ class StatusManager:
         self._written.pop(uid, None)
         self._writers.drop(uid)
 
+    def write_again(self, uid: str) -> None:
+        """The object was made anew: it has none of it."""
+        self._written.pop(uid, None)
+        self._again(uid)
+
     async def flush(self, uid: str) -> None:
         """Write the newest version now, before the pod's object goes."""
         version = self._latest.get(uid)
@@ -77,7 +83,7 @@ class StatusManager:
             return
 
         def apply(raw: dict[str, Any]) -> dict[str, Any] | None:
-            if raw["metadata"]["uid"] != uid or raw.get("status") == version.status:
+            if static.node_uid(raw) != uid or raw.get("status") == version.status:
                 return None
             return {**raw, "status": dict(version.status)}
 

@@ -7,7 +7,10 @@ import os
 from minipod.linux.libc import check, libc
 
 IN_MODIFY = 0x2
+IN_CLOSE_WRITE = 0x8
+IN_MOVED_FROM = 0x40
 IN_CREATE = 0x100
+IN_DELETE = 0x200
 IN_MOVED_TO = 0x80
 IN_NONBLOCK = 0o4000
 IN_CLOEXEC = 0o2000000

@@ -31,6 +31,9 @@ class Instance:
     node_name: str = ""  # "" = the host's name
     cluster_domain: str = "cluster.local"
     setup_deadline: float = 60.0  # seconds a sandbox, container or exec may take until it runs
+    static_pods: str = (
+        ""  # directory of manifests; "" = /etc/minipod/manifests, or in the state directory
+    )
     log_max_bytes: int = 10 << 20  # a container's log is rotated from this size on; 0 = never
     log_max_files: int = 5  # of a container instance, the one that is written included
     cluster_dns: tuple[str, ...] = ()  # none: ClusterFirst falls back to Default
@@ -84,6 +87,12 @@ class Instance:
     def seccomp_dir(self) -> str:
         """Where Localhost profiles are, like /var/lib/kubelet/seccomp."""
         return f"{self.state_dir}/seccomp"
+
+    @property
+    def static_pod_dir(self) -> str:
+        """Where the manifests of static pods are."""
+        own = "/etc/minipod" if self.name == "minipod" else self.state_dir
+        return self.static_pods or f"{own}/manifests"
 
     @property
     def log_link_dir(self) -> str:

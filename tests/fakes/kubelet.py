@@ -48,7 +48,7 @@ class Node:
         )
 
     def status(self, name: str) -> dict:
-        return self.store.objects["pods", "default", name].get("status") or {}
+        return self.store.objects.get(("pods", "default", name), {}).get("status") or {}
 
     def container(self, name: str, index: int = 0) -> dict:
         return self.status(name)["containerStatuses"][index]

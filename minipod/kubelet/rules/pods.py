@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from minipod.api import static
+
 Raw = Mapping[str, Any]
 
 
@@ -130,6 +132,15 @@ class Pod:
     security_context: Raw = field(default_factory=dict)
     status: Raw = field(default_factory=dict)
     raw: Raw = field(default_factory=dict)
+
+    @property
+    def is_static(self) -> bool:
+        """From a file of the node: its object in the API is only a mirror."""
+        return self.annotations.get(static.SOURCE) == "file" and not self.is_mirror
+
+    @property
+    def is_mirror(self) -> bool:
+        return static.MIRROR in self.annotations
 
     @property
     def deleting(self) -> bool:

@@ -1,0 +1,149 @@
+"""Static pods and their mirrors, over the fake runtime and store; the directory and inotify are real, so is the clock."""
+
+import asyncio
+import os
+
+import pytest
+import yaml
+
+from minipod.api import static
+from minipod.kubelet.manifests import Manifests
+from tests.fakes.kubelet import Node, running
+from tests.fakes.runtime import FakeRuntime
+from tests.fakes.store import FakeStore
+
+KEY = ("pods", "default", "web-node")
+
+
+@pytest.fixture
+def node(tmp_path):
+    def clock() -> float:
+        return 1_700_000_000.0 + asyncio.get_running_loop().time()
+
+    return Node(tmp_path, FakeRuntime(clock=clock), FakeStore())
+
+
+def write(node: Node, name: str = "web.yaml", **spec) -> str:
+    directory = node.kubelet.context.instance.static_pod_dir
+    os.makedirs(directory, exist_ok=True)
+    containers = [{"name": "app", "image": "busybox:1.36"}]
+    manifest = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"},
+        "spec": {"containers": containers, "terminationGracePeriodSeconds": 1, **spec},
+    }  # fmt: skip
+    path = f"{directory}/{name}"
+    with open(f"{directory}/.{name}", "w") as file:
+        yaml.safe_dump(manifest, file)
+    os.rename(f"{directory}/.{name}", path)
+    return path
+
+
+def starts(node: Node) -> int:
+    return node.runtime.calls.count("start_container app")
+
+
+async def test_a_file_becomes_a_pod_with_a_mirror_and_goes_with_it(node):
+    async with running(node):
+        path = write(node)
+        await node.until(lambda: node.status("web-node").get("phase") == "Running", 10)
+        mirror = node.store.objects[KEY]
+        notes = mirror["metadata"]["annotations"]
+        assert notes[static.MIRROR] == notes[static.HASH] == static.node_uid(mirror)
+        assert (notes[static.SOURCE], mirror["spec"]["nodeName"]) == ("file", "node")
+        assert len(node.runtime.sandboxes) == 1
+        assert {s.spec.metadata.uid for s in node.runtime.sandboxes.values()} == {
+            notes[static.HASH]
+        }
+        os.unlink(path)
+        await node.until(lambda: KEY not in node.store.objects, 10)
+        assert not node.runtime.sandboxes
+
+
+async def test_a_deleted_mirror_comes_back_and_the_pod_runs_on(node):
+    async with running(node):
+        write(node)
+        await node.until(lambda: node.status("web-node").get("phase") == "Running", 10)
+        for grace in (0, 30):
+            before = node.store.objects[KEY]
+            await node.store.delete("pods", "default", "web-node", grace_period=grace)
+            # The fake store gives the same uid again; the version is another.
+            await node.until(
+                lambda old=before: (
+                    KEY in node.store.objects
+                    and "deletionTimestamp" not in node.store.objects[KEY]["metadata"]
+                    and node.store.objects[KEY]["metadata"]["resourceVersion"]
+                    > old["metadata"]["resourceVersion"]
+                    and node.status("web-node").get("phase") == "Running"
+                ),
+                10,
+            )
+        assert starts(node) == 1
+
+
+async def test_a_changed_file_ends_the_old_pod_before_the_new_one_starts(node):
+    async with running(node):
+        write(node)
+        await node.until(lambda: node.status("web-node").get("phase") == "Running", 10)
+        old = static.node_uid(node.store.objects[KEY])
+        write(node, restartPolicy="Never")
+        await node.until(lambda: starts(node) == 2, 10)
+        calls = node.runtime.calls
+        assert calls.index("remove_pod_sandbox") < len(calls) - 1 - calls[::-1].index(
+            "start_container app"
+        )
+        await node.until(
+            lambda: KEY in node.store.objects and static.node_uid(node.store.objects[KEY]) != old,
+            10,
+        )
+
+
+async def test_a_restarted_kubelet_keeps_the_container(node, tmp_path):
+    async with running(node):
+        write(node)
+        await node.until(lambda: node.status("web-node").get("phase") == "Running", 10)
+    second = Node(tmp_path, node.runtime, node.store)
+    async with running(second):
+        await asyncio.sleep(0.3)
+        assert starts(node) == 1
+        assert second.status("web-node")["phase"] == "Running"
+        await second.kubelet.static.stop()
+        assert KEY not in node.store.objects
+        assert not node.runtime.sandboxes
+
+
+async def test_a_bad_file_is_told_and_stops_no_other(node, caplog):
+    async with running(node):
+        write(node)
+        bad = write(node, "bad.yaml", restartPolicy="Sometimes")
+        await node.until(lambda: node.status("web-node").get("phase") == "Running", 10)
+        events = lambda: [  # noqa: E731
+            o["message"]
+            for (kind, *_), o in node.store.objects.items()
+            if kind == "events" and o["reason"] == "FailedValidation"
+        ]
+        await node.until(lambda: len(events()) == 1, 10)
+        assert events()[0].startswith(f"{bad}: ")
+        assert "spec.restartPolicy" in events()[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("{", "flow"), ("[]", "not a manifest of one pod"), ("kind: Pod", "spec")],
+    ids=["yaml", "list", "empty"],
+)
+def test_what_is_wrong_with_a_file_is_said(tmp_path, content, words):
+    (tmp_path / "x.yaml").write_text(content)
+    (tmp_path / ".hidden").write_text("{")
+    pods, errors = Manifests(str(tmp_path), "node").read()
+    assert pods == []
+    assert len(errors) == 1
+    assert words in errors[0]
+
+
+def test_the_same_pod_in_two_files_is_refused(tmp_path):
+    text = "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: c, image: i}]}}"
+    for name in ("1.yaml", "2.yaml"):
+        (tmp_path / name).write_text(text)
+    pods, errors = Manifests(str(tmp_path), "node").read()
+    assert [p["metadata"]["name"] for p in pods] == ["a-node"]
+    assert "is in another file already" in errors[0]
