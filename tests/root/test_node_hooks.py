@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+import yaml
 
 from tests.node import MINIPOD, Node, shell, sleeper
 
@@ -283,3 +284,43 @@ def await_compressed(log: str) -> list[str]:
             return files
         time.sleep(0.1)
     raise AssertionError(f"not compressed: {files}")
+
+
+@pytest.mark.smoke
+def test_a_static_pod_runs_from_its_file_and_its_mirror_can_be_read_but_not_stopped(node) -> None:
+    directory = node.instance.static_pod_dir
+    path = f"{directory}/static.yaml"
+    manifest = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "static"},
+        "spec": {
+            "terminationGracePeriodSeconds": 1,
+            "containers": [{"image": IMAGE, **shell("echo from a file; sleep 1000")}],
+        },
+    }  # fmt: skip
+    with open(path, "w", encoding="utf-8") as file:
+        yaml.safe_dump(manifest, file)
+    try:
+        name = f"static-{node.status()['node']}"
+        wait_for_mirror(node, name)
+        node.run("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=20s")
+        assert node.run("logs", name).stdout == "from a file\n"
+        started = node.state(name)["running"]["startedAt"]
+        node.run("delete", "pod", name, "--no-wait")
+        wait_for_mirror(node, name)
+        node.run("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=20s")
+        assert node.state(name)["running"]["startedAt"] == started
+    finally:
+        os.unlink(path)
+    node.run("wait", f"pod/{name}", "--for=delete", "--timeout=20s")
+
+
+def wait_for_mirror(node: Node, name: str) -> None:
+    """The mirror is there, and not on its way out."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        items = node.client.request("GET", "/api/v1/namespaces/default/pods")["items"]
+        found = [i["metadata"] for i in items if i["metadata"]["name"] == name]
+        if found and "deletionTimestamp" not in found[0]:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no mirror {name}")
