@@ -1,7 +1,7 @@
 """The annotations that set the pace of probes, which Kubernetes has no field for. No I/O.
 
-    minipod.io/[KIND-]probe-period-ms[.CONTAINER]          the period in milliseconds, in place of periodSeconds
-    minipod.io/[KIND-]probe-start-period-ms[.CONTAINER]    the period until the first success (readiness, startup)
+    minipod.dev/[KIND-]probe-period-ms[.CONTAINER]          the period in milliseconds, in place of periodSeconds
+    minipod.dev/[KIND-]probe-start-period-ms[.CONTAINER]    the period until the first success (readiness, startup)
 
 KIND is liveness, readiness or startup. The most exact one counts: kind and container, then container, then kind, then neither.
 """
@@ -15,11 +15,11 @@ from typing import Any
 from minipod.api.fields import FieldError
 from minipod.api.messages import invalid
 
-PREFIX = "minipod.io/"
+PREFIX = "minipod.dev/"
 _PERIOD, _START = "probe-period-ms", "probe-start-period-ms"
 _SHORTEST, _LONGEST = 10, 3_600_000  # milliseconds
 _PROBE_KEY = re.compile(
-    r"minipod\.io/(?:(?P<kind>liveness|readiness|startup)-)?probe-(?P<start>start-)?period-ms(?:\.(?P<container>.+))?"
+    r"minipod\.dev/(?:(?P<kind>liveness|readiness|startup)-)?probe-(?P<start>start-)?period-ms(?:\.(?P<container>.+))?"
 )
 
 

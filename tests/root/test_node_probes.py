@@ -15,7 +15,7 @@ import pytest
 from minipod.linux.process import pidfd_open
 from tests.node import PATIENCE, shell
 
-PERIOD = {"minipod.io/probe-period-ms": "100"}
+PERIOD = {"minipod.dev/probe-period-ms": "100"}
 HTTPD = "mkdir -p /www; touch /tmp/ok /www/ok; httpd -p 80 -h /www; sleep 1000"
 READY = "jsonpath={.status.containerStatuses[0].ready}"
 RESTARTS = "jsonpath={.status.containerStatuses[0].restartCount}"
@@ -147,15 +147,17 @@ def kill_and_await_another(node, pid: int) -> None:
 def test_an_annotation_sets_a_pace_below_a_second(node, pods) -> None:
     pods.append("fast")
     annotations = {
-        "minipod.io/readiness-probe-period-ms": "50", "minipod.io/readiness-probe-start-period-ms.app": "20",
+        "minipod.dev/readiness-probe-period-ms": "50", "minipod.dev/readiness-probe-start-period-ms.app": "20",
     }  # fmt: skip
     script = "usleep 300000; touch /tmp/ok; sleep 1000"
     probe = {"exec": {"command": ["test", "-e", "/tmp/ok"]}}
     node.pod("fast", shell(script, readinessProbe=probe), annotations=annotations)
     series = {"pod": "fast", "result": "successful"}
     wait_for(lambda: metric(node, "prober_probe_total", **series) >= 20, "20 attempts")
-    with pytest.raises(AssertionError, match=r"metadata.annotations\[minipod.io/probe-period-ms\]"):
-        node.pod("slow", shell("sleep 1"), annotations={"minipod.io/probe-period-ms": "1"})
+    with pytest.raises(
+        AssertionError, match=r"metadata.annotations\[minipod.dev/probe-period-ms\]"
+    ):
+        node.pod("slow", shell("sleep 1"), annotations={"minipod.dev/probe-period-ms": "1"})
 
 
 def test_the_process_of_an_exec_probe_is_killed_at_its_time_limit(node, pods) -> None:
@@ -191,7 +193,7 @@ def test_why_tells_the_chain_of_causes_also_after_a_kill_of_the_daemon(node, pod
     live = {"exec": {"command": ["sh", "-c", "echo heart stopped; false"]}, "failureThreshold": 2}
     ready = {"tcpSocket": {"port": 81}}
     container = shell("sleep 1000", livenessProbe=live, readinessProbe=ready)
-    loop = {"minipod.io/crash-loop-initial": "100s"}
+    loop = {"minipod.dev/crash-loop-initial": "100s"}
     node.pod("asked", container, annotations=PERIOD | loop, wait=f"{RESTARTS}=1")
     reason = "jsonpath={.status.containerStatuses[0].state.waiting.reason}=CrashLoopBackOff"
     node.run("wait", "pod/asked", f"--for={reason}", "--timeout=20s")
