@@ -14,7 +14,7 @@ from benchmarks import report, rows
 from benchmarks.bench import Bench
 from benchmarks.row import Row
 from benchmarks.run import measure
-from minipod.linux import process
+from minipod.linux import prctl
 
 
 def all_rows() -> dict[str, Row]:
@@ -45,7 +45,7 @@ def main() -> None:
     if os.geteuid():
         sys.exit("bench: must run as root")
     os.environ.pop("PYTHONPATH", None)  # ours: the node shall start as it always does
-    process.set_child_subreaper(True)  # the peers' shims and monitors are ours to reap
+    prctl.set_child_subreaper(True)  # the peers' shims and monitors are ours to reap
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` runs
     known = all_rows()
     chosen = arguments(known)

@@ -70,7 +70,7 @@ class Parts:
         self.state = State(instance.run_dir)
         self.supervisor = SupervisorClient(instance.supervisor_socket, on_event=self.event)
         hierarchy = detect()
-        images = Images(ImageStore(f"{instance.state_dir}/images"), set)
+        images = Images(ImageStore(f"{instance.state_dir}/images"), set, instance.registries)
         # Without a network: its steps are tested with the network, and a namespace needs none to be pinned.
         self.sandboxes = Sandboxes(instance, self.state, self.supervisor, NoLink(), hierarchy)  # type: ignore[arg-type]
         self.containers = Containers(
