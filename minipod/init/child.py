@@ -42,6 +42,8 @@ def warm_up() -> None:
     "x".encode("ascii").decode("ascii")
     os.fsencode("x"), os.fsdecode(b"x"), os.strerror(1)
     os.get_exec_path({"PATH": "/bin"})
+    # Here and not in each child: freeing what the finders know of directories means to copy its pages.
+    sys.path_importer_cache.clear()
     gc.collect()
     gc.freeze()
 
