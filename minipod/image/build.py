@@ -16,8 +16,8 @@ import time
 from typing import Any
 
 from minipod.errors import ImageError
-from minipod.image import packages, recipe
-from minipod.image.content import Descriptor, digest_of
+from minipod.image import debian, packages, recipe
+from minipod.image.content import Descriptor
 from minipod.image.layer import EPOCH, Member, pack
 from minipod.image.manifest import LAYER
 from minipod.image.store import Image, ImageStore
@@ -37,10 +37,11 @@ def build(recipe_dir: str, store: ImageStore) -> Image:
 
 
 def build_all(images_dir: str, store: ImageStore) -> list[Image]:
-    """Build every recipe below *images_dir*."""
+    """Build every recipe below *images_dir*, but for those that are built on request only."""
     names = sorted(os.listdir(images_dir))
     directories = [f"{images_dir}/{name}" for name in names]
-    return [build(d, store) for d in directories if os.path.exists(f"{d}/recipe.toml")]
+    found = [d for d in directories if os.path.exists(f"{d}/recipe.toml")]
+    return [build(d, store) for d in found if not recipe.read(d).debootstrap]
 
 
 def _current(wanted: recipe.Recipe, store: ImageStore) -> Image | None:
@@ -65,15 +66,17 @@ def _build(wanted: recipe.Recipe, store: ImageStore) -> Image:
     members = [member for package in fetched for member in package.members]
     if wanted.busybox:
         members = _with_applets(members, wanted.busybox)
-    layer = pack([*members, *wanted.members])
-    digest = store.content.put(layer)
-    described = Descriptor(media_type=LAYER, digest=digest, size=len(layer))
+    layers = [debian.bootstrap(store.content, wanted.debootstrap)] if wanted.debootstrap else []
+    if packed := [*members, *wanted.members]:
+        layer = pack(packed)
+        digest = store.content.put(layer)
+        layers.append(Descriptor(media_type=LAYER, digest=digest, size=len(layer)))
     labels = {
         RECIPE_LABEL: wanted.digest,
         PACKAGES_LABEL: " ".join(f"{p.name}={p.version}" for p in fetched),
     }
-    config = _image_config(wanted, digest_of(layer), labels)
-    return store.put(config, [described], wanted.tags)
+    config = _image_config(wanted, [layer.digest for layer in layers], labels)
+    return store.put(config, layers, wanted.tags)
 
 
 def _with_applets(members: list[Member], busybox: str) -> list[Member]:
@@ -100,7 +103,9 @@ def _applets(program: bytes) -> list[str]:
     return [applet for applet in listed.stdout.split() if applet != "busybox"]
 
 
-def _image_config(wanted: recipe.Recipe, diff_id: str, labels: dict[str, str]) -> dict[str, Any]:
+def _image_config(
+    wanted: recipe.Recipe, diff_ids: list[str], labels: dict[str, str]
+) -> dict[str, Any]:
     """Return the OCI image configuration."""
     machine = platform.machine()
     return {
@@ -108,5 +113,5 @@ def _image_config(wanted: recipe.Recipe, diff_id: str, labels: dict[str, str]) -
         "os": "linux",
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(EPOCH)),
         "config": {**wanted.execution, "Labels": labels},
-        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
     }

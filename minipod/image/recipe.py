@@ -2,6 +2,7 @@
 
 tags         references; the image's names        packages     Debian packages whose files go in
 keep         only files that match one of these patterns ("/usr/share/doc/*/copyright")
+debootstrap  a Debian suite: the image is that system, and is only built when it is asked for by name
 busybox      path of a busybox: its applets become links in /bin
 directories  "/path" or "/path:mode"
 [files]      path = "text", or path = { text = "...", mode = "755" }, or { from = "file", mode = ... }
@@ -24,7 +25,7 @@ from minipod.image.layer import Member
 
 BUILDER = "2"  # to be raised when the same recipe gives other images
 STRINGS = ("tags", "packages", "keep", "directories", "entrypoint", "cmd", "env", "exposed")
-STRING = ("busybox", "user", "working_dir", "stop_signal")
+STRING = ("busybox", "debootstrap", "user", "working_dir", "stop_signal")
 TABLES = ("files", "symlinks")
 
 
@@ -36,6 +37,7 @@ class Recipe:
     packages: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     busybox: str = ""
+    debootstrap: str = ""
     members: tuple[Member, ...] = ()  # directories, files and symlinks
     execution: dict[str, Any]  # the "config" of an image config
     digest: str
@@ -66,6 +68,7 @@ def read(directory: str) -> Recipe:
         packages=tuple(raw.get("packages", ())),
         keep=tuple(raw.get("keep", ())),
         busybox=raw.get("busybox", ""),
+        debootstrap=raw.get("debootstrap", ""),
         members=members,
         execution=_execution(raw),
         digest=fingerprint.hexdigest(),
