@@ -1,12 +1,13 @@
 """Images: an OCI store on disk, unpacked layers, and the recipes that build images from Debian packages.
 
-    recipe.toml --build--> blobs + manifest --ImageStore.put--> index.json (tags)
-                                                   |
-                                                   +--unpack--> layers/<chain id>/fs  (overlay lowerdirs)
+    registry, archive, recipe, Dockerfile --ingest, put_manifest--> blobs, layers/<chain id>/fs --> index.json (names)
 
-What is where: `reference` parses names, `content` keeps blobs, `tags` keeps names, `tar` reads archives,
-`unpack` applies them, `snapshot` keeps unpacked layers, `config` and `passwd` read what an image says
-about itself, `store` ties these together, `recipe`, `packages` and `build` make images.
+What is where: `reference` parses names, `content` keeps blobs, `manifest` reads what points to them, `tags`
+keeps names, `stream` decompresses, `tar` and `tarheader` read archives, `unpack` applies them within `limits`,
+`snapshot` keeps unpacked layers, `ingest` brings an image in while it comes, `config` and `passwd` read what an
+image says about itself, `store` ties these together, `gc` makes room, `archive` is images as files. Images
+are made by `build` (`recipe`, `packages`, `debian`) and `dockerbuild` (`dockerfile`, `context`); `layer` packs what
+they wrote. `registry/` pulls and pushes.
 
 It does not mount a container's root file system and starts no process of an image on its own (the one
 exception: a build asks the busybox it took from Debian for the names of its applets).
