@@ -22,6 +22,7 @@ from minipod.kubelet import dns_host, explaining, logs, node, podstatus
 from minipod.kubelet.admission import Admission
 from minipod.kubelet.context import Context
 from minipod.kubelet.events import EventRecorder
+from minipod.kubelet.heartbeat import Heartbeat
 from minipod.kubelet.logs import LogRotator
 from minipod.kubelet.manifests import Manifests
 from minipod.kubelet.objects import ObjectReader, ObjectWatch
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-VERSION = "v1.20.2-minipod"
+VERSION = "v1.32.0-minipod"
 
 
 class Kubelet:
@@ -80,6 +81,7 @@ class Kubelet:
             runtime, max_bytes=instance.log_max_bytes, max_files=instance.log_max_files
         )
         self._objects = ObjectWatch(store, self._objects_changed)
+        self._heartbeat = Heartbeat(store, machine.node_name, instance.state_dir, clock)
         self.context = Context(
             instance=instance,
             store=store,
@@ -122,9 +124,8 @@ class Kubelet:
         context = self.context
         unsubscribe = context.runtime.subscribe(self._runtime_event)
         try:
-            await node.register(
-                context.store, context.machine, version=VERSION, clock=context.clock
-            )
+            await node.register(context.store, context.machine, version=VERSION)
+            await self._heartbeat.beat()
             pods, version = await self._source.snapshot()
             self.static.load([dict(pod.raw) for pod in pods if pod.is_mirror])
             ours = [pod for pod in pods if not pod.is_mirror] + self.static.pods
@@ -136,6 +137,7 @@ class Kubelet:
             context.recorder.node("Starting", "Starting kubelet.")
             await run_root(
                 ("kubelet-events", context.recorder.run()),
+                ("kubelet-heartbeat", self._heartbeat.run()),
                 ("kubelet-probes", context.probes.run()),
                 ("kubelet-pods", self._run_source(pods, version)),
                 *((f"kubelet-{kind}", self._objects.run(kind)) for kind in references.WATCHED),

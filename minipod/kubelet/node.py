@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
+import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from minipod.errors import AlreadyExists
 from minipod.kubelet.rules.quantity import milli, whole
-from minipod.kubelet.rules.render import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from minipod.aio.timers import Clock
     from minipod.kubelet.seams import Store
     from minipod.spec.instance import Instance
 
@@ -84,8 +83,20 @@ def read_machine(instance: Instance, host_ip: str) -> Machine:
         hugepages=_hugepages(),
         reserved_cpu=milli(instance.reserved_cpu),
         reserved_memory=whole(instance.reserved_memory),
-        host_ip=host_ip,
+        host_ip=host_ip or primary_address(instance),
     )
+
+
+def primary_address(instance: Instance) -> str:
+    """Return the address that the machine reaches others from; the gateway's on a machine without a default route."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        try:
+            asked.connect(
+                ("192.0.2.1", 9)
+            )  # asks for the route only: a datagram socket sends nothing (TEST-NET-1, RFC 5737)
+        except OSError:
+            return instance.gateways[0]
+        return str(asked.getsockname()[0])
 
 
 def _hugepages() -> dict[str, int]:
@@ -101,8 +112,8 @@ def _hugepages() -> dict[str, int]:
     return found
 
 
-async def register(store: Store, machine: Machine, *, version: str, clock: Clock) -> None:
-    """Create the node, or bring its status up to date."""
+async def register(store: Store, machine: Machine, *, version: str) -> None:
+    """Create the node, or bring its status up to date; its conditions come with the first heartbeat."""
     meta = {
         "name": machine.node_name,
         "labels": {
@@ -113,32 +124,28 @@ async def register(store: Store, machine: Machine, *, version: str, clock: Clock
             ),
         },
     }
-    status = _status(machine, version, timestamp(clock()) or "")
+    status = _status(machine, version)
     node = {"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": {}, "status": status}
     try:
         await store.create("nodes", "", node)
     except AlreadyExists:
+        # The conditions that are there stay until the first heartbeat: times of transition live on.
         await store.mutate(
-            "nodes", "", machine.node_name, lambda n: {**n, "status": status}, "status"
+            "nodes",
+            "",
+            machine.node_name,
+            lambda n: {**n, "status": {**(n.get("status") or {}), **status}},
+            "status",
         )
 
 
-def _status(machine: Machine, version: str, now: str) -> dict[str, Any]:
-    ready = {
-        "type": "Ready",
-        "status": "True",
-        "reason": "KubeletReady",
-        "message": "kubelet is posting ready status",
-        "lastHeartbeatTime": now,
-        "lastTransitionTime": now,
-    }
+def _status(machine: Machine, version: str) -> dict[str, Any]:
     addresses = [{"type": "Hostname", "address": machine.node_name}]
     if machine.host_ip:
         addresses.insert(0, {"type": "InternalIP", "address": machine.host_ip})
     return {
         "capacity": machine.capacity,
         "allocatable": machine.allocatable,
-        "conditions": [ready],
         "addresses": addresses,
         "nodeInfo": _node_info(version),
     }

@@ -145,3 +145,19 @@ def test_top_tells_what_is_used(kubectl, space):
     line = kubectl("top", "node", "--no-headers").split()
     assert len(line) == 5
     assert line[1].endswith("m")
+
+
+def test_the_node_says_how_it_is(newest):
+    """`describe node` has everything that kubectl looks for: conditions, capacity, addresses, the lease."""
+    (node,) = newest.get("nodes")["items"]
+    conditions = {c["type"]: c["status"] for c in node["status"]["conditions"]}
+    assert conditions.pop("Ready") == "True"
+    assert set(conditions) == {"MemoryPressure", "DiskPressure", "PIDPressure"}
+    assert set(node["status"]["capacity"]) >= {"cpu", "memory", "pods", "ephemeral-storage"}
+    assert any(a["type"] == "InternalIP" for a in node["status"]["addresses"])
+    name = node["metadata"]["name"]
+    lease = newest.get("lease", name, "-n", "kube-node-lease")
+    assert lease["spec"]["leaseDurationSeconds"] == 40
+    shown = newest("describe", "node", name)
+    assert "HolderIdentity:  " + name in shown
+    assert "KubeletReady" in shown

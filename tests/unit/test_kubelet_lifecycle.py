@@ -41,9 +41,9 @@ async def test_a_pod_comes_up_and_its_status_says_so(node):
 
 async def test_the_node_registers_itself_as_ready(node):
     async with running(node):
-        await node.until(lambda: ("nodes", "", "node") in node.store.objects)
-        ready = node.store.objects["nodes", "", "node"]["status"]["conditions"][0]
-        assert (ready["type"], ready["status"]) == ("Ready", "True")
+        await node.until(lambda: ("leases", "kube-node-lease", "node") in node.store.objects)
+        told = node.store.objects["nodes", "", "node"]["status"]["conditions"]
+        assert {c["type"]: c["status"] for c in told}["Ready"] == "True"
 
 
 async def test_few_status_writes_bring_a_pod_up(node):
