@@ -38,12 +38,18 @@ class Kubectl:
         self.path = path
         self.kubeconfig = kubeconfig
         self.home = home
+        self.env: dict[str, str] = {}  # more of the environment
 
     def run(
         self, *words: str, check: bool = True, text: str | None = None, timeout: float = 50.0
     ) -> subprocess.CompletedProcess[str]:
         """Run it; raise AssertionError with its output when it fails and *check*."""
-        env = {"KUBECONFIG": self.kubeconfig, "HOME": self.home, "PATH": os.environ["PATH"]}
+        env = {
+            "KUBECONFIG": self.kubeconfig,
+            "HOME": self.home,
+            "PATH": os.environ["PATH"],
+            **self.env,
+        }
         done = subprocess.run(
             [self.path, *words],
             input=text, capture_output=True, text=True, check=False, timeout=timeout, env=env,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from minipod import errors
@@ -63,7 +64,7 @@ def failure(e: Exception, info: RequestInfo | None = None) -> dict[str, Any]:
         return status(e.code, e.reason, e.message, {**about, **e.details})
     if isinstance(e, FieldErrors):
         causes = [c.cause() for c in e.fields]
-        return status(422, "Invalid", e.message, {**about, "causes": causes})
+        return status(422, "Invalid", e.message, {**about, **_invalid(e), "causes": causes})
     for kind, (code, reason) in CODES.items():
         if isinstance(e, kind):
             details = {**about, "hint": e.hint} if e.hint else about
@@ -73,6 +74,12 @@ def failure(e: Exception, info: RequestInfo | None = None) -> dict[str, Any]:
     if isinstance(e, errors.MinipodError):
         return status(500, "InternalError", e.message, {"hint": e.hint} if e.hint else {})
     return status(500, "InternalError", f"Internal error occurred: {type(e).__name__}", {})
+
+
+def _invalid(e: FieldErrors) -> dict[str, Any]:
+    """The kind and name of the object that is invalid: FieldErrors says `Kind.group "name"` first."""
+    match = re.match(r'(\w+)(?:\.\S+)? "([^"]*)"', e.message)
+    return {"kind": match[1], "name": match[2]} if match else {}
 
 
 def _about(info: RequestInfo | None) -> dict[str, Any]:

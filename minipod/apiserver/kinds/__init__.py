@@ -14,6 +14,7 @@ from minipod.apiserver.kinds import (
     nodes,
     pods,
     reviews,
+    services,
     storage,
 )
 from minipod.apiserver.resources import Registry, Resource
@@ -26,6 +27,7 @@ RESOURCES: tuple[Resource, ...] = (
     *storage.RESOURCES,
     *access.RESOURCES,
     *reviews.RESOURCES,
+    *services.RESOURCES,
     *metrics.RESOURCES,
     *extensions.RESOURCES,
 )

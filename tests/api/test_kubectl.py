@@ -1,0 +1,421 @@
+"""Every command of kubectl on objects, with every kubectl: discovery, reading, writing, watching, deleting."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import threading
+import time
+import urllib.request
+
+import pytest
+import yaml
+
+from tests.node import sleeper
+
+
+@pytest.fixture
+def space(kubectl, request):
+    """A namespace of the test's own, and kubectl in it; it goes by itself."""
+    name = "".join(c for c in request.node.name.lower() if c.isalnum())[-40:]
+    kubectl("create", "namespace", name)
+    yield lambda *words, text=None: kubectl("-n", name, *words, text=text)
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+def config_map(name: str, **data: str) -> str:
+    labels = {"app": "web", "tier": name}
+    return yaml.safe_dump(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels}, "data": data}
+    )  # fmt: skip
+
+
+def pod(name: str, **more: object) -> str:
+    spec = {
+        "terminationGracePeriodSeconds": 0,
+        "containers": [sleeper("app", image="busybox:1.36")],
+        **more,
+    }
+    return yaml.safe_dump(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+    )
+
+
+# -- the server
+
+
+def test_version_and_discovery(kubectl) -> None:
+    version = json.loads(kubectl("version", "-o", "json"))["serverVersion"]
+    assert (version["major"], version["minor"]) == ("1", "32")
+    assert "is running at https://127.0.0.1" in kubectl("cluster-info")
+    versions = kubectl("api-versions").split()
+    assert {"v1", "rbac.authorization.k8s.io/v1", "events.k8s.io/v1"} <= set(versions)
+    listed = kubectl("api-resources", "--no-headers", "-o", "wide")
+    assert re.search(r"^configmaps +cm +v1 +true +ConfigMap +.*watch", listed, re.MULTILINE)
+    assert re.search(r"^nodes +no +v1 +false +Node ", listed, re.MULTILINE)
+    assert kubectl("get", "--raw", "/readyz") == "ok"
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("pod.spec.containers.ports", ["containerPort", "<integer>"]),
+        ("role.rules", ["verbs", "<[]string>"]),
+        ("configmaps", ["binaryData", "<map[string]string>"]),
+        ("pv.spec.claimRef", ["uid", "<string>"]),
+    ],
+)
+def test_explain(kubectl, field, words) -> None:
+    told = kubectl("explain", field)
+    for word in words:
+        assert word in told
+
+
+def test_config_view_and_proxy(kubectl) -> None:
+    assert "server: https://127.0.0.1" in kubectl("config", "view", "--minify")
+    env = {"KUBECONFIG": kubectl.kubeconfig, "HOME": kubectl.home}
+    with subprocess.Popen(
+        [kubectl.path, "proxy", "--port=0"], env=env, stdout=subprocess.PIPE, text=True
+    ) as proxy:
+        try:
+            port = re.search(r":(\d+)$", proxy.stdout.readline())[1]
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/namespaces") as answer:
+                assert json.load(answer)["kind"] == "NamespaceList"
+        finally:
+            proxy.terminate()
+
+
+# -- reading
+
+COLUMNS = {
+    "configmaps": "NAME DATA AGE",
+    "secrets": "NAME TYPE DATA AGE",
+    "serviceaccounts": "NAME SECRETS AGE",
+    "namespaces": "NAME STATUS AGE",
+    "nodes": "NAME STATUS ROLES AGE VERSION INTERNAL-IP EXTERNAL-IP OS-IMAGE KERNEL-VERSION CONTAINER-RUNTIME",
+    "persistentvolumes": "NAME CAPACITY ACCESS_MODES RECLAIM_POLICY STATUS CLAIM STORAGECLASS VOLUMEATTRIBUTESCLASS"
+    " REASON AGE VOLUMEMODE",
+    "persistentvolumeclaims": "NAME STATUS VOLUME CAPACITY ACCESS_MODES STORAGECLASS VOLUMEATTRIBUTESCLASS AGE VOLUMEMODE",
+    "storageclasses": "NAME PROVISIONER RECLAIMPOLICY VOLUMEBINDINGMODE ALLOWVOLUMEEXPANSION AGE",
+    "priorityclasses": "NAME VALUE GLOBAL-DEFAULT AGE",
+    "runtimeclasses": "NAME HANDLER AGE",
+    "limitranges": "NAME CREATED_AT",
+    "leases": "NAME HOLDER AGE",
+    "roles": "NAME CREATED_AT",
+    "rolebindings": "NAME ROLE AGE USERS GROUPS SERVICEACCOUNTS",
+    "podtemplates": "NAME CONTAINERS IMAGES POD_LABELS",
+}
+
+EXAMPLES = """
+apiVersion: v1
+kind: Secret
+metadata: {name: x}
+stringData: {a: b}
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: x}
+spec:
+  capacity: {storage: 1Gi}
+  accessModes: [ReadWriteOnce]
+  hostPath: {path: /x}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: x}
+spec:
+  accessModes: [ReadWriteOnce]
+  storageClassName: none
+  resources:
+    requests: {storage: 1Gi}
+---
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: x}
+provisioner: example.com/x
+---
+apiVersion: scheduling.k8s.io/v1
+kind: PriorityClass
+metadata: {name: x}
+value: 5
+---
+apiVersion: node.k8s.io/v1
+kind: RuntimeClass
+metadata: {name: x}
+handler: x
+---
+apiVersion: v1
+kind: LimitRange
+metadata: {name: x}
+spec:
+  limits:
+  - type: Container
+    max: {cpu: '2'}
+---
+apiVersion: coordination.k8s.io/v1
+kind: Lease
+metadata: {name: x}
+spec: {holderIdentity: me}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: x}
+rules:
+- apiGroups: ['']
+  resources: [pods]
+  verbs: [get]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: x}
+roleRef: {kind: Role, name: x, apiGroup: rbac.authorization.k8s.io}
+subjects:
+- {kind: User, name: u}
+---
+apiVersion: v1
+kind: PodTemplate
+metadata: {name: x}
+template:
+  spec:
+    containers:
+    - {name: c, image: i}
+"""
+
+
+def test_every_kind_has_kubernetes_columns(kubectl, space) -> None:
+    space("create", "-f", "-", text=EXAMPLES)
+    try:
+        for kind, columns in COLUMNS.items():
+            shown = space("get", kind, "-o", "wide").splitlines()
+            assert re.split(r" {2,}", shown[0].strip()) == columns.replace("_", " ").split() or (
+                shown[0].split() == columns.replace("_", " ").split()
+            ), kind
+    finally:
+        space("delete", "--wait=false", "-f", "-", text=EXAMPLES)
+
+
+def test_get_in_every_form(space) -> None:
+    space("apply", "-f", "-", text=config_map("b", k="1") + "---\n" + config_map("a", k="2", l="3"))
+    shown = space("get", "cm", "-l", "app", "--no-headers").splitlines()
+    assert [line.split()[:2] for line in shown] == [["a", "2"], ["b", "1"]]
+    assert space("get", "cm", "-l", "tier in (a, c)", "-o", "name") == "configmap/a\n"
+    assert (
+        space("get", "cm", "--field-selector", "metadata.name=b", "-o", "name") == "configmap/b\n"
+    )
+    sort = ("get", "cm", "-l", "app=web", "--sort-by=.data.k")
+    assert [line.split()[0] for line in space(*sort, "--no-headers").splitlines()] == ["b", "a"]
+    assert space("get", "cm", "a", "-o", "jsonpath={.data.l}") == "3"
+    columns = "custom-columns=N:.metadata.name,K:.data.k"
+    shown = space("get", "cm", "-l", "app", "-o", columns)
+    assert shown.split() == ["N", "K", "a", "2", "b", "1"]
+    assert yaml.safe_load(space("get", "cm", "a", "-o", "yaml"))["data"] == {"k": "2", "l": "3"}
+    assert "app=web,tier=a" in space("get", "cm", "a", "--show-labels")
+    assert space("get", "cm", "--chunk-size=1", "-l", "app", "-o", "name").split() == ["configmap/a", "configmap/b"]  # fmt: skip
+    assert space("get", "cm/nosuch", "--ignore-not-found") == ""
+
+
+def test_get_watches(kubectl, space) -> None:
+    space("create", "configmap", "w", "--from-literal=a=1")
+    seen: list[str] = []
+
+    def watch() -> None:
+        seen.append(
+            space("get", "cm", "w", "-w", "-o", "jsonpath={.data.a} ", "--request-timeout=3s")
+        )
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    deadline = time.monotonic() + 2.5
+    value = 2
+    while watching.is_alive() and time.monotonic() < deadline:  # it may not watch yet
+        space("patch", "cm", "w", "-p", json.dumps({"data": {"a": str(value)}}))
+        value += 1
+    watching.join()
+    values = [int(v) for v in seen[0].split()]
+    assert values == list(
+        range(values[0], values[0] + len(values))
+    )  # none is missing, none comes twice
+    assert len(values) > 1
+
+
+def test_describe_and_events(space) -> None:
+    space("apply", "-f", "-", text=pod("d"))
+    space("wait", "--for=condition=Ready", "pod/d", "--timeout=30s")
+    told = space("describe", "pod", "d")
+    assert re.search(r"^Status: +Running$", told, re.MULTILINE)
+    assert "Started container app" in told
+    assert "Started container app" in space("get", "events")
+    assert "Started container app" in space("get", "events.v1.events.k8s.io", "-o", "wide")
+    assert "Started" in space("events", "--for", "pod/d")
+    assert space("wait", "--for=jsonpath={.status.phase}=Running", "pod/d", "--timeout=5s") == "pod/d condition met\n"  # fmt: skip
+    assert "Labels: " in space("describe", "node")
+    space("delete", "pod", "d", "--now")
+    assert space("get", "pods", "-o", "name") == ""
+
+
+# -- writing
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "configmap x --from-literal=a=b",
+        "secret generic x --from-literal=a=b",
+        "secret docker-registry x --docker-server=s --docker-username=u --docker-password=p",
+        "serviceaccount x",
+        "role x --verb=get --resource=pods",
+        "rolebinding x --clusterrole=view --user=u",
+        "token default",
+    ],
+)
+def test_create(space, words) -> None:
+    if words.startswith("token"):
+        space("create", "serviceaccount", "x")
+        words = "token x"
+    printed = space("create", *words.split())
+    assert printed.count(".") == 2 if words.startswith("token") else printed.endswith(" created\n")
+
+
+def test_create_what_no_namespace_holds(kubectl) -> None:
+    try:
+        assert kubectl("create", "priorityclass", "kc", "--value=7").endswith(" created\n")
+        assert kubectl.get("priorityclass", "kc")["value"] == 7
+        assert 'priorityclasses.scheduling.k8s.io "kc" already exists' in kubectl.fails(
+            "create", "priorityclass", "kc", "--value=7"
+        )
+        assert kubectl("create", "namespace", "kc-ns").endswith(" created\n")
+    finally:
+        kubectl(
+            "delete", "priorityclass/kc", "namespace/kc-ns", "--ignore-not-found", "--wait=false"
+        )
+
+
+def test_apply_diff_replace_edit(kubectl, space) -> None:
+    first, second = config_map("a", k="1"), config_map("a", k="2")
+    assert space("apply", "-f", "-", text=first) == "configmap/a created\n"
+    assert space("apply", "-f", "-", text=first) == "configmap/a unchanged\n"
+    assert space("apply", "--dry-run=server", "-f", "-", text=second) == "configmap/a configured (server dry run)\n"  # fmt: skip
+    name = space("get", "cm", "a", "-o", "jsonpath={.metadata.namespace}")
+    different = kubectl.run("-n", name, "diff", "-f", "-", text=second, check=False)
+    assert different.returncode == 1
+    assert '+  k: "2"' in different.stdout
+    assert space("apply", "-f", "-", text=second) == "configmap/a configured\n"
+    assert space("replace", "-f", "-", text=first) == "configmap/a replaced\n"
+    assert space("replace", "--force", "-f", "-", text=second).endswith("configmap/a replaced\n")
+    kubectl.env = {"KUBE_EDITOR": "sed -i s/web/edited/"}
+    try:
+        assert "edited" in space("edit", "cm", "a")
+    finally:
+        kubectl.env = {}
+    assert space("get", "cm", "a", "-o", "jsonpath={.metadata.labels.app}") == "edited"
+
+
+def test_prune_deletes_what_is_no_longer_applied(kubectl, space) -> None:
+    words = ("apply", "--prune", "-l", "app=web", "--prune-allowlist=core/v1/ConfigMap", "-f", "-")
+    space(*words, text=config_map("a") + "---\n" + config_map("b"))
+    assert "configmap/b pruned" in space(*words, text=config_map("a"))
+
+
+def test_server_side_apply_keeps_managers_apart(kubectl, space) -> None:
+    first = config_map("a", k="1", l="1")
+    assert space("apply", "--server-side", "-f", "-", text=first) == "configmap/a serverside-applied\n"  # fmt: skip
+    name = space("get", "cm", "a", "-o", "jsonpath={.metadata.namespace}")
+    other = ("-n", name, "apply", "--server-side", "--field-manager=other", "-f", "-")
+    told = kubectl.fails(*other, text=config_map("a", k="2"))
+    assert 'Apply failed with 1 conflict: conflict with "kubectl": .data.k' in told
+    kubectl(*other[:-2], "--force-conflicts", "-f", "-", text=config_map("a", k="2"))
+    space("apply", "--server-side", "-f", "-", text=config_map("a", l="1"))
+    assert json.loads(space("get", "cm", "a", "-o", "json"))["data"] == {"k": "2", "l": "1"}
+    managers = json.loads(space("get", "cm", "a", "-o", "json", "--show-managed-fields"))["metadata"]["managedFields"]  # fmt: skip
+    assert {m["manager"]: list(m["fieldsV1"].get("f:data", {})) for m in managers} == {
+        "kubectl": ["f:l"],
+        "other": ["f:k"],
+    }
+
+
+def test_client_side_apply_becomes_server_side(kubectl, space) -> None:
+    space("apply", "-f", "-", text=config_map("a", k="1"))
+    assert space("apply", "--server-side", "-f", "-", text=config_map("a", k="2")) == "configmap/a serverside-applied\n"  # fmt: skip
+    assert space("get", "cm", "a", "-o", "jsonpath={.data.k}") == "2"
+
+
+def test_patch_label_annotate(space) -> None:
+    space("create", "-f", "-", text=config_map("a", k="1"))
+    space("patch", "cm", "a", "-p", '{"data":{"s":"1"}}')
+    space("patch", "cm", "a", "--type=merge", "-p", '{"data":{"k":null,"m":"1"}}')
+    space("patch", "cm", "a", "--type=json", "-p", '[{"op":"add","path":"/data/j","value":"1"}]')
+    assert json.loads(space("get", "cm", "a", "-o", "json"))["data"] == {
+        "s": "1",
+        "m": "1",
+        "j": "1",
+    }
+    assert space("label", "cm", "a", "app-") == "configmap/a unlabeled\n"
+    assert space("label", "cm", "a", "new=1") == "configmap/a labeled\n"
+    assert space("annotate", "cm", "a", "note=hi") == "configmap/a annotated\n"
+    metadata = json.loads(space("get", "cm", "a", "-o", "json"))["metadata"]
+    assert (metadata["labels"], metadata["annotations"]) == (
+        {"tier": "a", "new": "1"},
+        {"note": "hi"},
+    )
+
+
+def test_set_changes_templates_and_images(space) -> None:
+    space("apply", "-f", "-", text=pod("s"))
+    space("set", "image", "pod/s", "app=busybox:1.36.1")
+    assert (
+        space("get", "pod", "s", "-o", "jsonpath={.spec.containers[0].image}") == "busybox:1.36.1"
+    )
+    printed = space("set", "env", "pod/s", "A=b", "--dry-run=client", "-o", "yaml")
+    assert yaml.safe_load(printed)["spec"]["containers"][0]["env"] == [{"name": "A", "value": "b"}]
+    printed = space("set", "resources", "pod/s", "--limits=cpu=1", "--dry-run=client", "-o", "yaml")
+    assert yaml.safe_load(printed)["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "1"}
+    space("delete", "pod", "s", "--force", "--grace-period=0")
+
+
+def test_what_is_wrong_is_told_by_kubernetes_words(kubectl) -> None:
+    bad = pod("bad").replace("image:", "imagee:")
+    told = kubectl.fails("create", "--validate=strict", "-f", "-", text=bad)
+    assert 'strict decoding error: unknown field "spec.containers[0].imagee"' in told
+    told = kubectl.fails("create", "-f", "-", text=pod("Bad_Name"))
+    assert 'The Pod "Bad_Name" is invalid' in told
+    assert "metadata.name: Invalid value" in told
+    assert 'configmaps "nosuch" not found' in kubectl.fails("get", "cm", "nosuch")
+
+
+# -- nodes, deletion
+
+
+def test_cordon_and_taint(kubectl) -> None:
+    (node,) = kubectl("get", "nodes", "-o", "name").split()
+    assert kubectl("cordon", node) == f"{node} cordoned\n"
+    assert "Ready,SchedulingDisabled" in kubectl("get", "nodes")
+    assert kubectl("uncordon", node) == f"{node} uncordoned\n"
+    assert (
+        kubectl("taint", "node", node.removeprefix("node/"), "k=v:NoSchedule")
+        == f"{node} tainted\n"
+    )
+    assert kubectl.get(node)["spec"]["taints"] == [
+        {"key": "k", "value": "v", "effect": "NoSchedule"}
+    ]
+    assert kubectl("taint", "node", node.removeprefix("node/"), "k-") == f"{node} untainted\n"
+
+
+def test_delete_in_every_way(kubectl, space) -> None:
+    text = "---\n".join(config_map(n) for n in "abcde")
+    space("create", "-f", "-", text=text)
+    assert space("delete", "cm", "a", "--dry-run=server") == 'configmap "a" deleted (server dry run)\n'  # fmt: skip
+    assert space("delete", "cm", "a") == 'configmap "a" deleted\n'
+    assert space("delete", "cm/b", "--cascade=orphan") == 'configmap "b" deleted\n'
+    assert space("delete", "-f", "-", "--ignore-not-found", text=config_map("c")) == 'configmap "c" deleted\n'  # fmt: skip
+    assert space("delete", "cm", "-l", "tier=d") == 'configmap "d" deleted\n'
+    assert space("delete", "cm", "e", "--cascade=foreground") == 'configmap "e" deleted\n'
+    assert space("get", "cm", "-l", "app", "-o", "name") == ""
+    waiting = config_map("f").replace("metadata:", "metadata:\n  finalizers: [example.com/hold]")
+    space("create", "-f", "-", text=waiting)
+    space("delete", "cm", "f", "--wait=false")
+    assert space("get", "cm", "f", "-o", "jsonpath={.metadata.deletionTimestamp}")
+    space(
+        "patch", "cm", "f", "--type=json", "-p", '[{"op":"remove","path":"/metadata/finalizers"}]'
+    )
+    space("wait", "--for=delete", "cm/f", "--timeout=5s")
