@@ -48,9 +48,10 @@ async def run_root(*roots: tuple[str, Coroutine[Any, Any, None]]) -> None:
     """Run all (name, coroutine) pairs until cancelled; one that ends by itself ends all."""
     async with asyncio.TaskGroup() as group:
         for name, coro in roots:
-            group.create_task(_guard(name, coro), name=name)
+            group.create_task(guard(name, coro), name=name)
 
 
-async def _guard(name: str, coro: Coroutine[Any, Any, None]) -> None:
+async def guard(name: str, coro: Coroutine[Any, Any, None]) -> None:
+    """Run a root task: its end is an error, so that a TaskGroup ends with it."""
     await coro
     raise Internal(f"root task {name} ended unexpectedly")

@@ -14,12 +14,13 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 from aiohttp import web
 
 from minipod import log
-from minipod.aio.tasks import Background
+from minipod.aio.tasks import Background, guard
 from minipod.apiserver.auth.listen import tokens_of
 from minipod.apiserver.metrics import Metrics
 from minipod.apiserver.server import ApiServer
@@ -96,32 +97,46 @@ class Daemon:
         ]
 
     async def run(self, ready_fd: int) -> None:
-        """Serve until SIGTERM."""
+        """Serve until SIGTERM. A root task that fails ends the process: the supervisor starts it again, the pods run on."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         self.store.open()
-        certificates = self._tasks.spawn(self.api.prepare(), name="certificates")
+        try:
+            async with asyncio.TaskGroup() as roots:
+                started = await self._start(roots)
+                tell_ready(ready_fd)
+                logger.info("node %s is ready", self.node_name)
+                await self._stopping.wait()
+                await self.api.stop()
+                for task in started:
+                    task.cancel()
+            await self._tasks.close()
+            self.runtime.close()
+            await self.network.stop()
+        finally:
+            self.store.close()
+
+    async def _start(self, roots: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """Start everything in order; return the root tasks."""
+        started: list[asyncio.Task[None]] = []
+
+        def root(name: str, coro: Coroutine[Any, Any, None]) -> None:
+            started.append(roots.create_task(guard(name, coro), name=name))
+
+        certificates = roots.create_task(self.api.prepare(), name="certificates")
         await self._first_namespaces()
         await self.network.start()
         await self.runtime.connect()
-        kubelet = self._tasks.spawn(self.kubelet.run(), name="kubelet")
+        root("kubelet", self.kubelet.run())
         await self.kubelet_ready.wait()
         await certificates
-        self._tasks.spawn(self.api.run(), name="api")
-        self._tasks.spawn(manager.run(self.store, self._kinds(), self.api.ca), name="controllers")
+        root("api", self.api.run())
+        root("controllers", manager.run(self.store, self._kinds(), self.api.ca))
         await self.api.start()
         self._tasks.spawn(self._collect_images(), name="image-gc")
         gc.freeze()
-        tell_ready(ready_fd)
-        logger.info("node %s is ready", self.node_name)
-        await self._stopping.wait()
-        await self.api.stop()
-        kubelet.cancel()
-        await self._tasks.close()
-        self.runtime.close()
-        await self.network.stop()
-        self.store.close()
+        return started
 
     async def _first_namespaces(self) -> None:
         for name in ("default", "kube-system", "kube-public", "kube-node-lease"):

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from minipod.aio.tasks import guard
 from minipod.api.informer import Informer
 from minipod.controllers.controller import Controller, WorkQueue
 from minipod.controllers.selectors import matches
@@ -148,3 +149,19 @@ SELECTORS = {
 @pytest.mark.parametrize(("selector", "labels", "expected"), SELECTORS.values(), ids=SELECTORS)
 def test_a_selector_matches(selector, labels, expected):
     assert matches(selector, labels) is expected
+
+
+async def test_a_root_task_that_ends_by_itself_ends_its_group():
+    """So a daemon without its controllers, or with roles that nobody follows, does not go on."""
+
+    async def ends() -> None:
+        return
+
+    async def owner() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(guard("short", ends()))
+            await asyncio.Event().wait()
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await owner()
+    assert "root task short ended unexpectedly" in str(raised.value.exceptions[0])
