@@ -162,7 +162,8 @@ class Http:
                 data=data,
                 allow_redirects=False,
                 proxy=proxy_for(str(url)),
-                ssl=await self._context(tls),
+                # 20 ms to read the system's authorities, for who needs them
+                ssl=await self._context(tls) if url.scheme == "https" else True,
             )
             async with answer:
                 target = answer.headers.get("Location")
