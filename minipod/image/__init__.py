@@ -9,11 +9,13 @@ image says about itself, `store` ties these together, `gc` makes room, `archive`
 are made by `build` (`recipe`, `packages`, `debian`) and `dockerbuild` (`dockerfile`, `context`); `layer` packs what
 they wrote. `registry/` pulls and pushes.
 
+`registry` is a package of its own: pulls and pushes, the only asynchronous code here.
+
 It does not mount a container's root file system and starts no process of an image on its own (the one
 exception: a build asks the busybox it took from Debian for the names of its applets).
 
 Invariants: a blob's name is its sha256, checked before the name exists; a layer directory is complete
 or has a name that begins with a dot; index.json names only images whose blobs were all there, and is
 replaced as a whole. Whoever changes something holds the store's flock; readers take no lock.
-All code here is synchronous: callers in an event loop use asyncio.to_thread.
+All other code here is synchronous: callers in an event loop use asyncio.to_thread.
 """
