@@ -100,3 +100,79 @@ def test_a_certificate_of_another_ca_is_refused(node, tls, tmp_path):
 def test_kubectl_is_served_as_administrator(kubectl):
     assert "minipod" in json.loads(kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"]
     assert kubectl("get", "--raw", "/readyz") == "ok"
+
+
+def raw(node, tls, request: bytes) -> tuple[int, bytes]:
+    """Send bytes as they are, as a user without roles; return the status and the body. 0: the connection was closed."""
+    node.run("kubeconfig", "--user", "ann")
+    pki = f"{node.instance.state_dir}/pki"
+    tls.load_cert_chain(f"{pki}/user-ann.crt", f"{pki}/user-ann.key")
+    with (
+        socket.create_connection(("127.0.0.1", node.instance.api_port), timeout=10) as plain,
+        tls.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        connection.sendall(request)
+        answer = b""
+        while chunk := connection.recv(1 << 16):
+            answer += chunk
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]) if head else 0, body
+
+
+TRICKS = (
+    "/minipod/status", "//minipod/status", "/api/../minipod/status", "/api/%2e%2e/minipod/status", "/apis/..%2fminipod/status",
+    "/openapi/./../minipod/status", "https://localhost/minipod/status", "/minipod/status#/version", "/version/../minipod/status",
+    "/healthz%2f..%2fminipod%2fstatus", "/api/v1/namespaces/default/../../secrets", "/api/v1/%6eamespaces/default/secrets",
+    "/api/v1/namespaces/default/secrets/", "/api//v1/secrets", "/%61pi/v1/secrets", "/api/v1/secrets?watch=true&x=/version",
+    "/metrics/probes", "/metrics.k8s.io/../api/v1/secrets", "/api/v1/secrets;/version", "/API/v1/secrets",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("target", TRICKS)
+def test_no_spelling_of_a_path_gets_around_the_roles(node, tls, target):
+    """What is authorized is what is dispatched: a user who may only discover gets nothing else, and never a 500."""
+    request = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+    status, body = raw(node, tls, request)
+    assert status in (0, 400, 403, 404), (status, body[:300])
+
+
+HOSTILE = {
+    "an extra without a user": "Impersonate-Extra-x: y",
+    "a group without a user": "Impersonate-Group: system:masters",
+    "a user": "Impersonate-User: kubernetes-admin",
+    "an account": "Impersonate-User: system:serviceaccount:default:default",
+    "half an account": "Impersonate-User: system:serviceaccount:default",
+    "an escaped key": "Impersonate-User: x\r\nImpersonate-Extra-%zz%00: y",
+    "a basic password": "Authorization: Basic YTpi",
+    "nothing after bearer": "Authorization: Bearer",
+    "a long token": "Authorization: Bearer " + "a" * 7000,
+    "bytes": "Authorization: Bearer \xff\xfe",
+    "two lengths": "Content-Length: 1\r\nContent-Length: 2",
+}
+
+
+@pytest.mark.parametrize("header", HOSTILE.values(), ids=HOSTILE)
+def test_no_header_makes_a_user_more(node, tls, header):
+    request = (
+        f"GET /api/v1/secrets HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n\r\n"
+    )
+    status, body = raw(node, tls, request.encode("latin-1"))
+    assert status in (0, 400, 401, 403), (status, body[:300])
+
+
+def test_who_says_nothing_does_not_keep_others_waiting(node, tls):
+    """A hundred connections that never begin their handshake."""
+    address = ("127.0.0.1", node.instance.api_port)
+    silent = [socket.create_connection(address) for _ in range(100)]
+    try:
+        assert ask(node, "/version", tls)[0] == 200
+    finally:
+        for one in silent:
+            one.close()
+
+
+def test_what_is_no_tls_is_hung_up_on(node, tls):
+    with socket.create_connection(("127.0.0.1", node.instance.api_port), timeout=10) as plain:
+        plain.sendall(b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200" not in plain.recv(1000)
+    assert ask(node, "/version", tls)[0] == 200
