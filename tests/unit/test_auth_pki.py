@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 
 import pytest
 from cryptography import x509
@@ -95,20 +96,16 @@ async def test_what_can_not_be_made_is_an_error(made, monkeypatch):
         await made.ensure([SERVER])
 
 
-async def test_a_handshake_tells_the_user(made):
-    """A real TLS connection on loopback: the server sees name and groups of the client's certificate."""
-    user = Leaf(name="user-jane", common_name="jane", organizations=("dev", "ops"))
-    await made.ensure([SERVER, user])
-    context = listen.context(made)
-    client = ssl.create_default_context(cafile=made.path("ca.crt"))
-    client.load_cert_chain(made.path("user-jane.crt"), made.path("user-jane.key"))
+def handshake(context, client):
+    """Connect on loopback; return the user that the server saw, and the server's certificate that the client saw."""
     seen = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve():
             connection, _ = server.accept()
             with context.wrap_socket(connection, server_side=True) as tls:
-                seen.append(certified(tls.getpeercert()))
+                certificate = tls.getpeercert()
+                seen.append(certified(certificate) if certificate else None)
                 tls.sendall(b"x")
 
         thread = threading.Thread(target=serve)
@@ -118,10 +115,34 @@ async def test_a_handshake_tells_the_user(made):
             client.wrap_socket(plain, server_hostname="localhost") as tls,
         ):
             assert tls.recv(1) == b"x"
-            assert tls.selected_alpn_protocol() is None
+            shown = tls.getpeercert(binary_form=True)
         thread.join()
-    assert seen[0].name == "jane"
-    assert seen[0].groups == ("dev", "ops", "system:authenticated")
+    return seen[0], shown
+
+
+async def test_a_handshake_tells_the_user(made):
+    """A real TLS connection on loopback: the server sees name and groups of the client's certificate."""
+    user = Leaf(name="user-jane", common_name="jane", organizations=("dev", "ops"))
+    await made.ensure([SERVER, user])
+    client = ssl.create_default_context(cafile=made.path("ca.crt"))
+    client.load_cert_chain(made.path("user-jane.crt"), made.path("user-jane.key"))
+    seen, _ = handshake(listen.context(made), client)
+    assert seen.name == "jane"
+    assert seen.groups == ("dev", "ops", "system:authenticated")
+
+
+async def test_a_renewed_certificate_is_shown_from_then_on(made):
+    """Without another context, and so without listening anew; the CA is the same, and clients notice nothing."""
+    soon = Leaf(name="server", common_name="x", hosts=("localhost",), lifetime=20 * 86400)
+    await made.ensure([soon])
+    context = listen.context(made)
+    client = ssl.create_default_context(cafile=made.path("ca.crt"))
+    _, before = handshake(context, client)
+    assert made.next_renewal(soon) < time.time()
+    await made.ensure([soon])
+    listen.load(context, made)
+    _, after = handshake(context, client)
+    assert after != before
 
 
 def test_a_certificate_without_a_name_is_nobody():
