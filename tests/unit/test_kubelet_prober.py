@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from minipod.errors import DeadlineExceeded
+from minipod.errors import DeadlineExceeded, Unavailable
 from minipod.kubelet.probe import exec as exec_probe
 from minipod.kubelet.probe import http, tcp
 from minipod.kubelet.probe.manager import ProbeManager
 from minipod.kubelet.probe.prober import Prober
-from minipod.kubelet.probe.targets import Exec, Handler, HttpGet, Target, TcpSocket
+from minipod.kubelet.probe.targets import Command, Exec, Handler, HttpGet, Target, TcpSocket
 from minipod.kubelet.rules.probe import Outcome, ProbeKind, ProbeResult, Thresholds
 
 
@@ -22,7 +22,10 @@ from minipod.kubelet.rules.probe import Outcome, ProbeKind, ProbeResult, Thresho
 async def serving(answer: bytes, seen: list[bytes] | None = None, context=None):
     """A server that answers every request head with *answer*; yields its port."""
 
+    handling: set[asyncio.Task] = set()
+
     async def handle(reader, writer):
+        handling.add(asyncio.current_task())
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
             head = await reader.readuntil(b"\r\n\r\n")
             if seen is not None:
@@ -30,10 +33,13 @@ async def serving(answer: bytes, seen: list[bytes] | None = None, context=None):
             writer.write(answer)
             await writer.drain()
         writer.close()
+        with contextlib.suppress(OSError):  # the probe resets
+            await writer.wait_closed()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=context)
     async with server:
         yield server.sockets[0].getsockname()[1]
+        await asyncio.gather(*handling)
 
 
 def get(port: int, **fields) -> HttpGet:
@@ -309,3 +315,88 @@ async def test_a_prober_that_lost_its_state_starts_from_what_the_daemon_knows(tm
                 while not fresh.prober._pods:  # noqa: ASYNC110 - a turn of the loop
                     await asyncio.sleep(0)
             assert manager.results("u").readiness["c1"] is ProbeResult.SUCCESS
+
+
+async def test_what_failed_without_a_daemon_is_told_to_the_next_one(tmp_path):
+    """The new daemon knows the pod's name only; the prober keeps its targets, counts on and tells what it missed."""
+    pair = Pair(str(tmp_path / "p.sock"), Runner((1, b"sick")))
+    async with tasks(pair.prober.serve(pair.path)):
+        first = pair.manager()
+        liveness = target(
+            kind=ProbeKind.LIVENESS, started_at=1e12, period=0.05, thresholds=Thresholds(failure=6)
+        )
+        first.set_pod("u", [liveness])
+        async with tasks(first.run()), asyncio.timeout(10):
+            while not pair.attempts:  # noqa: ASYNC110 - a turn of the loop
+                await asyncio.sleep(0)
+        told = len(pair.attempts)
+        (worker,) = pair.prober._pods["u"].values()
+        async with asyncio.timeout(10):
+            while not worker.state.on_hold:  # noqa: ASYNC110 - a turn of the loop
+                await asyncio.sleep(0.01)
+        assert len(pair.attempts) == told
+        second = pair.manager()
+        second.expect("u")
+        async with tasks(second.run()):
+            await result(pair, second, "liveness", ProbeResult.FAILURE)
+            (look,) = await second.look("u")
+            assert (look.what, look.waits_for) == (
+                "exec [x]",
+                "a new container, this one has failed",
+            )
+            assert 'result="failed"} 6' in await second.metrics()
+        assert len(pair.attempts) == 6
+
+
+async def test_a_pod_that_is_no_more_is_forgotten_at_the_next_sync(tmp_path):
+    pair = Pair(str(tmp_path / "p.sock"), Runner((0, b"")))
+    pair.prober.handle(Command(uids=("u", "v"), targets=(target(), target(pod_uid="v"))))
+    pair.prober.handle(Command(sync=True, alive=("v",)))
+    assert list(pair.prober._pods) == ["v"]
+    pair.prober.handle(Command(uids=("v",)))
+    assert not pair.prober._pods
+    await pair.prober.close()
+
+
+async def test_a_question_fails_when_the_prober_is_away(tmp_path):
+    with pytest.raises(Unavailable, match="started again"):
+        await Pair(str(tmp_path / "p.sock"), Runner((0, b""))).manager().metrics()
+
+
+async def test_https_at_a_server_without_tls_says_so():
+    async def plain(reader, writer):
+        with contextlib.suppress(OSError):
+            await reader.read(1024)
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(plain, "127.0.0.1", 0)
+    async with server:
+        attempt = await http.probe(get(server.sockets[0].getsockname()[1], scheme="HTTPS"), 5)
+    assert attempt.output.endswith("http: server gave HTTP response to HTTPS client")
+
+
+async def test_a_redirect_takes_a_given_host_along_only_when_it_is_relative():
+    for place, host in (
+        ("/there", "shop.example"),
+        ("http://127.0.0.1:{port}/there", "127.0.0.1:"),
+    ):
+        seen: list[bytes] = []
+
+        async def handle(reader, writer, place=place, seen=seen):
+            seen.append(await reader.readuntil(b"\r\n\r\n"))
+            port = writer.get_extra_info("sockname")[1]
+            status = (
+                b"200 OK"
+                if b"GET /there" in seen[-1]
+                else b"307 X\r\nLocation: " + place.format(port=port).encode()
+            )
+            writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+            writer.close()
+
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            attempt = await http.probe(get(port, headers=(("Host", "shop.example"),)), 5)
+        assert attempt.outcome is Outcome.SUCCESS
+        assert f"Host: {host}".encode() in seen[1]
