@@ -201,6 +201,10 @@ class Kubelet:
         if event.type is EventType.CONTAINER_LOG_FULL:
             self._tasks.spawn(self._rotate(event), name="log rotation")
             return
+        if event.type is EventType.CONTAINER_LOG_COMPLETE:
+            if (worker := self._workers.get(event.pod_uid)) is not None:
+                worker.log_complete(event.container_id or "")
+            return
         if event.pod_uid:
             self._wake(event.pod_uid)
             return

@@ -78,6 +78,11 @@ class PodWorker:
         """The file of a static pod is gone."""
         self._terminate(float(self._pod.termination_grace_period_seconds))
 
+    def log_complete(self, container_id: str) -> None:
+        """A container that has ended has no more to say."""
+        if container_id in self._sync.awaited_logs:
+            self._wake.set()
+
     def wake(self) -> None:
         """Something in the runtime or a probe changed."""
         self._wake.set()

@@ -9,10 +9,13 @@ from minipod.kubelet.rules import conditions, qos
 from minipod.kubelet.rules.phase import TERMINAL, final_phase, get_phase, sticky_phase
 from minipod.kubelet.rules.render import container_status, parse_status, timestamp
 from minipod.kubelet.rules.status import (
+    MESSAGES_LIMIT,
     ContainerStatus,
     Known,
     Waiting,
     app_statuses,
+    cut_messages,
+    ended_statuses,
     ephemeral_statuses,
     init_statuses,
 )
@@ -43,6 +46,10 @@ def generate(
         old=old_statuses(pod),
     )
     init, apps = init_statuses(pod, known), app_statuses(pod, known)
+    if ended:
+        init, apps = ended_statuses(init, apps)
+    cut = MESSAGES_LIMIT // max(1, len(init) + len(apps))
+    init, apps = cut_messages(init, cut), cut_messages(apps, cut)
     phase = sticky_phase(old.get("phase", ""), get_phase(pod, (*init, *apps)))
     if phase not in TERMINAL and (failed or ended):
         phase = "Failed" if failed else final_phase(pod, (*init, *apps))

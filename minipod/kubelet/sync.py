@@ -26,7 +26,7 @@ from minipod.kubelet.rules.pods import Role
 from minipod.kubelet.rules.status import Waiting
 from minipod.kubelet.starting import Starter, StartFailed
 from minipod.kubelet.stopping import Stop, Stopper
-from minipod.kubelet.termination import read_message
+from minipod.kubelet.termination import awaits_log, read_message
 from minipod.kubelet.tokens import PodTokens
 from minipod.kubelet.volumes import PodDirectory
 from minipod.kubelet.volumes.setup import PodVolumes, Volumes
@@ -60,6 +60,7 @@ class PodSync:
         self._starter = Starter(context, self.directory, self.stopper)
         self._reasons: dict[str, Waiting] = {}
         self._messages: dict[str, str] = {}  # termination messages by container id
+        self.awaited_logs: set[str] = set()  # of which the message may not be the last
         self._retry_at: float | None = None
         self._failed: tuple[str, str] | None = None
         self._interrupted = False
@@ -339,6 +340,7 @@ class PodSync:
             for instance in instances[_KEPT_INSTANCES:]:
                 await self.context.runtime.remove_container(ContainerId(instance.id))
                 self._messages.pop(instance.id, None)
+                self.awaited_logs.discard(instance.id)
                 links = self.context.instance.log_link_dir
                 logs.remove(self._log_directory(pod, container), links, pod, instance)
         for sandbox in observed.sandboxes:
@@ -346,5 +348,12 @@ class PodSync:
                 await self.context.runtime.remove_pod_sandbox(SandboxId(sandbox.id))
 
     def _remember_message(self, status: ContainerStatus) -> None:
-        if status.state is ContainerState.EXITED and status.id not in self._messages:
-            self._messages[status.id] = read_message(status)
+        if status.state is not ContainerState.EXITED or (
+            status.id in self._messages and status.id not in self.awaited_logs
+        ):
+            return
+        self._messages[status.id] = read_message(status)
+        if awaits_log(status):  # what it said last may still be on its way
+            self.awaited_logs.add(status.id)
+        else:
+            self.awaited_logs.discard(status.id)

@@ -11,14 +11,21 @@ from minipod.kubelet.translate import TERMINATION_FILE, TERMINATION_POLICY
 if TYPE_CHECKING:
     from minipod.runtime.service import ContainerStatus
 
+_FALLBACK = "FallbackToLogsOnError"
 _FILE_LIMIT, _LOG_LIMIT, _LOG_LINES = 4096, 2048, 80
+
+
+def awaits_log(status: ContainerStatus) -> bool:
+    """Whether the message may come from a log that is not complete yet."""
+    policy = status.spec.annotations.get(TERMINATION_POLICY)
+    return policy == _FALLBACK and bool(status.exit_code) and not status.log_complete
 
 
 def read_message(status: ContainerStatus) -> str:
     """What the ended instance left; "" when nothing."""
     notes = status.spec.annotations
     text = _tail(notes.get(TERMINATION_FILE, ""), _FILE_LIMIT, from_start=True)
-    if not text and status.exit_code and notes.get(TERMINATION_POLICY) == "FallbackToLogsOnError":
+    if not text and status.exit_code and notes.get(TERMINATION_POLICY) == _FALLBACK:
         text = _log_end(status.log_path)
     return text.decode("utf-8", "replace")
 

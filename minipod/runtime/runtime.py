@@ -272,6 +272,7 @@ class Runtime:
             self._tell(EventType.CONTAINER_EXITED, container)
         elif kind == "drained":
             container.drained.set()
+            self._tell(EventType.CONTAINER_LOG_COMPLETE, container)
         elif kind == "log_full":
             self._tell(EventType.CONTAINER_LOG_FULL, container)
 

@@ -69,6 +69,7 @@ class ContainerStatus:
     message: str = ""
     oom_killed: bool = False
     log_path: str = ""  # absolute
+    log_complete: bool = True  # of an ended one: nothing more comes into its log
     cgroup: str = ""  # below each hierarchy's root
     image_digest: str = ""  # how its registry pins it: "docker.io/library/busybox@sha256:..."
 
@@ -80,6 +81,7 @@ class EventType(enum.Enum):
     CONTAINER_REMOVED = "CONTAINER_REMOVED"
     CONTAINER_OOM = "CONTAINER_OOM"  # a process of it was killed; pid 1 may live on
     CONTAINER_LOG_FULL = "CONTAINER_LOG_FULL"  # its log has reached the size at which it is rotated
+    CONTAINER_LOG_COMPLETE = "CONTAINER_LOG_COMPLETE"  # ended, and all that it said is in its log
     SANDBOX_CHANGED = "SANDBOX_CHANGED"
 
 

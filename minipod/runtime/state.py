@@ -101,6 +101,7 @@ class Container:
             return common
         return replace(
             common,
+            log_complete=self.drained.is_set(),
             finished_at=end.finished_at,
             exit_code=end.code,
             signal=end.signal,

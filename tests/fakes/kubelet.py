@@ -42,7 +42,8 @@ class Node:
 
     async def apply(self, name: str, **spec) -> None:
         containers = spec.pop("containers", [{"name": "app", "image": "busybox:1.36"}])
-        metadata = {"name": name, "namespace": "default", "uid": f"uid-{name}"}
+        own = {"name": name, "namespace": "default", "uid": f"uid-{name}"}
+        metadata = {**own, **spec.pop("metadata", {})}
         await self.store.create(
             "pods", "default", {"metadata": metadata, "spec": {"containers": containers, **spec}}
         )
@@ -61,9 +62,12 @@ class Node:
         ]
 
     async def until(self, condition, limit: float = 3600.0) -> None:
+        """Wait; the longer it takes, the coarser the look (virtual seconds cost a loop turn each)."""
+        step = 0.01
         async with asyncio.timeout(limit):
-            while not condition():  # noqa: ASYNC110 - virtual time
-                await asyncio.sleep(0.01)
+            while not condition():
+                await asyncio.sleep(step)
+                step = min(0.25, step * 1.005)
 
 
 @asynccontextmanager

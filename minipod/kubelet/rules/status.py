@@ -18,6 +18,8 @@ from minipod.kubelet.rules.probe import ProbeResult
 if TYPE_CHECKING:
     from minipod.kubelet.rules.pods import Container, Pod
 
+MESSAGES_LIMIT = 12288  # bytes, of all termination messages of a pod
+_NOT_LOCATED = "The container could not be located when the pod was terminated"
 _LOST = (
     "The container could not be located when the pod was deleted.  The container used to be Running"
 )
@@ -96,13 +98,55 @@ def ephemeral_statuses(pod: Pod, known: Known) -> tuple[ContainerStatus, ...]:
     return tuple(_status(pod, c, known) for c in pod.ephemeral_containers)
 
 
+def ended_statuses(
+    init: tuple[ContainerStatus, ...], apps: tuple[ContainerStatus, ...]
+) -> tuple[tuple[ContainerStatus, ...], tuple[ContainerStatus, ...]]:
+    """The last word about a pod that was ended (TerminatePod, K8S status_manager.go): who is not known to
+    have ended has ended unknown, but for what never had its turn."""
+    started = [index for index, s in enumerate(init) if _has_run(s)]
+    last = max(started, default=-1)
+    if any(_has_run(s) for s in apps):
+        apps, last = tuple(map(_ended_unknown, apps)), len(init)
+    return tuple(_ended_unknown(s) if n <= last else s for n, s in enumerate(init)), apps
+
+
+def cut_messages(statuses: tuple[ContainerStatus, ...], limit: int) -> tuple[ContainerStatus, ...]:
+    """With termination messages of at most *limit* bytes (normalizeStatus, K8S status_manager.go)."""
+    return tuple(
+        replace(
+            s,
+            state=_cut(s.state, limit) if isinstance(s.state, Terminated) else s.state,
+            last=None if s.last is None else _cut(s.last, limit),
+        )
+        for s in statuses
+    )
+
+
+def _cut(ended: Terminated, limit: int) -> Terminated:
+    octets = ended.message.encode()
+    if len(octets) <= limit:
+        return ended
+    return replace(ended, message=octets[:limit].decode(errors="ignore"))
+
+
+def _has_run(status: ContainerStatus) -> bool:
+    return bool(status.container_id) or not isinstance(status.state, Waiting)
+
+
+def _ended_unknown(status: ContainerStatus) -> ContainerStatus:
+    if isinstance(status.state, Terminated):
+        return status
+    unknown = Terminated(exit_code=137, reason="ContainerStatusUnknown", message=_NOT_LOCATED)
+    return replace(status, state=unknown, ready=False, started=False)
+
+
 def end_of(instance: Instance) -> Terminated:
     """How an instance that does not run ended."""
     if instance.state is State.UNKNOWN:
         return Terminated(
             exit_code=137,
             reason="ContainerStatusUnknown",
-            message="The container could not be located when the pod was terminated",
+            message=_NOT_LOCATED,
             started_at=instance.started_at,
             finished_at=instance.finished_at,
             container_id=instance.id,
