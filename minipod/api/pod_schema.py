@@ -339,8 +339,9 @@ Volume
     secret SecretVolume
     downwardAPI DownwardVolume
     projected Projected
-    later: persistentVolumeClaim ephemeral
-    later: image
+    persistentVolumeClaim ClaimVolume
+    ephemeral EphemeralVolume
+    image ImageVolume
 
 EmptyDir
     medium str
@@ -414,4 +415,19 @@ TokenProjection
     audience str
     expirationSeconds int
     path str
+
+ClaimVolume
+    claimName str
+    readOnly bool
+
+EphemeralVolume
+    volumeClaimTemplate ClaimTemplate
+
+ClaimTemplate
+    metadata any
+    spec any
+
+ImageVolume
+    reference str
+    pullPolicy str
 """

@@ -14,22 +14,26 @@ from minipod.controllers.garbage import GarbageCollector
 from minipod.controllers.kinds import Kinds
 from minipod.controllers.namespaces import NamespaceController
 from minipod.controllers.serviceaccounts import ServiceAccountController
+from minipod.controllers.volumes import VolumeController
 
 
-def controllers(store: Store, informers: Informers, kinds: Kinds, ca: str) -> list[Controller[Any]]:
-    """Make them; *ca* is the API's CA certificate (PEM)."""
+def controllers(
+    store: Store, informers: Informers, kinds: Kinds, ca: str, claims: str
+) -> list[Controller[Any]]:
+    """Make them; *ca* is the API's CA certificate (PEM), *claims* where directories of claims are made."""
     return [
         NamespaceController(store, informers, kinds),
         ServiceAccountController(store, informers, ca),
         ClusterRoleController(store, informers),
         GarbageCollector(store, kinds),
+        VolumeController(store, informers, claims),
     ]
 
 
-async def run(store: Store, kinds: Kinds, ca: str) -> None:
+async def run(store: Store, kinds: Kinds, ca: str, claims: str) -> None:
     """Run all of them until cancelled."""
     informers = Informers(store)
-    made = controllers(store, informers, kinds, ca)
+    made = controllers(store, informers, kinds, ca, claims)
     events = EventExpiry(store, time.time)
     await run_root(
         ("informers", informers.run()), ("events", events.run()), *((c.name, c.run()) for c in made)

@@ -132,7 +132,8 @@ class Daemon:
         await self.kubelet_ready.wait()
         await certificates
         root("api", self.api.run())
-        root("controllers", manager.run(self.store, self._kinds(), self.api.ca))
+        claims = f"{self.instance.state_dir}/claims"
+        root("controllers", manager.run(self.store, self._kinds(), self.api.ca, claims))
         await self.api.start()
         self._tasks.spawn(self._collect_images(), name="image-gc")
         gc.freeze()

@@ -24,6 +24,7 @@ from minipod.init.filesystem import (
     MountCgroups,
     MountFilesystem,
     MountRoot,
+    OpenImage,
     OpenSource,
     PivotRoot,
     ReadOnlyPaths,
@@ -56,7 +57,7 @@ from minipod.init.isolation import (
 from minipod.init.operation import Operation, Plan
 from minipod.linux.flags import CloneFlag, MountFlag
 from minipod.spec.bundle import Bundle, ExecBundle, Process, SandboxBundle
-from minipod.spec.container import Propagation
+from minipod.spec.container import Mount
 from minipod.spec.sandbox import NamespaceMode
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -120,10 +121,7 @@ def _outer(bundle: Bundle) -> list[Operation]:
                 stdin=process.stdin,
             )
         )
-    operations += [
-        OpenSource(key=f"mount:{i}", path=m.host_path, sub_path=m.sub_path, cause=m.cause)
-        for i, m in enumerate(bundle.mounts)
-    ]
+    operations += [_source(f"mount:{i}", m) for i, m in enumerate(bundle.mounts)]
     if bundle.ipc is NamespaceMode.NODE:
         operations.append(OpenSource(key="shm", path="/dev/shm", cause="spec.hostIPC"))  # noqa: S108 the host's
     operations += [
@@ -137,11 +135,16 @@ def _outer(bundle: Bundle) -> list[Operation]:
     return operations
 
 
+def _source(key: str, mount: Mount) -> Operation:
+    if mount.layers:
+        return OpenImage(key=key, image=mount.image, layers=mount.layers, cause=mount.cause)
+    return OpenSource(key=key, path=mount.host_path, sub_path=mount.sub_path, cause=mount.cause)
+
+
 def _filesystem(bundle: Bundle, cgroups: MountCgroups) -> list[Operation]:
-    shared = any(m.propagation is Propagation.BIDIRECTIONAL for m in bundle.mounts)
     sys_flags = SYS_FLAGS & ~MountFlag.MS_RDONLY if bundle.privileged else SYS_FLAGS
     operations: list[Operation] = [
-        SetPropagation(flags=MountFlag.MS_SHARED if shared else MountFlag.MS_SLAVE),
+        SetPropagation(),
         MountRoot(root=bundle.rootfs),
         MountFilesystem(fstype="proc", target="/proc"),
         MountFilesystem(fstype="sysfs", target="/sys", flags=sys_flags),
@@ -162,7 +165,8 @@ def _filesystem(bundle: Bundle, cgroups: MountCgroups) -> list[Operation]:
         AttachMount(
             key=f"mount:{i}",
             target=m.container_path,
-            source=m.host_path,
+            source=m.host_path or m.image,
+            part=m.sub_path if m.layers else "",
             readonly=m.readonly,
             recursive_readonly=m.recursive_readonly,
             propagation=m.propagation,

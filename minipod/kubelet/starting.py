@@ -9,6 +9,7 @@ that far.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from minipod.errors import ImageError, InvalidSpec, MinipodError
@@ -18,6 +19,7 @@ from minipod.kubelet.images import ImagePuller
 from minipod.kubelet.rules import restart
 from minipod.kubelet.rules.hashing import spec_hash
 from minipod.kubelet.rules.observed import State
+from minipod.kubelet.rules.pods import default_pull_policy
 from minipod.kubelet.rules.status import Waiting
 from minipod.kubelet.stopping import Stop
 from minipod.kubelet.translate import pod_log_directory
@@ -71,6 +73,8 @@ class Starter:
         sandbox = observed.sandbox
         assert sandbox is not None
         await self._image(pod, container)
+        for image in volume_images(pod, container):
+            await self._image(pod, image)
         spec = await self._spec(pod, container, observed, volumes, restart_count)
         created = await self._create(pod, container, sandbox, spec)
         await self._run(pod, container, created, spec)
@@ -202,6 +206,19 @@ def _target(container: Container, observed: Observed) -> str:
     if target is None or target.state is not State.RUNNING:
         raise InvalidSpec(f"unable to find target container {name}")
     return target.id
+
+
+def volume_images(pod: Pod, container: Container) -> list[Container]:
+    """Return what must be pulled for image volumes that *container* mounts, each as the container that wants it."""
+    mounted = {mount["name"] for mount in container.volume_mounts}
+    found = []
+    for volume in pod.volumes:
+        source = volume.get("image")
+        if source and volume["name"] in mounted:
+            image = source["reference"]
+            policy = source.get("pullPolicy") or default_pull_policy(image)
+            found.append(replace(container, image=image, image_pull_policy=policy))
+    return found
 
 
 def refuse_root_image(image: ImageStatus | None, who: str) -> None:

@@ -15,6 +15,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 from minipod import errors
 from minipod.cgroups.hierarchy import Hierarchy
@@ -113,6 +114,7 @@ class Containers:
             target = self._state.container(ContainerId(record.spec.pid_target)).pid
         elif sandbox.spec.pid is NamespaceMode.POD and record.spec.name != pod_init.NAME:
             target = pod_init.pid_of(self._state, sandbox.id)
+        record = await self._with_layers(record)
         bundle = bundles.build(
             record, sandbox, image, places, own, target_pid=target, fail_at=fail_at
         )
@@ -120,6 +122,19 @@ class Containers:
         answer, _ = await self._supervisor.request("create", id=record.id, bundle=bundle)
         container.pid = answer["pid"]
         container.created_at = time.time()
+
+    async def _with_layers(self, record: ContainerRecord) -> ContainerRecord:
+        """Find the layers of image volumes. Raises ImageError."""
+        if not any(mount.image for mount in record.spec.mounts):
+            return record
+        mounts = []
+        for mount in record.spec.mounts:
+            if mount.image:
+                facts = await asyncio.to_thread(self._images.facts, mount.image)
+                mounts.append(replace(mount, layers=facts.layers))
+            else:
+                mounts.append(mount)
+        return replace(record, spec=replace(record.spec, mounts=tuple(mounts)))
 
     async def start(self, container: Container) -> None:
         """Let it execve. On SetupFailed the container is EXITED with 128."""

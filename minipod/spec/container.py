@@ -25,6 +25,7 @@ class Mount:
     host_path: str
     container_path: str
     image: str = ""  # instead of host_path: show the files of an image
+    layers: tuple[str, ...] = ()  # of the image, top first; the runtime's to fill in
     readonly: bool = False
     recursive_readonly: bool = False
     propagation: Propagation = Propagation.PRIVATE

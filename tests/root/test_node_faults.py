@@ -24,7 +24,7 @@ from minipod.runtime.state import State
 from minipod.runtime.supervisor_client import SupervisorClient
 from minipod.spec.bundle import Bundle, ExecBundle, Process, RootFs, SandboxBundle
 from minipod.spec.container import ContainerSpec, Mount, Security
-from minipod.spec.sandbox import SandboxMetadata, SandboxSpec
+from minipod.spec.sandbox import Bandwidth, PortMapping, SandboxMetadata, SandboxSpec
 from minipod.supervisor.records import ExitRecord
 
 
@@ -36,7 +36,10 @@ CONTAINER = operations(
     plan.container_plan(
         Bundle(
             id="x", sandbox_id="x", title="x", directory="/x", log_path="/x", cgroup="x", readonly_paths=("/x",),
-            masked_paths=("/x",), mounts=(Mount(host_path="/", container_path="/x"),),
+            masked_paths=("/x",),
+            mounts=(
+                Mount(host_path="/", container_path="/x"), Mount(host_path="", image="x", layers=("/",), container_path="/i"),
+            ),
             rootfs=RootFs(lower=("/",), upper="/", work="/", mountpoint="/", readonly=True),
             process=Process(argv=("x",), env=(), rlimits=(("RLIMIT_NOFILE", 64, 64),)),
         ),
@@ -86,8 +89,13 @@ class Parts:
 class NoLink:
     """A pod network that gives no address."""
 
-    async def attach(self, _sandbox: str, _fd: int) -> tuple[str, ...]:
+    async def attach(self, _sandbox: str, _fd: int, _bandwidth: Bandwidth) -> tuple[str, ...]:
         return ()
+
+    async def map_ports(
+        self, _sandbox: str, _ips: tuple[str, ...], _ports: tuple[PortMapping, ...]
+    ) -> None:
+        return
 
     async def detach(self, _sandbox: str) -> None:
         return
@@ -108,7 +116,10 @@ async def run_all(
     try:
         spec = ContainerSpec(
             name="c", image="busybox", command=("sleep", "1000"), rlimits=(("RLIMIT_NOFILE", 64, 64),),
-            mounts=(Mount(host_path="/etc/hostname", container_path="/h"),),
+            mounts=(
+                Mount(host_path="/etc/hostname", container_path="/h"),
+                Mount(host_path="", image="busybox", container_path="/i"),
+            ),
             security=Security(readonly_rootfs=True),
         )  # fmt: skip
         record = parts.state.sandbox(made)

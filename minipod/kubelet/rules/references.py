@@ -21,6 +21,8 @@ Objects = Mapping[Reference, "Raw | None"]  # None: there is no such object
 def of_pod(pod: Pod) -> frozenset[Reference]:
     """Everything that *pod* refers to."""
     found = {r for volume in pod.volumes for r in of_volume(volume)}
+    claims = (claim_name(pod.name, volume) for volume in pod.volumes)
+    found.update((CLAIMS, name) for name in claims if name is not None)
     for container in pod.all_containers:
         found.update(of_environment(container))
     return frozenset(found)
@@ -32,13 +34,18 @@ def of_volume(volume: Raw) -> Iterable[Reference]:
         yield (CONFIG_MAPS, source["name"])
     if source := volume.get("secret"):
         yield (SECRETS, source["secretName"])
-    if source := volume.get("persistentVolumeClaim"):
-        yield (CLAIMS, source["claimName"])
     for part in (volume.get("projected") or {}).get("sources") or ():
         if source := part.get("configMap"):
             yield (CONFIG_MAPS, source["name"])
         if source := part.get("secret"):
             yield (SECRETS, source["name"])
+
+
+def claim_name(pod: str, volume: Raw) -> str | None:
+    """The claim behind a volume; an ephemeral one has its pod's and its own name."""
+    if source := volume.get("persistentVolumeClaim"):
+        return str(source["claimName"])
+    return f"{pod}-{volume['name']}" if "ephemeral" in volume else None
 
 
 def of_environment(container: Container) -> Iterable[Reference]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from minipod.errors import FailedPrecondition, InvalidSpec, MinipodError
 from minipod.kubelet.rules import payload as payloads
 from minipod.kubelet.rules import references
-from minipod.kubelet.volumes import atomic, empty_dir, host_path, ownership
+from minipod.kubelet.volumes import atomic, claims, empty_dir, host_path, ownership
 from minipod.kubelet.volumes.mounted import MountedVolume, mount_failure
 
 if TYPE_CHECKING:
@@ -57,16 +57,19 @@ class PodVolumes:
         if not pod.volumes:
             return {}
         contents: dict[str, Payload] = {}
-        claims: dict[str, Raw] = {}
+        bound: dict[str, Raw] = {}
         for volume in pod.volumes:
             name = volume["name"]
             try:
                 files = await self._files(pod, volume, facts)
+                found = await claims.bound_volume(self._objects, pod, volume)
             except (FailedPrecondition, InvalidSpec) as error:
                 raise mount_failure(name, error.message) from error
             if files is not None:
                 contents[name] = files
-        return await asyncio.to_thread(self._make, pod, contents, claims)
+            if found is not None:
+                bound[name] = found
+        return await asyncio.to_thread(self._make, pod, contents, bound)
 
     async def refresh(self, pod: Pod, facts: NodeFacts) -> None:
         """Bring the volumes of a running pod that follow objects up to date. Raises FailedPrecondition."""
@@ -93,14 +96,12 @@ class PodVolumes:
 
     # -- in a thread
 
-    def _make(
-        self, pod: Pod, contents: Mapping[str, Payload], claims: Mapping[str, Raw]
-    ) -> Volumes:
+    def _make(self, pod: Pod, contents: Mapping[str, Payload], bound: Mapping[str, Raw]) -> Volumes:
         found = {}
         for volume in pod.volumes:
             name = volume["name"]
             try:
-                found[name] = self._make_one(pod, volume, contents.get(name), claims)
+                found[name] = self._make_one(pod, volume, contents.get(name), bound.get(name))
             except OSError as error:
                 why = f"{error.filename}: {os.strerror(error.errno or 0).lower()}"
                 raise mount_failure(name, why) from error
@@ -109,11 +110,17 @@ class PodVolumes:
         return found
 
     def _make_one(
-        self, pod: Pod, volume: Raw, files: Payload | None, claims: Mapping[str, Raw]
+        self, pod: Pod, volume: Raw, files: Payload | None, bound: Raw | None
     ) -> MountedVolume:
         name = volume["name"]
         if files is not None:
             return MountedVolume(path=self._write(pod, volume, files), readonly=True)
+        if bound is not None:
+            path = claims.path_of(bound)
+            if "local" in bound["spec"]:
+                self._give(pod, path, fresh=True)
+            claim = volume.get("persistentVolumeClaim") or {}
+            return MountedVolume(path=path, readonly=bool(claim.get("readOnly")))
         if (source := volume.get("hostPath")) is not None:
             return MountedVolume(path=host_path.check(source))
         if "emptyDir" in volume:

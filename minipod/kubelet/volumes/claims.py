@@ -1,0 +1,47 @@
+"""persistentVolumeClaim and ephemeral volumes: from the claim to the bound volume's path on this node."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from minipod.errors import FailedPrecondition
+from minipod.kubelet.rules.references import CLAIMS, claim_name
+
+if TYPE_CHECKING:
+    from minipod.kubelet.objects import ObjectReader
+    from minipod.kubelet.rules.pods import Pod, Raw
+
+
+async def bound_volume(objects: ObjectReader, pod: Pod, volume: Raw) -> Raw | None:
+    """Return the PersistentVolume behind *volume*; None for a volume of another kind. Raises FailedPrecondition."""
+    name = claim_name(pod.name, volume)
+    if name is None:
+        return None
+    claim = await objects.get(CLAIMS, pod.namespace, name)
+    if claim is None:
+        raise FailedPrecondition(f'persistentvolumeclaim "{name}" not found')
+    owners = claim["metadata"].get("ownerReferences") or ()
+    if "ephemeral" in volume and pod.uid not in {owner["uid"] for owner in owners}:
+        words = f'PVC "{name}" was not created for pod "{pod.name}" (pod is not owner)'
+        raise FailedPrecondition(words)
+    if (claim.get("status") or {}).get("phase") != "Bound":
+        words = f"error processing PVC {pod.namespace}/{name}: PVC is not bound"
+        raise FailedPrecondition(words)
+    found = await objects.get("persistentvolumes", "", claim["spec"]["volumeName"])
+    if found is None:
+        raise FailedPrecondition(f'persistentvolume "{claim["spec"]["volumeName"]}" not found')
+    return found
+
+
+def path_of(found: Raw) -> str:
+    """Return the directory of a PersistentVolume. Raises FailedPrecondition."""
+    spec = found["spec"]
+    source = spec.get("local") or spec.get("hostPath")
+    if source is None:
+        name = found["metadata"]["name"]
+        raise FailedPrecondition(f'persistentvolume "{name}" is neither local nor hostPath')
+    path = str(source["path"])
+    if not os.path.isdir(path):
+        raise FailedPrecondition(f"path {path!r} does not exist")
+    return path
