@@ -213,3 +213,30 @@ def test_every_kubectl_asks_in_its_own_way(kubectl):
     assert "selfsubjectrulesreviews" in kubectl("auth", "can-i", "--list", *bob)
     assert "bob" in kubectl("auth", "whoami", *bob)
     assert kubectl("create", "token", "default").count(".") == 2
+
+
+def test_a_role_of_others_and_reconciliation(newest, tmp_path):
+    """auth reconcile adds what is missing; a role with an aggregationRule follows its parts, and the user with it."""
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": "sum"},
+    }
+    rule = {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]}
+    part = {**role, "metadata": {"name": "part", "labels": {"sum": "yes"}}, "rules": [rule]}
+    path = tmp_path / "part.json"
+    newest("create", "clusterrole", "sum", "--aggregation-rule=sum=yes")
+    newest("create", "clusterrolebinding", "sum", "--clusterrole=sum", "--user=zoe")
+    try:
+        for i, verb in enumerate(("get", "list")):
+            rule["verbs"] = [verb]
+            path.write_text(json.dumps(part))
+            assert "reconciled" in newest("auth", "reconcile", "-f", str(path))
+            told = f"--for=jsonpath={{.rules[{i}].verbs[0]}}={verb}"
+            newest("wait", "clusterrole/sum", told, "--timeout=5s")
+        rights = newest.get("clusterrole", "sum")["rules"]
+        assert sorted(v for r in rights for v in r["verbs"]) == ["get", "list"]
+        assert newest("auth", "can-i", "list", "nodes", "--as", "zoe").endswith("yes\n")
+    finally:
+        newest("delete", "clusterrole", "sum", "part", "--ignore-not-found")
+        newest("delete", "clusterrolebinding", "sum")
