@@ -38,6 +38,7 @@ VERBS = {
     "kubeconfig": "Print the path of a kubeconfig for kubectl.",
     "config": "Print every effective setting and where it came from.",
     "doctor": "Check what of the machine works.",
+    "cri": "Serve the CRI, for a kubelet or crictl.",
     "install-service": "Run the node under systemd.",
     "completion": "Print a shell completion script.",
     "version": "Print the version.",

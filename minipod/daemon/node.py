@@ -36,7 +36,9 @@ def supervisor_argv(instance: Instance, ready_fd: int) -> list[str]:
     config = {
         "instance": plain,
         "pump": PUMP,
-        "prober": PROBER,
+        "prober": PROBER
+        if instance.face == "kubernetes"
+        else "",  # a kubelet over the CRI has its own
         "daemon": [sys.executable, "-m", "minipod.daemon", json.dumps(plain), str(ready_fd)],
         "ready_fd": ready_fd,
     }
@@ -61,7 +63,7 @@ def start_node(instance: Instance, foreground: bool = False) -> bool:
                 f"node {instance.name} is running already", hint="minipod down"
             )
         return False
-    if not node_pids(instance):
+    if instance.face == "kubernetes" and not node_pids(instance):
         ports.check(instance)
     os.makedirs(instance.state_dir, 0o700, exist_ok=True)
     reader, writer = os.pipe2(os.O_CLOEXEC)

@@ -1,8 +1,7 @@
 """The daemon: wires every part together, serves, and stops in the reverse order.
 
 Start: store, network, runtime (connects and recovers), kubelet, API server, then one line into the readiness pipe. Stop: API, kubelet,
-runtime, store; pods live on (`minipod down` asks for their end first). When the supervisor is lost, a new one is started with
-posix_spawn and the runtime recovers through it: this process has threads and never forks.
+runtime, store; pods live on (`minipod down` asks for their end first).
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import signal
 import time
 from collections.abc import Coroutine
@@ -20,32 +18,25 @@ from typing import Any
 from aiohttp import web
 
 from minipod import log
-from minipod.aio.tasks import Background, guard
+from minipod.aio.tasks import guard
 from minipod.apiserver.auth.listen import tokens_of
 from minipod.apiserver.metrics import Metrics
 from minipod.apiserver.server import ApiServer
 from minipod.apiserver.store_sqlite import SqliteStore
-from minipod.cgroups.hierarchy import of_node
 from minipod.controllers import manager
 from minipod.controllers.kinds import Kind, Kinds
 from minipod.daemon.images import ImageRoutes
 from minipod.daemon.kubelet_routes import KubeletRoutes
-from minipod.daemon.node import start_supervisor
+from minipod.daemon.machine import Machine, tell_ready
 from minipod.daemon.streams import Streams
 from minipod.daemon.usage import NodeUsage
-from minipod.errors import AlreadyExists, Unavailable
-from minipod.image import gc as image_gc
-from minipod.image import store as image_store
+from minipod.errors import AlreadyExists
 from minipod.kubelet import node
 from minipod.kubelet.kubelet import Kubelet
 from minipod.linux import prctl
-from minipod.network.network import Network
-from minipod.runtime.runtime import Runtime
 from minipod.spec.instance import Instance
 
 logger = logging.getLogger("minipod.daemon")
-
-RECONNECT = 10.0  # seconds for a new supervisor to listen
 
 
 class Daemon:
@@ -53,17 +44,9 @@ class Daemon:
 
     def __init__(self, instance: Instance) -> None:
         self.instance = instance
-        self.started_at = time.time()
-        self._stopping = asyncio.Event()
-        self._tasks = Background()
-        os.makedirs(instance.state_dir, 0o700, exist_ok=True)
+        self._machine = Machine(instance)
+        self.runtime = self._machine.runtime
         self.store = SqliteStore(f"{instance.state_dir}/store.db")
-        self.images = image_store.of_node(instance)
-        self.network = Network(instance)
-        self.hierarchy = of_node(instance.run_dir)
-        self.runtime = Runtime(
-            instance, self.hierarchy, self.network, self.images, self._supervisor_lost
-        )
         self.node_name = node.node_name(instance)
         tokens = tokens_of(instance, self.store)
         self.kubelet_ready = asyncio.Event()
@@ -76,7 +59,9 @@ class Daemon:
             tokens=tokens,
             ready=self.kubelet_ready.set,
         )
-        metrics = Metrics(self.store, NodeUsage(self.runtime, self.hierarchy), self.node_name)
+        metrics = Metrics(
+            self.store, NodeUsage(self.runtime, self._machine.hierarchy), self.node_name
+        )
         self.api = ApiServer(
             instance,
             self.store,
@@ -100,20 +85,18 @@ class Daemon:
         """Serve until SIGTERM. A root task that fails ends the process: the supervisor starts it again, the pods run on."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
+            loop.add_signal_handler(number, self._machine.stopping.set)
         self.store.open()
         try:
             async with asyncio.TaskGroup() as roots:
                 started = await self._start(roots)
                 tell_ready(ready_fd)
                 logger.info("node %s is ready", self.node_name)
-                await self._stopping.wait()
+                await self._machine.stopping.wait()
                 await self.api.stop()
                 for task in started:
                     task.cancel()
-            await self._tasks.close()
-            self.runtime.close()
-            await self.network.stop()
+            await self._machine.stop()
         finally:
             self.store.close()
 
@@ -126,8 +109,7 @@ class Daemon:
 
         certificates = roots.create_task(self.api.prepare(), name="certificates")
         await self._first_namespaces()
-        await self.network.start()
-        await self.runtime.connect()
+        await self._machine.start()
         root("kubelet", self.kubelet.run())
         await self.kubelet_ready.wait()
         await certificates
@@ -135,7 +117,6 @@ class Daemon:
         claims = f"{self.instance.state_dir}/claims"
         root("controllers", manager.run(self.store, self._kinds(), self.api.ca, claims))
         await self.api.start()
-        self._tasks.spawn(self._collect_images(), name="image-gc")
         gc.freeze()
         return started
 
@@ -159,40 +140,6 @@ class Daemon:
             if r.stored
         )
 
-    async def _collect_images(self) -> None:
-        """Remove unused images when the disk fills, every five minutes."""
-        policy = image_gc.Policy(
-            high=self.instance.image_gc_high,
-            low=self.instance.image_gc_low,
-            min_age=self.instance.image_gc_min_age,
-            max_age=self.instance.image_gc_max_age,
-        )
-        collector = image_gc.Collector(self.images, policy, self.runtime.images_in_use)
-        while True:
-            await asyncio.sleep(image_gc.PERIOD)
-            await asyncio.to_thread(collector.collect, time.time())
-
-    # -- the supervisor's loss
-
-    def _supervisor_lost(self) -> None:
-        if not self._stopping.is_set():
-            logger.error("the supervisor is gone: starting another")
-            self._tasks.spawn(self._replace_supervisor(), name="replace-supervisor")
-
-    async def _replace_supervisor(self) -> None:
-        start_supervisor(self.instance, -1)
-        deadline = time.monotonic() + RECONNECT
-        while True:
-            try:
-                await self.runtime.connect()
-            except Unavailable:
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(0.02)  # its socket appears when it has adopted everything
-            else:
-                logger.info("connected to the new supervisor")
-                return
-
     # -- our own routes
 
     async def _status(self, _: web.Request) -> web.Response:
@@ -200,23 +147,12 @@ class Daemon:
 
     async def status(self) -> dict[str, Any]:
         """Return what `minipod status` shows."""
-        answer, _ = await self.runtime.supervisor.request("hello")
         pods, _version = await self.store.list("pods", None)
         return {
-            "instance": self.instance.name,
-            "pid": os.getpid(),
-            "supervisor_pid": answer["pid"],
-            "pump_pid": answer["services"].get("pump", 0),
-            "prober_pid": answer["services"].get("prober", 0),
+            **await self._machine.status(),
             "node": self.node_name,
-            "started_at": self.started_at,
             "api_socket": self.instance.api_socket,
-            "cgroups": self.hierarchy.mode.value,
-            "subnets": [self.instance.subnet4, self.instance.subnet6],
             "pods": len(pods),
-            "containers_running": sum(
-                c.state.value == "RUNNING" for c in self.runtime.state.containers.values()
-            ),
         }
 
     async def _inspect(self, request: web.Request) -> web.Response:
@@ -261,14 +197,6 @@ class Daemon:
                 if not left:
                     break
         return web.json_response({"stopped": len(pods)})
-
-
-def tell_ready(ready_fd: int) -> None:
-    """Wake whoever started the node; a daemon that was started again has nobody to tell."""
-    if ready_fd >= 0:
-        with contextlib.suppress(OSError):
-            os.write(ready_fd, b"ready\n")
-            os.close(ready_fd)
 
 
 def main(instance_json: str, ready_fd: int) -> None:

@@ -15,7 +15,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from minipod import errors
 from minipod.cgroups.hierarchy import Hierarchy
@@ -58,7 +58,16 @@ class Containers:
     async def create(
         self, sandbox: SandboxRecord, spec: ContainerSpec, resolv: str, *, fail_at: str = ""
     ) -> ContainerId:
-        """Build it, up to the parked process; undo everything when a step fails."""
+        """Build it, up to the parked process; undo everything when a step fails.
+
+        Raises AlreadyExists for a second one of the same name and attempt in the sandbox.
+        """
+        for other in self._state.containers_of(sandbox.id):
+            if (other.record.spec.name, other.record.spec.attempt) == (spec.name, spec.attempt):
+                raise errors.AlreadyExists(
+                    f"container {spec.name} exists, attempt {spec.attempt}",
+                    hint="remove it, or count attempt up",
+                )
         if spec.name == pod_init.NAME:
             image = await asyncio.to_thread(pod_init.image, self._state.run_dir)
         else:
@@ -77,7 +86,7 @@ class Containers:
         self, sandbox: SandboxRecord, spec: ContainerSpec, image: ImageFacts
     ) -> ContainerRecord:
         container = ContainerId(uuid.uuid4().hex)
-        cgroup = f"{self._cgroup_root}/{sandbox.spec.cgroup_parent}/{container}"
+        cgroup = f"{sandbox.spec.cgroup(self._cgroup_root)}/{container}"
         return ContainerRecord(
             id=container,
             sandbox_id=sandbox.id,
@@ -225,8 +234,14 @@ class Containers:
         shutil.rmtree(self._state.container_directory(ContainerId(container)), ignore_errors=True)
 
     async def update_resources(self, container: Container, to: Resources) -> None:
-        """Write new limits."""
+        """Write new limits, and remember them; what *to* does not give stays as it was."""
         await asyncio.to_thread(self._hierarchy.update, container.record.cgroup, to)
+        given = {
+            f.name: v for f in fields(to) if (v := getattr(to, f.name)) not in (None, "", {}, False)
+        }
+        spec = container.record.spec
+        changed = replace(spec, resources=replace(spec.resources, **given))
+        self._state.change_container(container, replace(container.record, spec=changed))
 
     async def stop_all(self, sandbox: SandboxId) -> None:
         """Kill every container of a sandbox."""

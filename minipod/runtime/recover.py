@@ -107,7 +107,8 @@ class Recovery:
             if not container.pid:
                 await self._undo(self._containers.remove(container.record.id), container.record.id)
         for sandbox in list(self._state.sandboxes.values()):
-            if not sandbox.ready and not self._state.containers_of(sandbox.id):
+            built = sandbox.ready or sandbox.stopped
+            if not built and not self._state.containers_of(sandbox.id):
                 await self._undo(self._sandboxes.remove(sandbox.id), sandbox.id)
 
     async def _undo(self, removal: Any, what: str) -> None:

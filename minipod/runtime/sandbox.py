@@ -9,10 +9,12 @@ import uuid
 from dataclasses import replace
 
 from minipod.cgroups.hierarchy import Hierarchy
+from minipod.errors import AlreadyExists
 from minipod.network.network import Network
 from minipod.runtime.state import SandboxRecord, State
 from minipod.runtime.supervisor_client import SupervisorClient
 from minipod.spec.bundle import SandboxBundle
+from minipod.spec.container import Resources
 from minipod.spec.ids import SandboxId
 from minipod.spec.instance import Instance
 from minipod.spec.sandbox import DnsConfig, NamespaceMode, SandboxSpec
@@ -37,13 +39,18 @@ class Sandboxes:
         self._hierarchy = hierarchy
 
     def cgroup(self, spec: SandboxSpec) -> str:
-        return f"{self._instance.cgroup_root}/{spec.cgroup_parent}"
+        return spec.cgroup(self._instance.cgroup_root)
 
     def resolv_path(self, sandbox: SandboxId) -> str:
         return f"{self._state.run_dir}/sandboxes/{sandbox}.resolv.conf"
 
     async def run(self, spec: SandboxSpec, *, fail_at: str = "") -> SandboxId:
-        """Make it; what was made is undone when a step fails."""
+        """Make it; what was made is undone when a step fails. Raises AlreadyExists for a second one of the same metadata."""
+        if any(r.spec.metadata == spec.metadata for r in self._state.sandboxes.values()):
+            raise AlreadyExists(
+                f"sandbox {spec.metadata.namespace}/{spec.metadata.name} exists, attempt {spec.metadata.attempt}",
+                hint="remove it, or count attempt up",
+            )
         sandbox = SandboxId(uuid.uuid4().hex)
         record = SandboxRecord(id=sandbox, spec=spec, created_at=time.time())
         self._state.put_sandbox(record)
@@ -63,7 +70,7 @@ class Sandboxes:
             title=f"{spec.metadata.namespace}/{spec.metadata.name}",
             hostname=spec.hostname,
             cgroup=self.cgroup(spec),
-            resources=spec.pod_resources,
+            resources=spec.pod_resources if spec.owns_cgroup else Resources(),
             network=spec.network,
             ipc=spec.ipc,
             sysctls=spec.sysctls,
@@ -91,7 +98,7 @@ class Sandboxes:
         """Note that it can't be used any more: its pid namespace has ended. Idempotent."""
         record = self._state.sandboxes.get(sandbox)
         if record is not None and record.ready:
-            self._state.put_sandbox(replace(record, ready=False))
+            self._state.put_sandbox(replace(record, ready=False, stopped=True))
 
     async def stop(self, sandbox: SandboxId) -> None:
         """Give the address back and drop the namespaces; the record stays. Idempotent."""
@@ -99,7 +106,7 @@ class Sandboxes:
         if record is None:
             return
         if record.ready:
-            self._state.put_sandbox(replace(record, ready=False))
+            self._state.put_sandbox(replace(record, ready=False, stopped=True))
         await self._supervisor.request("drop_sandbox", id=sandbox)
         if record.spec.network is NamespaceMode.POD:
             await self._network.detach(sandbox)
@@ -112,7 +119,7 @@ class Sandboxes:
         await self.stop(sandbox)
         cgroup = self.cgroup(record.spec)
         others = [r for r in self._state.sandboxes.values() if r.id != sandbox]
-        if not any(self.cgroup(r.spec) == cgroup for r in others):
+        if record.spec.owns_cgroup and not any(self.cgroup(r.spec) == cgroup for r in others):
             await asyncio.to_thread(self._hierarchy.remove, cgroup)
         try:
             os.unlink(self.resolv_path(sandbox))

@@ -34,6 +34,7 @@ class SandboxRecord:
     spec: SandboxSpec
     created_at: float
     ready: bool = False
+    stopped: bool = False  # it was ready once
     ips: tuple[str, ...] = ()
     namespaces: dict[str, int] = field(default_factory=dict)  # kind -> inode number
 
@@ -165,6 +166,11 @@ class State:
         container = Container(record=record)
         self.containers[record.id] = container
         return container
+
+    def change_container(self, container: Container, record: ContainerRecord) -> None:
+        """Replace a container's record."""
+        records.write(f"{self.container_directory(record.id)}/container.json", dumps(record))
+        container.record = record
 
     def load_sandbox(self, name: str) -> SandboxRecord:
         with open(f"{self.run_dir}/sandboxes/{name}", "rb") as f:

@@ -23,6 +23,7 @@ class Instance:
     """The names and places of one node. The defaults are those of the node called `minipod`."""
 
     name: str = "minipod"
+    face: str = "kubernetes"  # what the daemon serves; "cri" for `minipod cri`
     run_root: str = "/run"  # a tmpfs of ours is mounted at run_dir, whatever /run is
     state_root: str = "/var/lib"
     log_root: str = "/var/log/pods"  # the kubelet's place; the default instance uses it as it is
@@ -60,6 +61,8 @@ class Instance:
                 path="name",
                 hint="1 to 10 lower-case letters and digits, beginning with a letter",
             )
+        if self.face not in ("kubernetes", "cri"):
+            raise InvalidSpec(f"{self.face!r} is neither kubernetes nor cri", path="face")
         if self.secure_port not in range(65536):
             raise InvalidSpec(f"{self.secure_port!r} is not a TCP port", path="secure_port")
         if not 0 <= self.image_gc_low < self.image_gc_high <= 100:
@@ -102,6 +105,11 @@ class Instance:
     @property
     def api_socket(self) -> str:
         return f"{self.run_dir}/api.sock"
+
+    @property
+    def cri_socket(self) -> str:
+        """Where `minipod cri` serves."""
+        return f"{self.run_dir}/cri.sock"
 
     @property
     def api_port(self) -> int:

@@ -59,7 +59,11 @@ class Bandwidth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSpec:
-    """One pod sandbox. *cgroup_parent* is the pod's cgroup below the instance's root."""
+    """One pod sandbox.
+
+    *cgroup_parent* is the pod's cgroup: ours, below the instance's root, or with a leading slash the caller's own (a kubelet makes the
+    pods' cgroups itself): then we make only the containers' cgroups below it, and neither limit nor remove it.
+    """
 
     metadata: SandboxMetadata
     hostname: str
@@ -76,3 +80,12 @@ class SandboxSpec:
     shm_size: int = 64 << 20  # bytes
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def owns_cgroup(self) -> bool:
+        """Whether the pod's cgroup is ours to limit and to remove."""
+        return not self.cgroup_parent.startswith("/")
+
+    def cgroup(self, root: str) -> str:
+        """Return the pod's cgroup from the root of the hierarchies; *root* is the instance's."""
+        return f"{root}/{self.cgroup_parent}" if self.owns_cgroup else self.cgroup_parent.strip("/")
