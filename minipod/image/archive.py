@@ -204,6 +204,8 @@ def import_tree(
             with store.content.writer() as blob:
                 while data := source.read(1 << 20):
                     blob.write(data)
+                if not blob.offset:
+                    raise _broken("it is empty")
                 digest = blob.commit()
             with store.content.open(digest) as packed:
                 diff_id = _diff_id(packed)

@@ -18,7 +18,7 @@ from minipod.image.layer import commit
 
 MIRROR = "http://deb.debian.org/debian"
 EMPTIED = (
-    "var/cache/apt", "var/lib/apt/lists", "var/cache/debconf", "var/cache/ldconfig", "var/log", "tmp", "run",
+    "dev", "var/cache/apt", "var/lib/apt/lists", "var/cache/debconf", "var/cache/ldconfig", "var/log", "tmp", "run",
 )  # fmt: skip
 REMOVED = ("etc/machine-id", "etc/hostname", "etc/resolv.conf", "var/lib/dbus/machine-id")
 

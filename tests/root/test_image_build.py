@@ -133,6 +133,7 @@ def test_a_step_that_fails_names_its_line_and_leaves_nothing(store, source, text
     assert os.listdir(f"{store.root}/layers") == []
 
 
+@pytest.mark.smoke
 def test_run_makes_a_layer_of_what_its_container_wrote(node, tmp_path):
     (tmp_path / "Dockerfile").write_text(
         "FROM busybox:1.36\nARG WHO=nobody\nWORKDIR /work\n"

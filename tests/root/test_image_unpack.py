@@ -213,6 +213,7 @@ def test_archives_of_gnu_tar_unpack_as_gnu_tar_unpacks_them(store, tmp_path, opt
             assert os.stat(f"{ours}/{name}").st_blocks * 512 < 2 << 20
 
 
+@pytest.mark.smoke
 def test_whiteouts_and_opaque_directories_are_those_of_overlayfs(store, tmp_path):
     base = layer(
         directory("d"), entry("d/a", b"1"), entry("d/b", b"2"), directory("d/sub"), entry("d/sub/c", b"3"),

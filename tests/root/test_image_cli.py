@@ -1,0 +1,84 @@
+"""The image verbs as a person types them, against the store of a running node. Excluded: build, pull, push."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+
+import pytest
+
+from tests.image_files import entry, layer
+from tests.node import sleeper
+
+
+@pytest.fixture
+def names(node):
+    """Names of images that a test makes: gone when it ends."""
+    made: list[str] = []
+    yield made
+    for name in made:
+        node.run("image", "rm", name, check=False)
+
+
+def test_import_inspect_history_tag_save_load_and_remove(node, names, tmp_path):
+    (tmp_path / "root.tar").write_bytes(layer(entry("bin/app", b"binary", mode=0o755)))
+    names += ["mine:1", "mine:2", "other/name:3"]
+    node.run(
+        "image",
+        "import",
+        str(tmp_path / "root.tar"),
+        "mine:1",
+        "-c",
+        'CMD ["/bin/app"]',
+        "-c",
+        "ENV A=b",
+    )
+    (shown,) = json.loads(node.run("image", "inspect", "mine:1").stdout)
+    assert shown["config"]["config"] == {"Cmd": ["/bin/app"], "Env": ["A=b"]}
+    assert shown["repoTags"] == ["docker.io/library/mine:1"]
+    assert node.run("image", "history", "mine:1").stdout.splitlines()[0].split() == [
+        "CREATED", "CREATED", "BY", "SIZE", "COMMENT",
+    ]  # fmt: skip
+    node.run("image", "tag", "mine:1", "mine:2", "other/name:3")
+    saved = str(tmp_path / "saved.tar")
+    node.run("image", "save", "mine:2", "other/name:3", "-o", saved)
+    with tarfile.open(saved) as archive:
+        listed = json.load(archive.extractfile("manifest.json") or io.BytesIO())
+    assert listed[0]["RepoTags"] == ["mine:2", "other/name:3"]
+    node.run("image", "rm", "mine:1", "mine:2", "other/name:3")
+    assert "mine" not in node.run("image", "ls").stdout
+    assert "docker.io/library/mine:2" in node.run("image", "load", "-i", saved).stdout
+    assert shown["id"] in node.run("image", "ls", "-q", "--no-trunc").stdout
+
+
+def test_an_image_in_use_stays_whoever_prunes(node, pods, names):
+    pods.append("user")
+    node.pod("user", sleeper(image="busybox:1.36"))
+    refused = node.run("image", "rm", "busybox:1.36", "busybox:latest", check=False)
+    assert "in use by a container" in refused.stderr
+    node.run("image", "tag", "busybox:latest", "busybox:1.36")
+    names.append("gone:1")
+    assert "it is empty" in node.run("image", "import", "-", "gone:1", text="", check=False).stderr
+    assert "gone" not in node.run("image", "ls").stdout
+    assert "busybox" not in node.run("image", "prune", "--all").stdout
+    assert "docker.io/library/busybox:1.36" in node.run("image", "ls").stdout
+    node.run("image", "build")  # what prune took away, for the tests that come
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["inspect", "none:1"], "error: no image none:1"),
+        (["save", "none:1"], "error: no image none:1"),
+        (["load", "-i", "/nowhere.tar"], "error: no file /nowhere.tar"),
+        (["tag", "busybox:1.36", "Upper:1"], "must be lowercase"),
+        (["build", "/var/empty-of-recipes"], "does not exist"),
+        (["import", "/dev/null", "x:1", "-c", "RUN x"], "only instructions that change the configuration"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)  # fmt: skip
+def test_errors_name_what_is_wrong(node, words, message):
+    done = node.run("image", *words, check=False)
+    assert done.returncode != 0
+    assert message in done.stderr
