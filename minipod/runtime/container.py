@@ -254,16 +254,11 @@ def signal_number(name: str) -> int:
         return signal.SIGTERM
     if name.isdigit():
         return int(name)
-    upper = name.upper()
-    found = re.fullmatch(r"(SIG)?(RTMIN\+|RTMAX-|\w+?)(\d*)", upper)
-    if found is None:
-        raise errors.InvalidSpec(f"unknown signal {name!r}")
-    match found[2]:
-        case "RTMIN+":
-            return signal.SIGRTMIN + int(found[3] or 0)
-        case "RTMAX-":
-            return signal.SIGRTMAX - int(found[3] or 0)
+    bare = name.upper().removeprefix("SIG")
+    if (found := re.fullmatch(r"RTM(IN\+|AX-)(\d+)", bare)) is not None:
+        n = int(found[2])
+        return signal.SIGRTMIN + n if found[1] == "IN+" else signal.SIGRTMAX - n
     try:
-        return signal.Signals[f"SIG{upper.removeprefix('SIG')}"]
+        return signal.Signals[f"SIG{bare}"]
     except KeyError:
         raise errors.InvalidSpec(f"unknown signal {name!r}") from None
