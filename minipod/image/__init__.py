@@ -7,9 +7,7 @@ keeps names, `stream` decompresses, `tar` and `tarheader` read archives, `unpack
 `snapshot` keeps unpacked layers, `ingest` brings an image in while it comes, `config` and `passwd` read what an
 image says about itself, `store` ties these together, `gc` makes room, `archive` is images as files. Images
 are made by `build` (`recipe`, `packages`, `debian`) and `dockerbuild` (`dockerfile`, `context`); `layer` packs what
-they wrote. `registry/` pulls and pushes.
-
-`registry` is a package of its own: pulls and pushes, the only asynchronous code here.
+they wrote. `registry/` pulls and pushes, the only asynchronous code here.
 
 It does not mount a container's root file system and starts no process of an image on its own (the one
 exception: a build asks the busybox it took from Debian for the names of its applets).
