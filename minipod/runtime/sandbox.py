@@ -37,6 +37,7 @@ class Sandboxes:
         self._supervisor = supervisor
         self._network = network
         self._hierarchy = hierarchy
+        self._stopped: set[SandboxId] = set()  # by this process: nothing is left to drop
 
     def cgroup(self, spec: SandboxSpec) -> str:
         return spec.cgroup(self._instance.cgroup_root)
@@ -103,13 +104,14 @@ class Sandboxes:
     async def stop(self, sandbox: SandboxId) -> None:
         """Give the address back and drop the namespaces; the record stays. Idempotent."""
         record = self._state.sandboxes.get(sandbox)
-        if record is None:
+        if record is None or sandbox in self._stopped:
             return
         if record.ready:
             self._state.put_sandbox(replace(record, ready=False, stopped=True))
         await self._supervisor.request("drop_sandbox", id=sandbox)
         if record.spec.network is NamespaceMode.POD:
             await self._network.detach(sandbox)
+        self._stopped.add(sandbox)
 
     async def remove(self, sandbox: SandboxId) -> None:
         """Remove what is left of it. Idempotent."""
@@ -126,6 +128,7 @@ class Sandboxes:
         except FileNotFoundError:
             pass
         self._state.drop_sandbox(sandbox)
+        self._stopped.discard(sandbox)
 
 
 def resolv_conf(dns: DnsConfig) -> str:
