@@ -15,6 +15,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from minipod.cgroups.devices import DevicePolicy
@@ -215,14 +216,14 @@ class Hierarchy:
             else:
                 if tree.unified:
                     return  # else go on: a set-up's first process is in the v1 trees only
-        for directory, _, _ in os.walk(tree.path(path)):
+        for directory in leaves_first(tree.path(path)):
             kill_listed(f"{directory}/cgroup.procs")
 
     def remove(self, path: str) -> None:
         """Remove it and everything below, waiting for processes that were killed. Idempotent."""
         deadline = time.monotonic() + REMOVE_DEADLINE
         for tree in self.trees:
-            for directory, _, _ in os.walk(tree.path(path), topdown=False):
+            for directory in leaves_first(tree.path(path)):
                 self._rmdir(directory, path, deadline)
 
     def _rmdir(self, directory: str, path: str, deadline: float) -> None:
@@ -270,11 +271,25 @@ def field(content: bytes, name: bytes) -> int:
     return 0
 
 
+def leaves_first(directory: str) -> Iterator[str]:
+    """Yield the cgroups below *directory* and itself last; a leaf is not listed: it has files only."""
+    children: list[str] = []
+    try:
+        if os.stat(directory).st_nlink > 2:  # 2 and one for each child (fs/kernfs/inode.c)
+            with os.scandir(directory) as entries:
+                children = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return  # it went meanwhile
+    for child in children:
+        yield from leaves_first(child)
+    yield directory
+
+
 def inherit_cpuset(directory: str) -> None:
     """Copy cpus and mems from the parent: a new v1 cpuset is empty, and nobody can enter it."""
-    parent = os.path.dirname(directory)
     for name in ("cpuset.cpus", "cpuset.mems"):
-        write(f"{directory}/{name}", read(f"{parent}/{name}").decode().strip())
+        value = read(f"{os.path.dirname(directory)}/{name}").decode().strip()
+        write(f"{directory}/{name}", value)
 
 
 def delegate(directory: str, controllers: frozenset[str]) -> None:
@@ -298,7 +313,7 @@ def kill_listed(path: str) -> None:
         try:
             pids = [int(p) for p in read(path).split()]
         except FileNotFoundError:
-            return
+            pids = []
         if not pids:
             return
         for pid in pids:
@@ -318,7 +333,7 @@ def apply(directory: str, setting: Setting) -> None:
 
 
 def write(path: str, value: str) -> None:
-    """Write one value with one write(2); OSError names the file and the value."""
+    """Write one value with one write(2); OSError names both."""
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, value.encode())
