@@ -157,14 +157,17 @@ class PodWorker:
         # 3. What the node holds of it.
         for sandbox in observed.sandboxes:
             await context.runtime.remove_pod_sandbox(SandboxId(sandbox.id))
-        await asyncio.to_thread(self._sync.directory.remove)
-        directory = pod_log_directory(context.instance.log_dir, pod)
-        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        await asyncio.to_thread(self._remove_directories)
         logs.unlink_dead(context.instance.log_link_dir)
         # 4. The object goes last: who sees it gone knows that the node is clean.
         await self._delete_object()
         context.statuses.forget(pod.uid)
         context.journal.forget(pod.uid)
+
+    def _remove_directories(self) -> None:
+        self._sync.directory.remove()
+        logs_of_pod = pod_log_directory(self._context.instance.log_dir, self._pod)
+        shutil.rmtree(logs_of_pod, ignore_errors=True)
 
     async def _delete_object(self) -> None:
         pod = self._pod

@@ -71,7 +71,7 @@ class Containers:
         if spec.name == pod_init.NAME:
             image = await asyncio.to_thread(pod_init.image, self._state.run_dir)
         else:
-            image = await asyncio.to_thread(self._images.facts, spec.image)
+            image = await self._images.facts(spec.image)
         made = self._record(sandbox, spec, image)
         container = self._state.put_container(made)
         try:
@@ -139,7 +139,7 @@ class Containers:
         mounts = []
         for mount in record.spec.mounts:
             if mount.image:
-                facts = await asyncio.to_thread(self._images.facts, mount.image)
+                facts = await self._images.facts(mount.image)
                 mounts.append(replace(mount, layers=facts.layers))
             else:
                 mounts.append(mount)

@@ -30,8 +30,14 @@ class Images:
         self._in_use = in_use
         self._facts: dict[str, ImageFacts] = {}  # by image id
 
-    def facts(self, image: str) -> ImageFacts:
-        """Return what a bundle needs. Raises ImageError when the image is not here. Runs in a thread."""
+    async def facts(self, image: str) -> ImageFacts:
+        """Return what a bundle needs. Raises ImageError when the image is not here."""
+        found = self._store.resolve(image)  # no thread: a stat, the tags are in memory
+        if found is not None and (known := self._facts.get(found.id)) is not None:
+            return replace(known, ref=image, digest=_pinned(found, image))
+        return await asyncio.to_thread(self._read_facts, image)
+
+    def _read_facts(self, image: str) -> ImageFacts:
         found = self._store.resolve(image)
         if found is None:
             raise ImageError(f"image {image} is not in the store", reason="ErrImageNeverPull")
@@ -50,7 +56,7 @@ class Images:
         return replace(known, ref=image, digest=_pinned(found, image))
 
     async def image_status(self, image: str) -> ImageStatus | None:
-        found = await asyncio.to_thread(self._store.resolve, image)
+        found = self._store.resolve(image)  # no thread: a stat, the tags are in memory
         return None if found is None else self._status(found)
 
     async def list_images(self) -> list[ImageStatus]:
