@@ -71,8 +71,8 @@ async def test_a_deleted_mirror_comes_back_and_the_pod_runs_on(node):
                 lambda old=before: (
                     KEY in node.store.objects
                     and "deletionTimestamp" not in node.store.objects[KEY]["metadata"]
-                    and node.store.objects[KEY]["metadata"]["resourceVersion"]
-                    > old["metadata"]["resourceVersion"]
+                    and int(node.store.objects[KEY]["metadata"]["resourceVersion"])
+                    > int(old["metadata"]["resourceVersion"])
                     and node.status("web-node").get("phase") == "Running"
                 ),
                 10,

@@ -1,0 +1,86 @@
+"""How many processes and system calls a pod costs until its command runs, counted by strace on the supervisor.
+
+A bound says what it is now and a little more: raise one with a reason. Times are not judged here, see scripts/bench.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.node import shell, sleeper
+
+CALL = re.compile(r"^(\d+) +([a-z_0-9]+)\(")
+FORK = re.compile(r"^(\d+) .*?(?:clone3?|fork)\b.*(?:\)|resumed>.*) += (\d+)")
+
+
+@contextmanager
+def traced(pid: int, path: str) -> Iterator[None]:
+    """Write every system call of *pid* and of what it forks to *path*."""
+    strace = subprocess.Popen(
+        ["strace", "-f", "-s", "8", "-o", path, "-p", str(pid)], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert strace.stderr is not None
+        assert "attached" in strace.stderr.readline()
+        yield
+    finally:
+        strace.send_signal(signal.SIGINT)  # detach: what it looked at runs on
+        strace.communicate()
+
+
+def read(path: str) -> tuple[list[tuple[int, int]], list[tuple[int, str]]]:
+    """Return the forks as (parent, child) and the calls as (process, name), in their order."""
+    forks, calls = [], []
+    with open(path, encoding="utf-8", errors="replace") as f:
+        for line in f:
+            if (call := CALL.match(line)) is not None:
+                calls.append((int(call[1]), call[2]))
+            if (fork := FORK.match(line)) is not None:
+                forks.append((int(fork[1]), int(fork[2])))
+    return forks, calls
+
+
+def until_execve(calls: list[tuple[int, str]], pid: int) -> list[str]:
+    names = [name for process, name in calls if process == pid]
+    return names[: names.index("execve")] if "execve" in names else names
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here (scripts/setup --dev)")
+def test_a_pod_costs_three_forks_and_a_bounded_number_of_calls(node, pods, tmp_path) -> None:
+    """The sandbox, the container's set-up, the container. Excluded: what the daemon does."""
+    pods.append("counted")
+    supervisor, path = node.status()["supervisor_pid"], str(tmp_path / "trace")
+    with traced(supervisor, path):
+        node.pod("counted", sleeper())
+    forks, calls = read(path)
+    ours = [child for parent, child in forks if parent == supervisor]
+    assert len(ours) == 2, forks
+    sandbox, setup = ours
+    assert [parent for parent, _ in forks if parent in ours] == [setup], forks
+    (main,) = [child for parent, child in forks if parent == setup]
+    counts = {
+        p: len(until_execve(calls, pid))
+        for p, pid in (("sandbox", sandbox), ("setup", setup), ("main", main))
+    }
+    assert counts["sandbox"] <= 175, counts
+    assert counts["setup"] <= 170, counts
+    assert counts["main"] <= 345, counts
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here (scripts/setup --dev)")
+def test_a_pod_that_goes_costs_one_fork(node, pods, tmp_path) -> None:
+    """The drop of its namespaces."""
+    pods.append("counted")
+    node.pod("counted", shell("trap 'exit 0' TERM; sleep 1000 & wait"))
+    supervisor, path = node.status()["supervisor_pid"], str(tmp_path / "trace")
+    with traced(supervisor, path):
+        node.run("delete", "pod", "counted")  # waits until it is gone
+    forks, _ = read(path)
+    assert [parent for parent, _ in forks] == [supervisor], forks

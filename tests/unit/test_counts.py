@@ -1,0 +1,31 @@
+"""What can be counted is a test: the modules that the supervisor and the command line load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+# Loaded now; a few more may be right, but each costs memory in every fork and time at every start. Raise it with a reason.
+MODULES = {"minipod.supervisor.__main__": 105, "minipod.cli": 45}
+NEVER = {
+    "minipod.supervisor.__main__": (
+        "asyncio", "subprocess", "ssl", "http", "yaml", "click", "aiohttp", "pyroute2", "tempfile",
+    ),
+    "minipod.cli": ("asyncio", "ssl", "yaml", "aiohttp", "pyroute2", "sqlite3", "http"),
+}  # fmt: skip
+
+
+def loaded(module: str) -> set[str]:
+    code = f"import sys; before = set(sys.modules); import {module}; print(*(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("module", list(MODULES))
+def test_a_small_process_loads_little(module: str) -> None:
+    """Excluded: what the interpreter and site load before."""
+    found = loaded(module)
+    assert not found & set(NEVER[module])
+    assert len(found) <= MODULES[module], sorted(found)
