@@ -15,7 +15,7 @@ from aiohttp import web
 
 from minipod.aio.tasks import run_root
 from minipod.apiserver.app import Api, Handler, tell_errors
-from minipod.apiserver.auth import listen, roles
+from minipod.apiserver.auth import certificates, kubeconfig, listen, roles
 from minipod.apiserver.auth.authn import Authenticator
 from minipod.apiserver.auth.authorizer import Authorizer
 from minipod.apiserver.auth.escalation import Escalation
@@ -49,8 +49,8 @@ class ApiServer:
     ) -> None:
         self._instance = instance
         self._path = instance.api_socket
-        self._pki = listen.pki_of(instance)
-        self._leaves = (listen.server_leaf(instance, node_name), listen.ADMIN)
+        self._pki = certificates.pki_of(instance)
+        self._leaves = (certificates.server_leaf(instance, node_name), certificates.ADMIN)
         self._store = store
         self._authorizer = Authorizer(store)
         gate = Gate(Authenticator(tokens), self._authorizer)
@@ -79,7 +79,9 @@ class ApiServer:
 
     async def _certify(self) -> None:
         await self._pki.ensure(self._leaves)
-        listen.write_kubeconfig(self._instance, self._pki, listen.ADMIN, self._instance.kubeconfig)
+        kubeconfig.write_kubeconfig(
+            self._instance, self._pki, certificates.ADMIN, self._instance.kubeconfig
+        )
 
     async def run(self) -> None:
         """Follow the roles, look after ports and certificates, until cancelled."""

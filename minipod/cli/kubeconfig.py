@@ -33,6 +33,6 @@ def command(ctx: click.Context, user: str | None, groups: tuple[str, ...]) -> No
             raise InvalidSpec("--group is for a --user")
         click.echo(instance.kubeconfig)
         return
-    from minipod.apiserver.auth.listen import make_user  # heavy, and only for --user
+    from minipod.apiserver.auth.kubeconfig import make_user  # only for --user
 
     click.echo(make_user(instance, user, groups))

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from minipod import log
 from minipod.aio.tasks import guard
-from minipod.apiserver.auth.listen import tokens_of
+from minipod.apiserver.auth import tokens as api_tokens
 from minipod.apiserver.metrics import Metrics
 from minipod.apiserver.server import ApiServer
 from minipod.apiserver.store_sqlite import SqliteStore
@@ -48,7 +48,7 @@ class Daemon:
         self.runtime = self._machine.runtime
         self.store = SqliteStore(f"{instance.state_dir}/store.db")
         self.node_name = node.node_name(instance)
-        tokens = tokens_of(instance, self.store)
+        tokens = api_tokens.of_node(instance, self.store)
         self.kubelet_ready = asyncio.Event()
         self.kubelet = Kubelet(
             instance,

@@ -88,8 +88,8 @@ def test_nothing_listens_elsewhere(node):
 
 def test_a_certificate_of_another_ca_is_refused(node, tls, tmp_path):
     """The handshake fails: nothing is asked, nothing answered."""
+    from minipod.apiserver.auth.certificates import ADMIN
     from minipod.apiserver.auth.issue import Authority
-    from minipod.apiserver.auth.listen import ADMIN
 
     Authority(str(tmp_path), "stranger").issue(ADMIN)
     tls.load_cert_chain(tmp_path / "admin.crt", tmp_path / "admin.key")

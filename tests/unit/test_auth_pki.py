@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from minipod import errors
-from minipod.apiserver.auth import listen, pki, ports
+from minipod.apiserver.auth import certificates, kubeconfig, listen, pki, ports
 from minipod.apiserver.auth.authn import certified
 from minipod.apiserver.auth.pki import Leaf, Pki
 from minipod.spec.instance import Instance
@@ -32,7 +32,7 @@ def loaded(made: Pki, name: str) -> x509.Certificate:
 
 
 async def test_what_is_made_says_what_was_asked_for(made):
-    await made.ensure([SERVER, listen.ADMIN])
+    await made.ensure([SERVER, certificates.ADMIN])
     server, admin, ca = (loaded(made, name) for name in ("server", "admin", "ca"))
     hosts = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert hosts.get_values_for_type(x509.DNSName) == ["localhost"]
@@ -176,4 +176,4 @@ def test_a_setting_that_is_no_port_is_refused(port):
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "-x", "x" * 65, "a\n"])
 def test_a_user_name_that_is_no_file_name_is_refused(name):
     with pytest.raises(errors.InvalidSpec):
-        listen.make_user(Instance(), name, ())
+        kubeconfig.make_user(Instance(), name, ())

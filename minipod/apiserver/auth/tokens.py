@@ -6,6 +6,7 @@ the name. Nothing is stored; the key is the node's (`pki.token_key`).
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from datetime import datetime
@@ -14,8 +15,10 @@ from typing import Any
 from minipod.api.store import Store
 from minipod.api.tokens import BoundObject, Token
 from minipod.apiserver.auth import jwt
+from minipod.apiserver.auth.certificates import pki_of
 from minipod.apiserver.auth.user import UserInfo, service_account_groups, service_account_name
 from minipod.errors import Conflict, InvalidSpec, NotFound, Unauthorized
+from minipod.spec.instance import Instance
 
 SHORTEST, LONGEST = 600, 1 << 32  # seconds (ValidateTokenRequest)
 LEEWAY = 10.0  # seconds that two readings of the clock may differ
@@ -167,3 +170,9 @@ def _extra(claims: jwt.Claims) -> list[tuple[str, tuple[str, ...]]]:
         for key, value in claims[PRIVATE].get(kind, {}).items():
             found.append((f"{prefix}/{kind}-{key}", (value,)))
     return found
+
+
+def of_node(instance: Instance, store: Store) -> Tokens:
+    """Return the node's maker of tokens."""
+    issuer = f"https://kubernetes.default.svc.{instance.cluster_domain}"
+    return Tokens(store, pki_of(instance).token_key(), issuer, time.time)
