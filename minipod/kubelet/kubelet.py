@@ -11,12 +11,14 @@ the stored status.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
 from typing import TYPE_CHECKING
 
 from minipod.aio.tasks import Background, run_root
+from minipod.errors import NotFound
 from minipod.journal import Journal
 from minipod.kubelet import dns_host, explaining, logs, node, podstatus
 from minipod.kubelet.admission import Admission
@@ -213,14 +215,20 @@ class Kubelet:
 
     async def _rotate(self, event: RuntimeEvent) -> None:
         assert event.container_id is not None
-        await self._rotator.check(await self.context.runtime.container_status(event.container_id))
+        with contextlib.suppress(NotFound):  # gone meanwhile
+            await self._rotator.check(
+                await self.context.runtime.container_status(event.container_id)
+            )
 
     async def _tell_oom(self, event: RuntimeEvent) -> None:
         """A child of a container was killed for memory: nothing but this event tells of it."""
         worker = self._workers.get(event.pod_uid)
         if worker is None or event.container_id is None:
             return
-        status = await self.context.runtime.container_status(event.container_id)
+        try:
+            status = await self.context.runtime.container_status(event.container_id)
+        except NotFound:  # gone meanwhile
+            return
         found = {c.name: c for c in worker.pod.all_containers}
         message = f"Memory cgroup out of memory: {event.detail}"
         self.context.recorder.warning(

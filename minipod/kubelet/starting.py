@@ -9,6 +9,7 @@ that far.
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from minipod.kubelet.volumes import PodDirectory
     from minipod.kubelet.volumes.mounted import MountedVolume
     from minipod.runtime.service import ImageStatus
+
+logger = logging.getLogger(__name__)
 
 
 class StartFailed(MinipodError):
@@ -159,7 +162,10 @@ class Starter:
             raise self._failed(pod, container, "RunContainerError", error.message) from error
         instance = self._context.instance
         log = f"{pod_log_directory(instance.log_dir, pod)}/{spec.log_path}"
-        logs.link(instance.log_link_dir, pod, container.name, created, log)
+        try:
+            logs.link(instance.log_link_dir, pod, container.name, created, log)
+        except OSError as error:  # a convenience for collectors: the container runs without it
+            logger.warning("no symlink for %s: %s", log, error)
         message = f"Started container {container.name}"
         self._context.recorder.normal(pod, "Started", message, container)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from minipod.aio.workers import KeyedWorkers
 from minipod.api import static
 from minipod.errors import MinipodError, NotFound
+from minipod.kubelet.rules import conditions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,9 +84,12 @@ class StatusManager:
             return
 
         def apply(raw: dict[str, Any]) -> dict[str, Any] | None:
-            if static.node_uid(raw) != uid or raw.get("status") == version.status:
+            if static.node_uid(raw) != uid:
                 return None
-            return {**raw, "status": dict(version.status)}
+            stored = (raw.get("status") or {}).get("conditions") or ()
+            ours = version.status.get("conditions") or ()
+            status = {**version.status, "conditions": conditions.joined(ours, stored)}
+            return None if raw.get("status") == status else {**raw, "status": status}
 
         pod = version.pod
         try:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from minipod.errors import FailedPrecondition, MinipodError
 from minipod.kubelet import explaining, logs, podstatus, probing, translate
 from minipod.kubelet.addresses import node_facts, pod_ip
-from minipod.kubelet.rules import dns, restart
+from minipod.kubelet.rules import conditions, dns, restart
 from minipod.kubelet.rules.actions import PodActions, compute
 from minipod.kubelet.rules.kills import Kill
 from minipod.kubelet.rules.observed import State
@@ -137,10 +137,9 @@ class PodSync:
         newest = self.context.statuses.get(pod.uid)
         if newest is None:
             return pod
-        own = {c["type"] for c in newest.get("conditions") or ()}
-        foreign = [c for c in pod.status.get("conditions") or () if c["type"] not in own]
-        conditions = [*(newest.get("conditions") or ()), *foreign]
-        return replace(pod, status={**newest, "conditions": conditions})
+        stored = pod.status.get("conditions") or ()
+        joined = conditions.joined(newest.get("conditions") or (), stored)
+        return replace(pod, status={**newest, "conditions": joined})
 
     async def observe(self, pod: Pod) -> Observed:
         """What the runtime says now."""

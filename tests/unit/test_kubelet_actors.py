@@ -290,6 +290,31 @@ async def test_messages_of_a_pod_share_twelve_kilobytes(node, tmp_path):
         assert [len(text) for text in shown] == [2048] * 6
 
 
+async def test_readiness_gates_follow_whoever_sets_them(node):
+    def ready() -> str:
+        found = node.status("web").get("conditions") or []
+        return next((c["status"] for c in found if c["type"] == "Ready"), "")
+
+    async def set_gate(word: str) -> None:
+        def change(pod: dict) -> dict:
+            others = [c for c in pod["status"]["conditions"] if c["type"] != "example.com/gate"]
+            gate = {"type": "example.com/gate", "status": word}
+            return {**pod, "status": {**pod["status"], "conditions": [*others, gate]}}
+
+        await node.store.mutate("pods", "default", "web", change, "status")
+
+    async with running(node):
+        await up(node, readinessGates=[{"conditionType": "example.com/gate"}])
+        assert ready() == "False"
+        for word in ("True", "False", "True"):
+            await set_gate(word)
+            await node.until(lambda word=word: ready() == word, 5)
+            await asyncio.sleep(1)
+            assert ready() == word
+            gates = [c for c in node.status("web")["conditions"] if c["type"] == "example.com/gate"]
+            assert [g["status"] for g in gates] == [word]
+
+
 async def test_grace_only_gets_shorter():
     grace = Grace(10)
     assert not grace.shorten(11)

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from minipod.kubelet.rules.status import ContainerStatus
 
 
+OWNED = frozenset(
+    ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
     type: str
@@ -37,6 +42,14 @@ def conditions(
         containers_ready,
         Condition(type="PodScheduled", status=True),
     )
+
+
+def joined(
+    ours: Iterable[Mapping[str, Any]], stored: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The kubelet's own conditions of *ours*, and everybody else's (readiness gates) as *stored*."""
+    own = [dict(c) for c in ours if c["type"] in OWNED]
+    return own + [dict(c) for c in stored if c["type"] not in OWNED]
 
 
 def merge(
