@@ -49,6 +49,8 @@ def generated_name(prefix: str) -> str:
 
 def born(resource: Resource, namespace: str, obj: Object) -> None:
     """Set what the system sets on a new object."""
+    obj.setdefault("apiVersion", resource.api_version)
+    obj.setdefault("kind", resource.kind)
     metadata = obj.setdefault("metadata", {})
     for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"):
         metadata.pop(name, None)

@@ -1,0 +1,136 @@
+"""Watches over HTTP: where they begin, what a selecting one sees, bookmarks, tables, and a client that does not read."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from minipod.apiserver import fanout
+from tests.apiserver import SPACE, Server, config_map
+
+MAPS = f"{SPACE}/configmaps"
+
+# Typed keys of requests need aiohttp 3.14; we ask for 3.12.
+pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web_exceptions.NotAppKeyWarning")
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+
+
+@pytest.fixture
+async def server(tmp_path):
+    async with Server(tmp_path) as made:
+        yield made
+
+
+async def put(server, name, labels=None, **data) -> dict:
+    obj = config_map(name, labels, **data)
+    answer = await server.call("POST", MAPS, obj)
+    return (
+        answer if answer.status == 201 else await server.call("PUT", f"{MAPS}/{name}", obj)
+    ).json
+
+
+async def test_a_watch_begins_with_what_is_there_or_after_a_version(server) -> None:
+    version = (await put(server, "a"))["metadata"]["resourceVersion"]
+    await put(server, "b")
+    everything = await server.watch(f"{MAPS}?watch=1")
+    assert await everything.some(2) == [("ADDED", "a"), ("ADDED", "b")]
+    later = await server.watch(f"{MAPS}?watch=1&resourceVersion={version}")
+    assert await later.some(1) == [("ADDED", "b")]
+    await put(server, "b", k="2")
+    await server.call("DELETE", f"{MAPS}/a")
+    for watching in (everything, later):
+        assert await watching.some(2) == [("MODIFIED", "b"), ("DELETED", "a")]
+        watching.close()
+
+
+async def test_a_selecting_watch_sees_objects_come_and_go(server) -> None:
+    watching = await server.watch(f"{MAPS}?watch=1&labelSelector=app%3Dx")
+    await put(server, "a", {"app": "y"})
+    await put(server, "a", {"app": "x"})
+    await put(server, "a", {"app": "x"}, k="1")
+    await put(server, "a", {"app": "y"})
+    await server.call("DELETE", f"{MAPS}/a")
+    await put(server, "b", {"app": "x"})
+    assert await watching.some(4) == [
+        ("ADDED", "a"),
+        ("MODIFIED", "a"),
+        ("DELETED", "a"),
+        ("ADDED", "b"),
+    ]
+    watching.close()
+
+
+async def test_initial_events_end_with_a_bookmark(server) -> None:
+    await put(server, "a")
+    query = (
+        "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    )
+    watching = await server.watch(f"{MAPS}?{query}")
+    assert await watching.some(1) == [("ADDED", "a")]
+    bookmark = await watching.next()
+    assert bookmark["type"] == "BOOKMARK"
+    assert bookmark["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    watching.close()
+
+
+async def test_a_forgotten_version_is_gone(server) -> None:
+    watching = await server.watch(f"{MAPS}?watch=1&resourceVersion=1")
+    event = await watching.next()
+    assert (event["type"], event["object"]["code"], event["object"]["reason"]) == (
+        "ERROR",
+        410,
+        "Expired",
+    )
+
+
+async def test_a_watch_ends_in_time(server) -> None:
+    watching = await server.watch(f"{MAPS}?watch=1&timeoutSeconds=1")
+    assert await asyncio.wait_for(watching.answer.read(), 5) == b""
+
+
+async def test_a_watch_of_tables(server) -> None:
+    watching = await server.watch(f"{MAPS}?watch=1", TABLE)
+    await put(server, "a", k="1")
+    table = (await watching.next())["object"]
+    assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "Data", "Age"]
+    assert table["rows"][0]["cells"][:2] == ["a", "1"]
+    assert table["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
+    watching.close()
+
+
+async def test_many_watchers_get_every_change_once_in_order(server) -> None:
+    watchers = [await server.watch(f"{MAPS}?watch=1") for _ in range(20)]
+    await put(server, "a", k="0")
+    for i in range(1, 50):
+        await put(server, "a", k=str(i))
+    for watching in watchers:
+        values = [(await watching.next())["object"]["data"]["k"] for _ in range(50)]
+        assert values == [str(i) for i in range(50)]
+        watching.close()
+
+
+async def test_a_client_that_does_not_read_is_cut_off_and_hinders_nobody(
+    server, monkeypatch
+) -> None:
+    monkeypatch.setattr(fanout, "BUFFER_MAX", 1 << 20)
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(deaf, server.socket)
+        request = f"GET {MAPS}?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        await loop.sock_sendall(deaf, request)
+        assert (await loop.sock_recv(deaf, 12)) == b"HTTP/1.1 200"
+        hearing = await server.watch(f"{MAPS}?watch=1")
+        for i in range(30):
+            await put(server, "big", k=str(i) + "x" * 100_000)
+            assert (await hearing.next())["object"]["data"]["k"].startswith(str(i))
+        hearing.close()
+        try:
+            while await loop.sock_recv(deaf, 1 << 20):
+                pass
+        except ConnectionResetError:
+            pass  # cut off before it had read everything
+        members = [c.members for cs in server.api._fanout._channels.values() for c in cs.values()]
+        assert sum(map(len, members)) <= 1
