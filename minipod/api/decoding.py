@@ -17,6 +17,7 @@ from typing import Any
 from minipod.api import quantity, types
 from minipod.errors import InvalidSpec
 
+FOUND_MAX, PATH_MAX = 100, 300  # what is told of one object: enough to mend it
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _RANGE = {"int32": 1 << 31, "int64": 1 << 63}
 _QUANTITY_WORDS = (
@@ -46,9 +47,8 @@ def _object(value: dict[str, Any], kind: types.Type, path: str, findings: Findin
         known = fields.get(name)
         where = f"{path}.{name}" if path else name
         if known is None:
-            near = difflib.get_close_matches(name, fields, 1)
-            hint = f' (did you mean "{near[0]}"?)' if near else ""
-            findings.unknown.append(f'unknown field "{where}"{hint}')
+            if len(findings.unknown) < FOUND_MAX:
+                findings.unknown.append(f'unknown field "{where[:PATH_MAX]}"{_hint(name, kind)}')
             del value[name]
         elif item is None:
             del value[name]
@@ -56,6 +56,11 @@ def _object(value: dict[str, Any], kind: types.Type, path: str, findings: Findin
             value[name] = _value(item, known.element, where, findings)
         else:
             _container(item, known.container, known.element, where, findings)
+
+
+def _hint(name: str, kind: types.Type) -> str:
+    near = difflib.get_close_matches(name, kind.fields, 1) if len(name) <= 64 else []
+    return f' (did you mean "{near[0]}"?)' if near else ""
 
 
 def _container(value: Any, container: str, element: str, path: str, findings: Findings) -> None:
@@ -155,6 +160,7 @@ def _wrong(value: Any, wanted: str, path: str, findings: Findings) -> None:
     found = {bool: "bool", str: "string", dict: "object", list: "array", type(None): "null"}.get(
         type(value), f"number {value}"[:60]
     )
-    findings.wrong.append(
-        f"json: cannot unmarshal {found} into Go struct field {path} of type {wanted}"
-    )
+    if len(findings.wrong) < FOUND_MAX:
+        findings.wrong.append(
+            f"json: cannot unmarshal {found} into Go struct field {path[:PATH_MAX]} of type {wanted}"
+        )

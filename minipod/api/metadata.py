@@ -123,7 +123,8 @@ def validate_update(wanted: Object, current: Object) -> Errors:
         if new.get(key) != old.get(key) and new.get(key) is not None:
             yield invalid(f"metadata.{key}", new.get(key), IMMUTABLE)
     if old.get("deletionTimestamp"):
-        added = [f for f in new.get("finalizers") or [] if f not in (old.get("finalizers") or [])]
+        before = set(old.get("finalizers") or [])
+        added = [f for f in new.get("finalizers") or [] if f not in before]
         if added:
             words = f"Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {added}"
             yield FieldError("metadata.finalizers", words, "FieldValueForbidden")

@@ -19,6 +19,7 @@ from minipod.apiserver.status import ApiError, bad_request
 Object = dict[str, Any]
 
 BODY_MAX = 3 << 20  # bytes, as kube-apiserver
+YAML_MAX = 1 << 20  # it is read at a tenth of the speed of JSON
 DEPTH_MAX = 128
 JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
 MODES = ("Strict", "Warn", "Ignore")
@@ -78,6 +79,8 @@ def parse_yaml(content: bytes) -> Parsed:
     """Return a YAML body's value: one document, JSON's types. Raises ApiError 400."""
     if content.lstrip()[:1] in (b"{", b"["):
         return parse_json(content)
+    if len(content) > YAML_MAX:
+        raise ApiError(413, f"Request entity too large: limit is {YAML_MAX} for YAML")
     import yaml  # the smaller half of the clients ever sends it
 
     from minipod.apiserver.yaml_loader import load

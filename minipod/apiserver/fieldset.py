@@ -197,45 +197,46 @@ def _merge_lists(live: list[Any], applied: list[Any], field: Field) -> list[Any]
 
 def remove(obj: Any, gone: set[Path], kept: set[Path], element: str) -> Any:
     """Return *obj* without the fields *gone*; a container goes with its last field, an item stays while *kept* has some of it."""
-    return _remove(obj, (), element, None, gone, kept)
+    if not gone:
+        return obj
+    return _Removal(gone, kept).walk(obj, (), element, None)
 
 
-def _remove(
-    value: Any, path: Path, element: str, field: Field | None, gone: set[Path], kept: set[Path]
-) -> Any:
-    if field is not None and field.container == "list":
-        return _remove_items(value, path, field, gone, kept)
-    kind = object_of(element)
-    entries = field is not None and field.container == "map"
-    if not isinstance(value, dict) or not (kind or entries):
-        return value
-    left: Object = {}
-    for name, item in value.items():
-        here = (*path, f"f:{name}")
-        known = kind.fields.get(name) if kind is not None and not entries else None
-        inner = (
-            field.element if entries and field is not None else known.element if known else "any"
-        )
-        below = any(p[: len(here)] == here and p != here for p in gone)
-        if here in gone and not below and not _owned(here, kept):
-            continue
-        rest = _remove(item, here, inner, known, gone, kept) if below else item
-        if rest or not below:
-            left[name] = rest
-    return left
+class _Removal:
+    """One walk: which paths go, which lead to some that go, which lead to some that stay."""
 
+    def __init__(self, gone: set[Path], kept: set[Path]) -> None:
+        self._gone = gone
+        self._leads = {p[:n] for p in gone for n in range(1, len(p))}
+        self._kept = {p[:n] for p in kept for n in range(1, len(p) + 1)}
 
-def _remove_items(value: Any, path: Path, field: Field, gone: set[Path], kept: set[Path]) -> Any:
-    if not isinstance(value, list) or not (field.keys or field.is_set):
-        return value
-    left: list[Any] = []
-    for item in value:
-        here = (*path, element_of(item, field))
-        if here in gone and not _owned(here, kept):
-            continue
-        left.append(_remove(item, here, field.element, None, gone, kept))
-    return left
+    def walk(self, value: Any, path: Path, element: str, field: Field | None) -> Any:
+        """Return what is left of *value*."""
+        if field is not None and field.container == "list":
+            return self._items(value, path, field)
+        kind = object_of(element)
+        entries = field is not None and field.container == "map"
+        if not isinstance(value, dict) or not (kind or entries):
+            return value
+        left: Object = {}
+        for name, item in value.items():
+            here = (*path, f"f:{name}")
+            known = kind.fields.get(name) if kind is not None and not entries else None
+            inner = known.element if known else field.element if entries and field else "any"
+            if here in self._leads:
+                if rest := self.walk(item, here, inner, known):
+                    left[name] = rest
+            elif here not in self._gone or here in self._kept:
+                left[name] = item
+        return left
 
-
-def _owned(path: Path, kept: set[Path]) -> bool:
-    return any(p[: len(path)] == path for p in kept)
+    def _items(self, value: Any, path: Path, field: Field) -> Any:
+        if not isinstance(value, list) or not (field.keys or field.is_set):
+            return value
+        left: list[Any] = []
+        for item in value:
+            here = (*path, element_of(item, field))
+            if here in self._gone and here not in self._kept:
+                continue
+            left.append(self.walk(item, here, field.element, None) if here in self._leads else item)
+        return left

@@ -24,7 +24,7 @@ from minipod.errors import Gone
 logger = logging.getLogger(__name__)
 
 LOG_EVENTS = 10_000
-LOG_BYTES = 64 << 20
+LOG_BYTES = 32 << 20
 Key = tuple[str, str, str]  # resource, namespace, name
 Place = tuple[str, str]  # namespace, name
 

@@ -20,8 +20,12 @@ GENERATE_TRIES = 8
 Objects = list[Object]  # inside the class, `list` is the verb
 
 
+_encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
+
 def encode(obj: Object) -> bytes:
-    return json.dumps(obj, separators=(",", ":"), ensure_ascii=False).encode()
+    """Return compact JSON."""
+    return _encoder.encode(obj).encode()
 
 
 class SqliteStore:

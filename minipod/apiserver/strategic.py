@@ -73,26 +73,34 @@ def _merge_list(original: Items, patch: Items, field: Field) -> Items:
     if not key:  # scalars: a set
         if any(isinstance(v, (dict, list)) for v in patch):
             raise bad_request(f"{field.name}: a list of scalars can't be merged with objects")
-        return list(dict.fromkeys([*original, *patch]))
+        return list({_identity(v, ""): v for v in [*original, *patch]}.values())
     for item in (*original, *patch):
         if not isinstance(item, dict):
             raise bad_request(f"{field.name}: expected objects in a list that merges by {key}")
     if any(item.get(PATCH) == "replace" for item in patch):
         return [_clean(item) for item in patch if item.get(PATCH) != "replace" or len(item) > 1]
-    merged = list(original)
+    return _merge_items(original, patch, key, field)
+
+
+def _merge_items(original: Items, patch: Items, key: str, field: Field) -> Items:
+    merged: list[Object | None] = list(original)
+    places = {_identity(old, key): i for i, old in reversed(list(enumerate(original)))}
     for item in patch:
         if key not in item:
             raise bad_request(
                 f"{field.name}: an item does not contain the declared merge key: {key}"
             )
-        at = next((i for i, old in enumerate(merged) if old.get(key) == item[key]), None)
+        at = places.get(_identity(item, key))
         if item.get(PATCH) == "delete":
-            merged = [old for old in merged if old.get(key) != item[key]]
+            if at is not None:
+                merged[at] = None
+                del places[_identity(item, key)]
         elif at is None:
+            places[_identity(item, key)] = len(merged)
             merged.append(_clean(item))
         else:
-            merged[at] = merge(merged[at], item, _type_of(field))
-    return merged
+            merged[at] = merge(merged[at] or {}, item, _type_of(field))
+    return [item for item in merged if item is not None]
 
 
 def _retain_keys(original: Object, patch: Object) -> None:
@@ -113,7 +121,8 @@ def _delete_values(original: Object, name: str, gone: Any) -> None:
     if not isinstance(gone, list):
         raise bad_request(f"{DELETE}{name} must be a list")
     if isinstance(current, list):
-        original[name] = [v for v in current if v not in gone]
+        unwanted = {_identity(v, "") for v in gone}
+        original[name] = [v for v in current if _identity(v, "") not in unwanted]
 
 
 # -- order
@@ -139,7 +148,7 @@ def _merge_in_order(original: Object, patch: Object, directive: str, kind: Type 
         if before is not None or wanted is not None:
             original[name] = merged
         return
-    known = [_identity(i, field.merge_key) for i in order]
+    known = {_identity(item, field.merge_key): i for i, item in enumerate(order)}
     before = before if isinstance(before, list) else []
     original[name] = _ordered(merged, known, before, field.merge_key)
 
@@ -149,19 +158,24 @@ def _identity(item: Any, key: str) -> Any:
     return value if not isinstance(value, (dict, list)) else repr(value)
 
 
-def _ordered(merged: Items, known: list[Any], before: Items, key: str) -> Items:
+def _ordered(merged: Items, known: dict[Any, int], before: Items, key: str) -> Items:
     """Merge the client's items, in its order, with the others in theirs (normalizeElementOrder)."""
     server = {_identity(item, key): i for i, item in enumerate(before)}
     listed = [i for i in merged if _identity(i, key) in known]
-    listed.sort(key=lambda i: known.index(_identity(i, key)))
+    listed.sort(key=lambda i: known[_identity(i, key)])
     others = [i for i in merged if _identity(i, key) not in known]
     others.sort(key=lambda i: server.get(_identity(i, key), len(server)))
     result: Items = []
-    while others and listed:
-        other, mine = server.get(_identity(others[0], key)), server.get(_identity(listed[0], key))
-        first = others if other is not None and mine is not None and other < mine else listed
-        result.append(first.pop(0))
-    return result + others + listed
+    i = j = 0
+    while i < len(others) and j < len(listed):
+        other, mine = server.get(_identity(others[i], key)), server.get(_identity(listed[j], key))
+        if other is not None and mine is not None and other < mine:
+            result.append(others[i])
+            i += 1
+        else:
+            result.append(listed[j])
+            j += 1
+    return result + others[i:] + listed[j:]
 
 
 def _clean(value: Any) -> Any:

@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import yaml
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses aliases (they make a small text big) and knows no dates."""
-
-    depth = 0
-    limit = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise ValueError("aliases are not accepted")
-        self.depth += 1
-        if self.depth > self.limit:
-            raise ValueError(f"nested more than {self.limit} levels deep")
-        try:
-            return super().compose_node(parent, index)
-        finally:
-            self.depth -= 1
+class _Loader(yaml.CSafeLoader):
+    """CSafeLoader that knows no dates: they would have no place in JSON."""
 
 
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
 }
 
 
 def load(text: str, limit: int) -> Any:
     """Return the one document. Raises yaml.YAMLError, ValueError."""
-    loader = _Loader(text)
-    loader.limit = limit
-    try:
-        return _plain(loader.get_single_data())
-    finally:
-        loader.dispose()
+    _check(text, limit)
+    return _plain(yaml.load(text, _Loader))  # noqa: S506 a safe loader
+
+
+def _check(text: str, limit: int) -> None:
+    """Raise ValueError for aliases (they make a small text big) and for what is nested too deeply, before anything is built."""
+    depth = 0
+    for event in yaml.parse(text, yaml.CSafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("aliases are not accepted")  # noqa: TRY004 a defect of the text
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > limit:
+                raise ValueError(f"nested more than {limit} levels deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _plain(value: Any) -> Any:
@@ -49,7 +46,7 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if value is None or isinstance(value, (str, bool, int)):
         return value
-    if isinstance(value, float) and value == value and abs(value) != float("inf"):  # noqa: PLR0124 not a NaN
+    if isinstance(value, float) and math.isfinite(value):
         return value
     raise ValueError(f"{type(value).__name__} has no place in an object")
 
