@@ -9,8 +9,10 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from minipod.apiserver import kinds
 from minipod.apiserver.app import Api, tell_errors
 from minipod.apiserver.codec import BODY_MAX
+from minipod.apiserver.resources import Registry, Resource
 from minipod.apiserver.store_sqlite import SqliteStore
 
 NODE = "node1"
@@ -33,9 +35,9 @@ class Answer:
 class Server:
     """`async with Server(path) as server`; `call` sends a request."""
 
-    def __init__(self, directory: Any) -> None:
+    def __init__(self, directory: Any, *more: Resource) -> None:
         self._directory = str(directory)
-        self.store = SqliteStore(f"{directory}/store.db")
+        self.store = SqliteStore(f"{directory}/store.db", Registry((*kinds.RESOURCES, *more)))
         self.api = Api(self.store, None, NODE)  # type: ignore[arg-type]  # nothing here streams
         app = web.Application(middlewares=[tell_errors], client_max_size=BODY_MAX)
         app.add_routes(self.api.routes())

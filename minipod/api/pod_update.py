@@ -24,6 +24,56 @@ def check_update(current: Object, wanted: Object) -> None:
         raise FieldErrors(f'Pod "{current["metadata"]["name"]}"', errors)
 
 
+def check_resize(current: Object, wanted: Object) -> None:
+    """Raise FieldErrors unless only cpu and memory of containers differ (ValidatePodResize); the result is a valid pod."""
+    name = current["metadata"]["name"]
+    validate_pod(wanted)
+    errors = []
+    if _without_resources(current["spec"]) != _without_resources(wanted["spec"]):
+        errors.append(forbidden("spec", "only cpu and memory resources are mutable"))
+    elif qos(current) != qos(wanted):
+        words = "Pod QOS Class may not change as a result of resizing"
+        errors.append(invalid("spec", qos(wanted), words))
+    if errors:
+        raise FieldErrors(f'Pod "{name}"', errors)
+
+
+def _without_resources(spec: Object) -> Object:
+    """Return what a resize may not change: all but the amounts of cpu and memory."""
+    kept = dict(spec)
+    for group in ("containers", "initContainers"):
+        kept[group] = [
+            {**c, "resources": _other_resources(c.get("resources") or {})}
+            for c in spec.get(group) or []
+        ]
+    return kept
+
+
+def _other_resources(resources: Object) -> Object:
+    kept = {k: v for k, v in resources.items() if k not in ("limits", "requests")}
+    for part in ("limits", "requests"):
+        amounts = {
+            k: v for k, v in (resources.get(part) or {}).items() if k not in ("cpu", "memory")
+        }
+        if amounts:
+            kept[part] = amounts
+    return kept
+
+
+def qos(pod: Object) -> str:
+    """Return the pod's QoS class (GetPodQOS): what a resize must not change."""
+    containers = [*pod["spec"]["containers"], *(pod["spec"].get("initContainers") or [])]
+    found = [c.get("resources") or {} for c in containers]
+    if not any(r.get("requests") or r.get("limits") for r in found):
+        return "BestEffort"
+    for resources in found:
+        limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+        for name in ("cpu", "memory"):
+            if name not in limits or requests.get(name, limits[name]) != limits[name]:
+                return "Burstable"
+    return "Guaranteed"
+
+
 def check_ephemeral(current: Object, wanted: Object) -> None:
     """Raise FieldErrors unless only ephemeral containers were added; the result is a valid pod."""
     name = current["metadata"]["name"]

@@ -66,7 +66,7 @@ class Admission:
         self, resource: Resource, current: Object, wanted: Object, part: str, *, lenient: bool
     ) -> list[str]:
         """Complete a changed object and check what may not change; *part* is the subresource."""
-        if part and part != "ephemeralcontainers":
+        if part not in ("", "ephemeralcontainers", "resize"):
             return []
         strategy = resource.strategy
         strategy.default(wanted)
@@ -130,6 +130,9 @@ class Admission:
             for container in (wanted.get("spec") or {}).get("ephemeralContainers") or []:
                 defaults.apply_to_container(container)
             pod_update.check_ephemeral(current, wanted)
+            return
+        if part == "resize":
+            pod_update.check_resize(current, wanted)
             return
         if wanted.get("spec") and not list(schema.check(wanted, lenient=True).errors):
             defaults.apply(wanted)

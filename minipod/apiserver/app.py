@@ -28,6 +28,7 @@ from minipod.apiserver.pod_streams import PodStreams
 from minipod.apiserver.query import list_query
 from minipod.apiserver.requestinfo import RequestInfo
 from minipod.apiserver.resources import Resource
+from minipod.apiserver.scale import ScaleVerbs
 from minipod.apiserver.selecting import select
 from minipod.apiserver.status import ApiError, bad_request, not_allowed, not_found
 from minipod.apiserver.store_sqlite import SqliteStore, encode
@@ -56,6 +57,7 @@ class Api:
         self._discovery = Discovery(store.registry)
         self._openapi = OpenApi(store.registry)
         self.endpoints = Endpoints(store, Admission(store, node_name))
+        self._scale = ScaleVerbs(store)
         self.closing = asyncio.Event()
         pods, verbs = PodStreams(store, streams), PodVerbs(store, node_name)
         self.handlers: dict[tuple[str, str], Handler] = {
@@ -107,6 +109,15 @@ class Api:
         target = f"{info.target}.{info.group}" if info.group else info.target
         found = self.handlers.get((target, info.verb))
         if found is not None:
+            return found
+        if info.subresource == "scale" and resource.subresource("scale"):
+            found = {
+                "get": self._scale.get,
+                "update": self._scale.update,
+                "patch": self._scale.patch,
+            }.get(info.verb)
+            if found is None:
+                raise not_allowed()
             return found
         if info.subresource:
             part = resource.subresource(info.subresource)

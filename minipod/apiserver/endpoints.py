@@ -73,9 +73,6 @@ class Endpoints:
         """Admit and store a decoded object; answer 201."""
         if obj["metadata"].get("resourceVersion"):
             raise bad_request("resourceVersion should not be set on objects to be created")
-        resource = call.resource
-        if resource.namespaced:
-            obj["metadata"]["namespace"] = namespace
         obj = call.stored(obj)
         return await self._store_new(
             call, namespace, obj, options,
@@ -90,6 +87,8 @@ class Endpoints:
         options: WriteQuery,
         record: Callable[[], None],
     ) -> web.Response:
+        if call.resource.namespaced:
+            obj["metadata"]["namespace"] = namespace
         call.warnings += self._admission.create(
             call.resource, obj, lenient=options.lenient, record=record
         )

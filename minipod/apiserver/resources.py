@@ -36,6 +36,7 @@ class Subresource:
 
 
 STATUS = Subresource(name="status")
+SCALE = Subresource(name="scale", kind="Scale", group_version="autoscaling/v1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
