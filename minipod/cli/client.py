@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -14,27 +15,53 @@ from minipod.spec.instance import Instance
 Object = dict[str, Any]
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
-CLUSTER = ("namespaces", "nodes")
+# The kinds that most commands are about: no table of all others is read for them.
 NAMES = {
     "po": "pods", "pod": "pods", "pods": "pods", "ev": "events", "event": "events", "events": "events",
     "no": "nodes", "node": "nodes", "nodes": "nodes", "ns": "namespaces", "namespace": "namespaces",
     "namespaces": "namespaces",
 }  # fmt: skip
+CORE = {"pods": True, "events": True, "nodes": False, "namespaces": False}  # namespaced?
 BY_REASON = {
     "NotFound": errors.NotFound, "AlreadyExists": errors.AlreadyExists, "Conflict": errors.Conflict,
     "Expired": errors.Gone,
 }  # fmt: skip
 
 
+@cache
+def _kinds() -> dict[str, tuple[str, str, bool]]:
+    """Return (plural, path of the group version, namespaced) of every kind that is stored, by all of its names."""
+    from minipod.apiserver import kinds  # only for what NAMES does not have
+
+    found: dict[str, tuple[str, str, bool]] = {}
+    for r in kinds.RESOURCES:
+        if r.stored and r.to_storage is None:
+            base = f"/apis/{r.api_version}" if r.group else f"/api/{r.version}"
+            for word in (r.plural, r.kind.lower(), r.singular, *r.short_names):
+                found.setdefault(word, (r.plural, base, r.namespaced))
+    return found
+
+
 def plural(kind: str) -> str:
     """Return the resource that a word on the command line means. Raises NotFound."""
+    word = kind.lower()
+    if word in NAMES:
+        return NAMES[word]
     try:
-        return NAMES[kind.lower()]
+        return _kinds()[word][0]
     except KeyError:
-        known = ", ".join(sorted(set(NAMES.values())))
+        known = ", ".join(sorted({name for name, _, _ in _kinds().values()}))
         raise errors.NotFound(
             f'the server doesn\'t have a resource type "{kind}"', hint=f"known: {known}"
         ) from None
+
+
+def _place(resource: str) -> tuple[str, bool]:
+    """Return the path of a resource's group version, and whether it is namespaced."""
+    if resource in CORE:
+        return "/api/v1", CORE[resource]
+    _, base, namespaced = _kinds()[resource]
+    return base, namespaced
 
 
 class Client:
@@ -45,8 +72,9 @@ class Client:
 
     def path(self, resource: str, namespace: str | None, name: str = "", sub: str = "") -> str:
         """Return the path of a collection or an object."""
-        parts = ["/api/v1"]
-        if namespace and resource not in CLUSTER:
+        base, namespaced = _place(resource)
+        parts = [base]
+        if namespace and namespaced:
             parts.append(f"namespaces/{quote(namespace)}")
         parts.append(resource)
         if name:
