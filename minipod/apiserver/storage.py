@@ -19,12 +19,14 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from minipod.api.store import Event
-from minipod.errors import Gone
+from minipod.errors import Gone, Unavailable
 
 logger = logging.getLogger(__name__)
 
 LOG_EVENTS = 10_000
 LOG_BYTES = 32 << 20
+BUSY = 5.0  # seconds to wait for another process that has the file locked
+RETRY = 1.0  # seconds until what the disk refused is tried again
 Key = tuple[str, str, str]  # resource, namespace, name
 Place = tuple[str, str]  # namespace, name
 
@@ -37,7 +39,7 @@ class Write:
     rv: int = 0
     data: bytes | None = None
     durable: bool = False
-    done: Callable[[], object] | None = None
+    done: Callable[[Exception | None], object] | None = None
 
 
 @dataclass(slots=True)
@@ -198,35 +200,44 @@ class Storage:
     # -- the disk
 
     async def flush(self) -> None:
-        """Wait until everything written so far is on disk."""
+        """Wait until everything written so far is on disk. Raises Unavailable when the disk does not take it (it is tried again)."""
         loop = asyncio.get_running_loop()
         done = loop.create_future()
-        self._writes.put(Write(None, done=lambda: loop.call_soon_threadsafe(_resolve, done)))
+        self._writes.put(Write(None, done=lambda e: loop.call_soon_threadsafe(_resolve, done, e)))
         await done
 
     def _write_loop(self) -> None:
-        db = sqlite3.connect(self._path, isolation_level=None)
-        while True:
-            batch = [self._writes.get()]
-            while not self._writes.empty():
-                batch.append(self._writes.get())
-            self._commit(db, [w for w in batch if w is not None])
-            if None in batch:
-                db.close()
-                return
+        db = sqlite3.connect(self._path, timeout=BUSY, isolation_level=None)
+        waiting: list[Write] = []  # what the disk has not taken yet
+        ending = False
+        while not ending:
+            batch = self._next_batch(RETRY if waiting else None)
+            ending = None in batch
+            waiting += [w for w in batch if w is not None and w.key is not None]
+            error: Exception | None = None
+            try:
+                _commit(db, waiting)
+            except sqlite3.Error as e:
+                error = Unavailable(f"the store can't write {self._path}: {e}")
+                logger.error("%s", error)  # noqa: TRY400 the message is all there is
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+            else:
+                waiting = []
+            for write in batch:
+                if write is not None and write.done is not None:
+                    write.done(error)
+        db.close()
 
-    def _commit(self, db: sqlite3.Connection, writes: Sequence[Write]) -> None:
-        rows = [w for w in writes if w.key is not None]
-        if rows:
-            durable = any(w.durable for w in rows)
-            db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-            db.execute("BEGIN")
-            for write in rows:
-                _write(db, write)
-            db.execute("COMMIT")
-        for write in writes:
-            if write.done is not None:
-                write.done()
+    def _next_batch(self, timeout: float | None) -> list[Write | None]:
+        """Return what has queued up, waiting for something."""
+        try:
+            batch = [self._writes.get(timeout=timeout)]
+        except queue.Empty:
+            return []
+        while not self._writes.empty():
+            batch.append(self._writes.get())
+        return batch
 
 
 class Watcher:
@@ -235,6 +246,18 @@ class Watcher:
     def __init__(self, namespace: str | None) -> None:
         self.namespace = namespace
         self.waiting: asyncio.Queue[Event] = asyncio.Queue()
+
+
+def _commit(db: sqlite3.Connection, rows: Sequence[Write]) -> None:
+    """Write rows in one transaction. Raises sqlite3.Error."""
+    if not rows:
+        return
+    durable = any(w.durable for w in rows)
+    db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+    db.execute("BEGIN IMMEDIATE")
+    for write in rows:
+        _write(db, write)
+    db.execute("COMMIT")
 
 
 def _write(db: sqlite3.Connection, write: Write) -> None:
@@ -247,6 +270,10 @@ def _write(db: sqlite3.Connection, write: Write) -> None:
         )
 
 
-def _resolve(done: asyncio.Future[None]) -> None:
-    if not done.done():
+def _resolve(done: asyncio.Future[None], error: Exception | None) -> None:
+    if done.done():
+        return
+    if error is None:
         done.set_result(None)
+    else:
+        done.set_exception(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import pytest
 from minipod.apiserver import storage
 from minipod.apiserver.storage import Storage
 from minipod.apiserver.store_sqlite import SqliteStore
-from minipod.errors import Gone
+from minipod.errors import Gone, Unavailable
 
 WRITER = """
 import asyncio, sys
@@ -116,4 +117,21 @@ async def test_a_reader_in_the_process_hears_every_change(tmp_path) -> None:
         await store.delete("configmaps", space, "x")
     await listening
     assert heard == ["ADDED x", "MODIFIED x", "DELETED x"]
+    store.close()
+
+
+async def test_what_the_disk_refuses_is_told_and_tried_again(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(storage, "BUSY", 0.05)
+    path = str(tmp_path / "store.db")
+    store = SqliteStore(path)
+    store.open()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    await store.create("configmaps", "a", {"metadata": {"name": "x"}})
+    with pytest.raises(Unavailable, match="database is locked"):
+        await store.flush()
+    other.execute("ROLLBACK")
+    await store.flush()
+    assert other.execute("SELECT name FROM objects").fetchall() == [("x",)]
+    other.close()
     store.close()
