@@ -210,3 +210,16 @@ def test_why_tells_the_chain_of_causes_also_after_a_kill_of_the_daemon(node, pod
         assert re.search(chain, told), told
         assert "rules.restart.backing_off_until" in told
     assert "not found" in node.run("why", "nosuch", check=False).stderr
+
+
+def test_the_prober_has_a_cgroup_of_its_own_that_outweighs_pods(node) -> None:
+    with open(f"/proc/{node.status()['prober_pid']}/cgroup", encoding="ascii") as f:
+        paths = {line.strip().split(":", 2)[2] for line in f}
+    assert paths == {f"/{node.instance.cgroup_root}/_prober"}
+    directory = "/sys/fs/cgroup/cpu" if os.path.isdir("/sys/fs/cgroup/cpu") else "/sys/fs/cgroup"
+    name = "cpu.shares" if directory.endswith("/cpu") else "cpu.weight"
+    weights = {}
+    for part in ("_prober", "_node"):
+        with open(f"{directory}/{node.instance.cgroup_root}/{part}/{name}", encoding="ascii") as f:
+            weights[part] = int(f.read())
+    assert weights["_prober"] > 10 * weights["_node"]
