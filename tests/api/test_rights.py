@@ -211,8 +211,9 @@ def test_every_kubectl_asks_in_its_own_way(kubectl):
     bob = ("--as", "bob")
     assert kubectl.run("auth", "can-i", "create", "pods", *bob, check=False).stdout == "no\n"
     assert "selfsubjectrulesreviews" in kubectl("auth", "can-i", "--list", *bob)
-    assert "bob" in kubectl("auth", "whoami", *bob)
-    assert kubectl("create", "token", "default").count(".") == 2
+    if kubectl.version >= (1, 27):  # older ones have no such verbs
+        assert "bob" in kubectl("auth", "whoami", *bob)
+        assert kubectl("create", "token", "default").count(".") == 2
 
 
 def test_a_role_of_others_and_reconciliation(newest, tmp_path):
