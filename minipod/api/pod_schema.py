@@ -74,11 +74,11 @@ PodSpec
     serviceAccountName str
     serviceAccount str
     automountServiceAccountToken bool
-    later: overhead
-    later: hostUsers
-    later: runtimeClassName
-    later: resources
-    later: hostnameOverride
+    overhead ! a RuntimeClass sets it, and minipod has one runtime
+    hostUsers bool
+    runtimeClassName ! minipod has one runtime
+    resources PodResources
+    hostnameOverride str
 
 LocalObjectReference
     name str
@@ -108,7 +108,7 @@ Container
     restartPolicyRules []RestartRule
     envFrom []EnvFrom
     volumeDevices ! a PersistentVolume is a directory here, not a block device
-    later: resizePolicy
+    resizePolicy []ResizePolicy
 
 EphemeralContainer
     name str
@@ -430,4 +430,13 @@ ClaimTemplate
 ImageVolume
     reference str
     pullPolicy str
+
+PodResources
+    limits quantities
+    requests quantities
+    claims ! dynamic resource allocation needs drivers that minipod does not have
+
+ResizePolicy
+    resourceName str
+    restartPolicy str
 """

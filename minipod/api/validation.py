@@ -109,6 +109,7 @@ def _spec(spec: Object) -> Errors:
                 yield from validation_lifecycle.restart_policy(container, path, init=init)
     yield from at_least(spec, "activeDeadlineSeconds", "spec", 1)
     yield from at_least(spec, "terminationGracePeriodSeconds", "spec", 0)
+    yield from validation_containers.pod_resources(spec)
     yield from validation_security.pod(spec)
     yield from validation_network.pod(spec)
 
@@ -142,6 +143,7 @@ def _container(spec: Object, container: Object, path: str, volumes: set[Any]) ->
     yield from validation_containers.resources(
         container.get("resources") or {}, f"{path}.resources"
     )
+    yield from validation_containers.resize_policy(container, path)
     yield from validation_security.container(container, path)
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
         if container.get(probe) is not None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 
 from minipod.api import quantity
-from minipod.api.messages import Errors, Object, forbidden, invalid, required
+from minipod.api.messages import (
+    Errors,
+    Object,
+    choice,
+    duplicate,
+    forbidden,
+    invalid,
+    required,
+    unsupported,
+)
 from minipod.api.validation_volumes import ENV_FIELDS, field_ref, key, resource_field_ref
 
 _STANDARD = ("cpu", "memory", "ephemeral-storage")
@@ -88,6 +97,44 @@ def resources(item: Object, path: str) -> Errors:
     pages = any(n.startswith("hugepages-") for n in (*limits, *requests))
     if pages and not {"cpu", "memory"} & {*limits, *requests}:
         yield forbidden(path, "HugePages require cpu or memory")
+
+
+_POD_LEVEL = ("cpu", "memory")
+
+
+def pod_resources(spec: Object) -> Errors:
+    """Resources of the pod as a whole: cpu, memory and huge pages, at least what its containers ask for together."""
+    item, path = spec.get("resources") or {}, "spec.resources"
+    for kind in ("limits", "requests"):
+        for name in item.get(kind) or {}:
+            if name not in _POD_LEVEL and not name.startswith("hugepages-"):
+                yield unsupported(f"{path}.{kind}[{name}]", name, _POD_LEVEL)
+    yield from resources(item, path)
+    requests = {**(item.get("limits") or {}), **(item.get("requests") or {})}
+    for name, value in requests.items():
+        total = sum(
+            quantity.parse(str((c.get("resources") or {}).get("requests", {}).get(name, 0)))
+            for c in spec.get("containers") or []
+        )
+        if total > quantity.parse(str(value)):
+            words = "must be greater than or equal to aggregate container requests"
+            yield invalid(f"{path}.requests[{name}]", str(value), words)
+
+
+def resize_policy(container: Object, path: str) -> Errors:
+    taken: set[str] = set()
+    for i, policy in enumerate(container.get("resizePolicy") or []):
+        at, name = f"{path}.resizePolicy[{i}]", policy.get("resourceName")
+        if not name:
+            yield required(f"{at}.resourceName")
+        elif name not in _POD_LEVEL:
+            yield unsupported(f"{at}.resourceName", name, _POD_LEVEL)
+        elif name in taken:
+            yield duplicate(f"{at}.resourceName", name)
+        taken.add(name or "")
+        if not policy.get("restartPolicy"):
+            yield required(f"{at}.restartPolicy")
+        yield from choice(policy, "restartPolicy", at, ("NotRequired", "RestartContainer"))
 
 
 def _amount(name: str, value: object, path: str) -> Errors:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from minipod.api.fields import FieldError
 from minipod.api.messages import (
     Errors,
     Object,
@@ -43,6 +44,8 @@ def pod(spec: Object) -> Errors:
         words = "ShareProcessNamespace and HostPID cannot both be enabled"
         yield invalid("spec.shareProcessNamespace", True, words)
     if spec.get("hostUsers") is False:
+        words = "not supported by minipod: pods in user namespaces of their own are not built yet"
+        yield FieldError("spec.hostUsers", words, "FieldValueNotSupported")
         for field in ("hostNetwork", "hostPID", "hostIPC"):
             if spec.get(field):
                 yield forbidden(f"spec.{field}", "when `pod.Spec.HostUsers` is false")

@@ -40,6 +40,16 @@ class Admission:
         self._claims[pod.uid] = admission.claim(pod)
         return None
 
+    def resize(self, pod: Pod) -> Refusal | None:
+        """Take what a running pod asks for now; return why not, then it keeps what it had."""
+        before = self._claims.pop(pod.uid, None)
+        refusal = admission.admit(pod, self._others(), self._limits)
+        if refusal is None:
+            self._claims[pod.uid] = admission.claim(pod)
+        elif before is not None:
+            self._claims[pod.uid] = before
+        return refusal
+
     def forget(self, uid: str) -> None:
         """The pod is gone. Idempotent."""
         self._claims.pop(uid, None)

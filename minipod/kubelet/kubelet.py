@@ -24,6 +24,7 @@ from minipod.kubelet import dns_host, explaining, logs, node, podstatus
 from minipod.kubelet.admission import Admission
 from minipod.kubelet.context import Context
 from minipod.kubelet.events import EventRecorder
+from minipod.kubelet.eviction import EvictionManager
 from minipod.kubelet.heartbeat import Heartbeat
 from minipod.kubelet.logs import LogRotator
 from minipod.kubelet.manifests import Manifests
@@ -121,6 +122,10 @@ class Kubelet:
             mirror=self.static.mirror_changed,
         )
 
+        self._eviction = EvictionManager(
+            self.context, lambda: tuple(self._workers.values()), instance.eviction_interval
+        )
+
     async def run(self) -> None:
         """Work until cancelled; pods keep running."""
         context = self.context
@@ -143,6 +148,7 @@ class Kubelet:
                 ("kubelet-probes", context.probes.run()),
                 ("kubelet-pods", self._run_source(pods, version)),
                 *((f"kubelet-{kind}", self._objects.run(kind)) for kind in references.WATCHED),
+                ("kubelet-eviction", self._eviction.run()),
                 ("kubelet-static-pods", self.static.run()),
             )
         finally:

@@ -32,6 +32,7 @@ class Machine:
     hugepages: Mapping[str, int] = field(default_factory=dict)  # "2Mi" -> bytes
     reserved_cpu: int = 0  # thousandths
     reserved_memory: int = 0  # bytes
+    kept_memory: int = 0  # bytes that eviction keeps available
     host_ip: str = ""
 
     @property
@@ -58,7 +59,7 @@ class Machine:
         """Allocatable in thousandths of a cpu, bytes, and pods."""
         return {
             "cpu": self.cpus * 1000 - self.reserved_cpu,
-            "memory": max(0, self.memory - self.reserved_memory - EVICTION_MEMORY),
+            "memory": max(0, self.memory - self.reserved_memory - self.kept_memory),
             "ephemeral-storage": self.disk * 9 // 10,
             **{f"hugepages-{size}": amount for size, amount in self.hugepages.items()},
             "pods": _MAX_PODS,
@@ -83,6 +84,7 @@ def read_machine(instance: Instance, host_ip: str) -> Machine:
         hugepages=_hugepages(),
         reserved_cpu=milli(instance.reserved_cpu),
         reserved_memory=whole(instance.reserved_memory),
+        kept_memory=instance.eviction_memory,
         host_ip=host_ip or primary_address(instance),
     )
 

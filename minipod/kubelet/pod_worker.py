@@ -69,6 +69,11 @@ class PodWorker:
         self._object_gone = True
         self._terminate(GONE_GRACE)
 
+    def evict(self, message: str) -> None:
+        """End the pod, for the node's sake or its own limits; its object stays, Failed."""
+        self._sync.evict(message)
+        self._wake.set()
+
     def objects_changed(self) -> None:
         """Something that the pod refers to changed: its volumes follow, a start that failed is tried again."""
         self._sync.objects_changed()

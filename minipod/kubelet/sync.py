@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from minipod.errors import FailedPrecondition, MinipodError
 from minipod.kubelet import explaining, logs, podstatus, probing, translate
 from minipod.kubelet.addresses import node_facts, pod_ip
+from minipod.kubelet.resizing import Resizer
 from minipod.kubelet.rules import conditions, dns, restart
 from minipod.kubelet.rules.actions import PodActions, compute
 from minipod.kubelet.rules.kills import Kill
@@ -63,6 +64,9 @@ class PodSync:
         self.awaited_logs: set[str] = set()  # of which the message may not be the last
         self._retry_at: float | None = None
         self._failed: tuple[str, str] | None = None
+        self._evicted = ""  # why
+        self._resizer = Resizer(context, self.stopper)
+        self._sized_for: object = None  # the amounts of the last look
         self._interrupted = False
 
     def interrupt(self) -> None:
@@ -77,7 +81,11 @@ class PodSync:
         wake_at = None
         if await self._refused(pod):
             return None
+        if self._evicted:
+            await self._end_evicted(pod)
+            return None
         await self._refresh_volumes(pod)
+        await self._resize(pod)
         for _ in range(_MAX_STEPS):
             if self._interrupted:
                 return None
@@ -96,6 +104,28 @@ class PodSync:
         await self._prune(pod, observed)
         due = (wake_at, self._retry_at, self.volumes.refresh_at)
         return min((t for t in due if t is not None), default=None)
+
+    async def _resize(self, pod: Pod) -> None:
+        wanted = [(c.requests, c.limits) for c in pod.all_containers]
+        if wanted == self._sized_for:
+            return  # the spec is what it was at the last look
+        self._sized_for = wanted
+        observed = await self.observe(pod)
+        if observed.anything_alive:
+            ip = pod_ip(pod, observed.sandbox, self.context)
+            await self._resizer.resize(pod, observed, ip)
+
+    def evict(self, message: str) -> None:
+        """The pod must go; the next sync ends it."""
+        self._evicted = self._evicted or message
+
+    async def _end_evicted(self, pod: Pod) -> None:
+        """Stop at once: under a hard threshold nobody gets a grace period."""
+        self._failed = ("Evicted", self._evicted)
+        self.context.recorder.warning(pod, "Evicted", self._evicted)
+        observed = await self.observe(pod)
+        await self.stopper.stop_pod(pod, observed, Stop(grace=1.0))
+        self.publish(pod, await self.observe(pod))
 
     def objects_changed(self) -> None:
         """An object that the pod refers to changed: its volumes must follow."""

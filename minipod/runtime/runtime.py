@@ -24,6 +24,7 @@ from minipod.runtime.recover import Recovery
 from minipod.runtime.sandbox import Sandboxes
 from minipod.runtime.service import (
     ContainerState,
+    ContainerStats,
     ContainerStatus,
     EventType,
     ExecResult,
@@ -58,6 +59,7 @@ class Runtime:
         self._on_lost = on_lost
         self._network = network
         self._subscribers: list[Callable[[RuntimeEvent], None]] = []
+        self._hierarchy = hierarchy
         self.state = State(instance.run_dir)
         self.supervisor = SupervisorClient(
             instance.supervisor_socket, on_event=self._event, on_lost=self._lost
@@ -163,6 +165,34 @@ class Runtime:
             and (pod_uid is None or self._pod_uid(c) == pod_uid)
         ]
         return sorted(found, key=lambda s: s.created_at, reverse=True)
+
+    async def list_container_stats(self) -> list[ContainerStats]:
+        running = [c for c in self.state.containers.values() if c.state is ContainerState.RUNNING]
+        return await asyncio.to_thread(self._stats, [(c, self._pod_uid(c)) for c in running])
+
+    def _stats(self, running: list[tuple[Container, str]]) -> list[ContainerStats]:
+        found = []
+        for container, uid in running:
+            record = container.record
+            try:
+                used = self._hierarchy.stats(record.cgroup)
+            except OSError:
+                continue  # it has ended meanwhile
+            found.append(
+                ContainerStats(
+                    id=record.id,
+                    pod_uid=uid,
+                    name=record.spec.name,
+                    cpu_ns=used.get("cpu_ns", 0),
+                    memory=used.get("memory", 0),
+                    working_set=used.get("working_set", 0),
+                    processes=used.get("pids", 0),
+                )
+            )
+        return found
+
+    async def update_pod_sandbox_resources(self, sandbox: SandboxId, to: Resources) -> None:
+        await self._sandboxes.update_resources(self.state.sandbox(sandbox), to)
 
     async def update_container_resources(self, container: ContainerId, to: Resources) -> None:
         await self._containers.update_resources(self.state.container(container), to)

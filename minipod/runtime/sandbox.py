@@ -95,6 +95,11 @@ class Sandboxes:
             records.write(self.resolv_path(record.id), resolv_conf(dns).encode())
             os.chmod(self.resolv_path(record.id), 0o644)
 
+    async def update_resources(self, record: SandboxRecord, to: Resources) -> None:
+        """Write new limits of the pod's cgroup, and remember them."""
+        await asyncio.to_thread(self._hierarchy.update, self.cgroup(record.spec), to)
+        self._state.put_sandbox(replace(record, spec=replace(record.spec, pod_resources=to)))
+
     def lost(self, sandbox: SandboxId) -> None:
         """Note that it can't be used any more: its pid namespace has ended. Idempotent."""
         record = self._state.sandboxes.get(sandbox)

@@ -133,6 +133,19 @@ class ImageStatus:
     made_here: bool = False  # from a recipe on this node: no registry has a newer one
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerStats:
+    """What a running container uses now (CRI ContainerStats)."""
+
+    id: ContainerId
+    pod_uid: str
+    name: str
+    cpu_ns: int = 0  # since its start
+    memory: int = 0  # bytes, with the page cache
+    working_set: int = 0  # bytes
+    processes: int = 0
+
+
 class RuntimeService(Protocol):
     """The verbs that concern sandboxes and containers."""
 
@@ -174,6 +187,12 @@ class RuntimeService(Protocol):
 
     async def list_containers(self, pod_uid: str | None = None) -> list[ContainerStatus]:
         """All containers, newest first."""
+
+    async def list_container_stats(self) -> list[ContainerStats]:
+        """Read what every running container uses."""
+
+    async def update_pod_sandbox_resources(self, sandbox: SandboxId, to: Resources) -> None:
+        """Write new limits of the pod's own cgroup."""
 
     async def update_container_resources(self, container: ContainerId, to: Resources) -> None:
         """Write new limits of a running container."""

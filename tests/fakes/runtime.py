@@ -54,6 +54,17 @@ class FakeRuntime:
     _gone: dict[str, asyncio.Event] = field(default_factory=dict)
     _killers: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
 
+    async def list_container_stats(self):
+        return []
+
+    async def update_pod_sandbox_resources(self, sandbox, to):
+        self.calls.append(f"resize sandbox {sandbox}")
+
+    async def update_container_resources(self, container, to):
+        status = self.containers[container]
+        self.containers[container] = replace(status, spec=replace(status.spec, resources=to))
+        self.calls.append(f"resize {status.spec.name}")
+
     def subscribe(self, callback):
         self._listeners.append(callback)
         return lambda: self._listeners.remove(callback)

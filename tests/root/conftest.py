@@ -119,7 +119,7 @@ def settings(tmp_path_factory):
     """The settings file of this run's node: what hangs is given up soon."""
     path = tmp_path_factory.mktemp("settings") / "minipod.toml"
     registries = tmp_path_factory.mktemp("registries")  # none: not those of the machine
-    lines = ("setup_deadline = 10", f'registries = "{registries}"')
+    lines = ("setup_deadline = 10", "eviction_interval = 0.5", f'registries = "{registries}"')
     path.write_text("\n".join((f"[instance.{INSTANCE}]", *lines, "")))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINIPOD_CONFIG", str(path))

@@ -46,7 +46,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("spec.containers.0.resources.limits.memory", "64Mo", "spec.containers[0].resources.limits[memory]: expected a quantity"),
         ("spec.containers.0.resources.requests", {"cpu": "2"}, "must be less than or equal to cpu limit of 500m"),
         ("spec.restartPolicy", "Sometimes", 'spec.restartPolicy: Unsupported value: "Sometimes"'),
-        ("spec.hostUsers", False, "spec.hostUsers: known to Kubernetes, but not supported by minipod yet"),
+        ("spec.hostUsers", False, "spec.hostUsers: not supported by minipod"),
         ("metadata.name", "Web", 'metadata.name: Invalid value: "Web": a lowercase RFC 1123 subdomain'),
         (
             "spec.containers.0.volumeMounts",
@@ -65,7 +65,7 @@ def test_a_wrong_field_is_named_by_its_path(path: str, value: object, wanted: st
 
 def test_all_errors_come_at_once() -> None:
     pod = changed("spec.containers.0.imagee", "x")
-    pod["spec"]["hostUsers"] = False
+    pod["spec"]["schedulingGates"] = []
     pod["metadata"]["nmae"] = "x"
     with pytest.raises(FieldErrors) as caught:
         validate_pod(pod)
@@ -80,9 +80,9 @@ def test_two_containers_of_one_name_are_refused() -> None:
 
 
 def test_lenient_warns_about_what_is_not_supported() -> None:
-    warnings = validate_pod(changed("spec.hostUsers", False), lenient=True)
+    warnings = validate_pod(changed("spec.schedulingGates", []), lenient=True)
     assert warnings == [
-        "spec.hostUsers: known to Kubernetes, but not supported by minipod yet, ignored"
+        "spec.schedulingGates: not supported by minipod: there is no scheduler that would wait, ignored"
     ]
 
 

@@ -64,6 +64,8 @@ def hostname(pod: Pod, node_name: str, cluster_domain: str) -> str:
     """
     if pod.host_network:
         return node_name
+    if pod.hostname_override:
+        return pod.hostname_override
     full = fqdn(pod, cluster_domain)
     if not pod.hostname_as_fqdn or not full:
         return short_hostname(pod)

@@ -66,6 +66,7 @@ class Container:
     ports: tuple[Raw, ...] = ()
     env: tuple[Raw, ...] = ()
     env_from: tuple[Raw, ...] = ()
+    resize_policy: Mapping[str, str] = field(default_factory=dict)  # resource -> restart policy
     requests: Raw = field(
         default_factory=dict
     )  # quantities as text; a missing request is the limit
@@ -118,6 +119,7 @@ class Pod:
     os_name: str = ""
     share_process_namespace: bool = False
     hostname: str = ""
+    hostname_override: str = ""
     subdomain: str = ""
     hostname_as_fqdn: bool = False
     dns_policy: str = "ClusterFirst"
@@ -126,7 +128,11 @@ class Pod:
     active_deadline_seconds: int | None = None
     termination_grace_period_seconds: int = 30
     readiness_gates: tuple[str, ...] = ()
+    priority: int = 0
     priority_class_name: str = ""
+    requests: Raw = field(default_factory=dict)  # of the pod as a whole (spec.resources)
+    limits: Raw = field(default_factory=dict)
+    overhead: Raw = field(default_factory=dict)
     service_account_name: str = ""
     enable_service_links: bool = True
     security_context: Raw = field(default_factory=dict)
@@ -191,6 +197,7 @@ def compile_pod(raw: Raw) -> Pod:
         os_name=(spec.get("os") or {}).get("name", ""),
         share_process_namespace=bool(spec.get("shareProcessNamespace")),
         hostname=spec.get("hostname", ""),
+        hostname_override=spec.get("hostnameOverride", ""),
         subdomain=spec.get("subdomain", ""),
         hostname_as_fqdn=bool(spec.get("setHostnameAsFQDN")),
         dns_policy=spec.get("dnsPolicy", "ClusterFirst"),
@@ -199,7 +206,14 @@ def compile_pod(raw: Raw) -> Pod:
         active_deadline_seconds=spec.get("activeDeadlineSeconds"),
         termination_grace_period_seconds=_default(spec, "terminationGracePeriodSeconds", 30),
         readiness_gates=tuple(g["conditionType"] for g in spec.get("readinessGates") or ()),
+        priority=spec.get("priority") or 0,
         priority_class_name=spec.get("priorityClassName", ""),
+        requests={
+            **((spec.get("resources") or {}).get("limits") or {}),
+            **((spec.get("resources") or {}).get("requests") or {}),
+        },
+        limits=(spec.get("resources") or {}).get("limits") or {},
+        overhead=spec.get("overhead") or {},
         service_account_name=spec.get("serviceAccountName", ""),
         enable_service_links=spec.get("enableServiceLinks") is not False,
         security_context=spec.get("securityContext") or {},
@@ -224,6 +238,9 @@ def compile_container(raw: Raw, cause: str, role: Role = Role.APP) -> Container:
         ports=tuple(raw.get("ports") or ()),
         env=tuple(raw.get("env") or ()),
         env_from=tuple(raw.get("envFrom") or ()),
+        resize_policy={
+            p["resourceName"]: p["restartPolicy"] for p in raw.get("resizePolicy") or ()
+        },
         requests={**limits, **(resources.get("requests") or {})},
         limits=limits,
         volume_mounts=tuple(raw.get("volumeMounts") or ()),

@@ -24,7 +24,11 @@ _GUARANTEED, _BURSTABLE, _BEST_EFFORT = "Guaranteed", "Burstable", "BestEffort"
 
 
 def qos_class(pod: Pod) -> str:
-    """Guaranteed, Burstable or BestEffort."""
+    """Guaranteed, Burstable or BestEffort; by the resources of the pod as a whole where it has them."""
+    if pod.requests or pod.limits:
+        if not [r for part in (pod.requests, pod.limits) for r in _amounts(part)]:
+            return _BEST_EFFORT
+        return _GUARANTEED if _is_guaranteed(pod) else _BURSTABLE
     every = pod.init_containers + pod.containers
     used = [r for c in every for part in (c.requests, c.limits) for r in _amounts(part)]
     if not used:
@@ -79,7 +83,7 @@ def pod_resources(pod: Pod) -> Resources:
 
 def requests(pod: Pod) -> dict[str, int]:
     """What the pod asks of the node: thousandths of a cpu, whole units of all else (PodRequests)."""
-    names = {name for c in pod.all_containers for name in c.requests}
+    names = {name for c in pod.all_containers for name in c.requests} | pod.requests.keys()
     found = {}
     for name in sorted(names):
         found[name] = _effective(pod, name, milli if name == "cpu" else whole) or 0
@@ -92,7 +96,7 @@ def oom_score_adj(pod: Pod, container: Container, memory_capacity: int) -> int:
         return -997
     if qos_class(pod) == _BEST_EFFORT:
         return 1000
-    request = whole(container.requests.get("memory", 0))
+    request = whole(container.requests.get("memory", 0)) or _share(pod)
     adjust = 1000 - 1000 * request // memory_capacity
     # 2 is what Guaranteed plus one would be; 1000 belongs to BestEffort.
     return max(3, min(adjust, 999))
@@ -102,8 +106,15 @@ def _amounts(part: Raw) -> Iterable[int]:
     return [1 for name in ("cpu", "memory") if name in part and milli(part[name]) > 0]
 
 
-def _is_guaranteed(container: Container) -> bool:
-    limits, requests = container.limits, container.requests
+def _share(pod: Pod) -> int:
+    """What of the pod's own memory request falls to each container that asks for none (KEP-2837)."""
+    asked = [whole(c.requests.get("memory", 0)) for c in pod.containers]
+    left = whole(pod.requests.get("memory", 0)) - sum(asked)
+    return max(0, left) // max(1, asked.count(0))
+
+
+def _is_guaranteed(owner: Container | Pod) -> bool:
+    limits, requests = owner.limits, owner.requests
     return all(
         name in limits and milli(limits[name]) > 0 and milli(limits[name]) == milli(requests[name])
         for name in ("cpu", "memory")
@@ -115,6 +126,9 @@ def _effective(
 ) -> int | None:
     """What the pod needs at most at a time: app containers with all sidecars, or an init container
     with the sidecars before it. None if a limit is missing somewhere."""
+    own = (pod.limits if limits else pod.requests).get(name)
+    if own is not None:
+        return unit(own)
     of = [(c, (c.limits if limits else c.requests).get(name)) for c in pod.init_containers]
     of += [(c, (c.limits if limits else c.requests).get(name)) for c in pod.containers]
     if limits and any(value is None for _, value in of):

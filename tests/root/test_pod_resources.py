@@ -1,0 +1,107 @@
+"""Limits that hold while a pod runs: resized in place, of the pod as a whole, of its disk."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.node import shell, sleeper
+
+MERGE = "application/strategic-merge-patch+json"
+
+
+def resize(node, pod: str, **limits: str) -> None:
+    body = {
+        "spec": {
+            "containers": [{"name": "app", "resources": {"limits": limits, "requests": limits}}]
+        }
+    }
+    path = f"/api/v1/namespaces/default/pods/{pod}/resize"
+    node.client.open("PATCH", path, body=body, content_type=MERGE).read()
+
+
+def amounts(node, pod: str) -> list[str]:
+    read = (
+        "cd /sys/fs/cgroup; if [ -f cpu.max ]; then cut -d' ' -f1 cpu.max; cat memory.max;"
+        " else cat cpu/cpu.cfs_quota_us memory/memory.limit_in_bytes; fi"
+    )
+    return node.exec(pod, "sh", "-c", read).split()
+
+
+@pytest.mark.smoke
+def test_a_running_container_is_resized_up_and_down(node, pods) -> None:
+    pods.append("size")
+    node.pod("size", sleeper(resources={"limits": {"cpu": "100m", "memory": "32Mi"}}))
+    before = node.containers(node.get("size"))["app"]["pid"]
+    assert amounts(node, "size") == ["10000", str(32 << 20)]
+    for number, (cpu, memory, quota, size) in enumerate(
+        (("300m", "64Mi", "30000", 64), ("50m", "24Mi", "5000", 24)), 1
+    ):
+        resize(node, "size", cpu=cpu, memory=memory)
+        files = "/sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us"
+        wait = f"for i in $(seq 100); do grep -qs '^{quota}' {files} && exit; usleep 20000; done"
+        node.exec("size", "sh", "-c", wait)
+        assert amounts(node, "size") == [quota, str(size << 20)], number
+    assert node.containers(node.get("size"))["app"]["pid"] == before
+    assert node.get("size")["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+def test_a_container_that_wants_a_restart_for_memory_gets_one(node, pods) -> None:
+    pods.append("again")
+    policy = [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]
+    node.pod(
+        "again",
+        sleeper(resources={"limits": {"cpu": "100m", "memory": "32Mi"}}, resizePolicy=policy),
+    )
+    resize(node, "again", cpu="100m", memory="48Mi")
+    node.run(
+        "wait", "pod/again", "--for=jsonpath={.status.containerStatuses[0].restartCount}=1", "--timeout=20s"
+    )  # fmt: skip
+    node.run("wait", "pod/again", "--for=condition=Ready", "--timeout=20s")
+    assert amounts(node, "again") == ["10000", str(48 << 20)]
+
+
+def test_more_than_the_node_has_waits(node, pods) -> None:
+    pods.append("greedy")
+    node.pod("greedy", sleeper(resources={"limits": {"cpu": "100m", "memory": "32Mi"}}))
+    resize(node, "greedy", cpu="100", memory="32Mi")
+    node.run("wait", "pod/greedy", "--for=condition=Ready", "--timeout=5s")
+    deferred = "Pod resize deferred: Node didn't have enough resource: cpu, requested: 100000"
+    for _ in range(200):
+        if deferred in node.events("greedy"):
+            break
+    assert deferred in node.events("greedy")
+    assert amounts(node, "greedy")[0] == "10000"
+
+
+def test_a_limit_of_the_pod_as_a_whole_holds_for_its_containers_together(node, pods) -> None:
+    pods.append("whole")
+    hungry = shell("tail /dev/zero")
+    node.pod(
+        "whole", hungry, sleeper("calm"), resources={"limits": {"memory": "24Mi"}}, restartPolicy="Never",
+        wait="jsonpath={.status.containerStatuses[0].state.terminated.exitCode}=137",
+    )  # fmt: skip
+
+
+def test_who_fills_its_disk_beyond_its_limit_is_evicted(node, pods) -> None:
+    pods += ["full", "layer"]
+    volume = {"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}
+    fill = "dd if=/dev/zero of={} bs=1M count=3 2>/dev/null; exec sleep 1000"
+    failed = "jsonpath={.status.reason}=Evicted"
+    node.pod(
+        "full", shell(fill.format("/v/big"), volumeMounts=[{"name": "v", "mountPath": "/v"}]), volumes=[volume], wait=failed
+    )  # fmt: skip
+    status = node.get("full")["status"]
+    assert (status["phase"], status["message"]) == (
+        "Failed",
+        'Usage of EmptyDir volume "v" exceeds the limit "1Mi". ',
+    )
+    node.pod(
+        "layer",
+        shell(fill.format("/big"), resources={"limits": {"ephemeral-storage": "1Mi"}}),
+        wait=failed,
+    )
+    message = node.get("layer")["status"]["message"]
+    assert (
+        message
+        == f"Pod ephemeral local storage usage exceeds the total limit of containers {1 << 20}. "
+    )
