@@ -239,7 +239,7 @@ def test_get_watches(kubectl, space) -> None:
     assert len(values) > 1
 
 
-def test_describe_and_events(space) -> None:
+def test_describe_and_events(kubectl, space) -> None:
     space("apply", "-f", "-", text=pod("d"))
     space("wait", "--for=condition=Ready", "pod/d", "--timeout=30s")
     told = space("describe", "pod", "d")
@@ -247,7 +247,8 @@ def test_describe_and_events(space) -> None:
     assert "Started container app" in told
     assert "Started container app" in space("get", "events")
     assert "Started container app" in space("get", "events.v1.events.k8s.io", "-o", "wide")
-    assert "Started" in space("events", "--for", "pod/d")
+    if kubectl.version >= (1, 26):  # older ones have no such command
+        assert "Started" in space("events", "--for", "pod/d")
     assert space("wait", "--for=jsonpath={.status.phase}=Running", "pod/d", "--timeout=5s") == "pod/d condition met\n"  # fmt: skip
     assert "Labels: " in space("describe", "node")
     space("delete", "pod", "d", "--now")
@@ -269,8 +270,10 @@ def test_describe_and_events(space) -> None:
         "token default",
     ],
 )
-def test_create(space, words) -> None:
+def test_create(kubectl, space, words) -> None:
     if words.startswith("token"):
+        if kubectl.version < (1, 24):
+            pytest.skip("this kubectl makes no tokens")
         space("create", "serviceaccount", "x")
         words = "token x"
     printed = space("create", *words.split())
@@ -312,7 +315,8 @@ def test_apply_diff_replace_edit(kubectl, space) -> None:
 
 
 def test_prune_deletes_what_is_no_longer_applied(kubectl, space) -> None:
-    words = ("apply", "--prune", "-l", "app=web", "--prune-allowlist=core/v1/ConfigMap", "-f", "-")
+    flag = "--prune-allowlist" if kubectl.version >= (1, 26) else "--prune-whitelist"
+    words = ("apply", "--prune", "-l", "app=web", f"{flag}=core/v1/ConfigMap", "-f", "-")
     space(*words, text=config_map("a") + "---\n" + config_map("b"))
     assert "configmap/b pruned" in space(*words, text=config_map("a"))
 
@@ -327,7 +331,9 @@ def test_server_side_apply_keeps_managers_apart(kubectl, space) -> None:
     kubectl(*other[:-2], "--force-conflicts", "-f", "-", text=config_map("a", k="2"))
     space("apply", "--server-side", "-f", "-", text=config_map("a", l="1"))
     assert json.loads(space("get", "cm", "a", "-o", "json"))["data"] == {"k": "2", "l": "1"}
-    managers = json.loads(space("get", "cm", "a", "-o", "json", "--show-managed-fields"))["metadata"]["managedFields"]  # fmt: skip
+    shown = ("--show-managed-fields",) if kubectl.version >= (1, 21) else ()
+    obj = json.loads(space("get", "cm", "a", "-o", "json", *shown))
+    managers = obj["metadata"]["managedFields"]
     assert {m["manager"]: list(m["fieldsV1"].get("f:data", {})) for m in managers} == {
         "kubectl": ["f:l"],
         "other": ["f:k"],
@@ -350,7 +356,7 @@ def test_patch_label_annotate(space) -> None:
         "m": "1",
         "j": "1",
     }
-    assert space("label", "cm", "a", "app-") == "configmap/a unlabeled\n"
+    assert space("label", "cm", "a", "app-").endswith("labeled\n")
     assert space("label", "cm", "a", "new=1") == "configmap/a labeled\n"
     assert space("annotate", "cm", "a", "note=hi").startswith("configmap/a annotate")
     metadata = json.loads(space("get", "cm", "a", "-o", "json"))["metadata"]
@@ -375,8 +381,12 @@ def test_set_changes_templates_and_images(space) -> None:
 
 def test_what_is_wrong_is_told_by_kubernetes_words(kubectl) -> None:
     bad = pod("bad").replace("image:", "imagee:")
-    told = kubectl.fails("create", "--validate=strict", "-f", "-", text=bad)
-    assert 'strict decoding error: unknown field "spec.containers[0].imagee"' in told
+    if kubectl.version >= (1, 27):
+        told = kubectl.fails("create", "--validate=strict", "-f", "-", text=bad)
+        assert 'strict decoding error: unknown field "spec.containers[0].imagee"' in told
+    else:  # it reads our OpenAPI itself
+        told = kubectl.fails("create", "-f", "-", text=bad)
+        assert 'unknown field "imagee" in io.k8s.api.core.v1.Container' in told
     told = kubectl.fails("create", "-f", "-", text=pod("Bad_Name"))
     assert 'The Pod "Bad_Name" is invalid' in told
     assert "metadata.name: Invalid value" in told
@@ -418,4 +428,4 @@ def test_delete_in_every_way(kubectl, space) -> None:
     space(
         "patch", "cm", "f", "--type=json", "-p", '[{"op":"remove","path":"/metadata/finalizers"}]'
     )
-    space("wait", "--for=delete", "cm/f", "--timeout=5s")
+    assert space("get", "cm", "f", "--ignore-not-found") == ""
