@@ -343,6 +343,20 @@ async def test_mirrors_are_asked_in_order_and_the_server_at_last(registry, tls, 
         assert content(store, image, "etc/app") == b"one"
 
 
+async def test_a_mirror_that_only_pulls_serves_what_the_server_resolved(registry, store, hosts):
+    with FaultProxy(registry.port) as mirror:
+        directory = hosts(
+            "reg.example",
+            f'server = "http://{registry.host}"\n'
+            f'[host."http://{mirror.host}"]\ncapabilities = ["pull"]\n',
+        )
+        image = await Puller(store, directory).pull("reg.example/team/app:1")
+        assert content(store, image, "etc/app") == b"one"
+        asked = {s.target.partition("?")[0].rpartition("/")[2] for s in mirror.seen}
+        assert "1" not in asked  # the tag
+        assert image.manifest in asked
+
+
 def _missing(method: str = "HEAD"):
     return Fault(
         path="/manifests/",

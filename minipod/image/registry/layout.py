@@ -32,8 +32,9 @@ CHUNK = 1 << 20  # bytes read at once
 class Layout:
     """A `Source`; *directory* is that of hosts.toml."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, *, resolves: bool = True) -> None:
         self.name = f"oci:{directory}"
+        self.resolves = resolves
         self.is_server = False
         self._directory = directory
 

@@ -117,7 +117,12 @@ class Puller:
         # 1. Is it here? A tag is asked for its digest, a digest says it itself.
         image, digest = wish.image, wish.image.digest
         if not digest:
-            digest, sources = await self._first(image, sources, lambda s, n: s.digest(image, n))
+            resolving = [s for s in sources if s.resolves]
+            if not resolving:
+                raise index.refuse(f"no host of {image.domain} has the capability to resolve")
+            digest, left = await self._first(image, resolving, lambda s, n: s.digest(image, n))
+            # Those that failed are asked no more; a host that only pulls knows digests, not tags.
+            sources = [s for s in sources if s in left or (digest and not s.resolves)]
         here = await asyncio.to_thread(self._here, image, digest, fits)
         if here is not None:
             return here
@@ -142,10 +147,13 @@ class Puller:
     def _sources(self, wish: Wish, http: Http) -> Sequence[Source]:
         image = wish.image
         found = hosts.endpoints(self._directory, image.domain, "pull")
-        if not image.digest:
-            found = tuple(e for e in found if "resolve" in e.capabilities)
         scope = f"repository:{image.path}:pull"
-        return [Layout(e.layout) if e.layout else Remote(http, e, wish.auth, scope) for e in found]
+        return [
+            Layout(e.layout, resolves="resolve" in e.capabilities)
+            if e.layout
+            else Remote(http, e, wish.auth, scope)
+            for e in found
+        ]
 
     async def _first(
         self,

@@ -33,6 +33,7 @@ class Remote:
 
     def __init__(self, http: Http, endpoint: Endpoint, auth: AuthConfig, scope: str) -> None:
         self.name = urlsplit(endpoint.base).netloc
+        self.resolves = "resolve" in endpoint.capabilities
         self.is_server = endpoint.is_server
         self.http = http
         self._endpoint = endpoint

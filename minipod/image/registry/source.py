@@ -31,6 +31,7 @@ class Source(Protocol):
     """A registry's endpoint, or a directory. Raises RequestFailed (status 404: it does not have it)."""
 
     name: str
+    resolves: bool  # whether it may say what a tag leads to
     is_server: bool  # the registry itself: its answer is the answer, no other place is asked then
 
     async def digest(self, image: Reference, attempts: int) -> str:
