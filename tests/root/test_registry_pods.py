@@ -221,20 +221,28 @@ def test_pull_secrets_of_the_pod_open_a_private_registry(
     ]
 
 
-def test_pull_secrets_of_the_service_account_are_used(node, pods, private, secrets, forget) -> None:
+@pytest.mark.parametrize("account", ["default", "builder"])
+def test_pull_secrets_of_the_service_account_are_used(
+    node, pods, private, secrets, forget, account: str
+) -> None:
     image = f"{private.host}/account/app:1"
     forget.append(image)
-    pods.append("account")
+    pods.append(account)
     secret(node, "accounts", private)
     secrets.append("accounts")
-    path = "/api/v1/namespaces/default/serviceaccounts/default"
+    path = "/api/v1/namespaces/default/serviceaccounts"
     merge = "application/merge-patch+json"
     names = {"imagePullSecrets": [{"name": "accounts"}]}
-    node.client.request("PATCH", path, body=names, content_type=merge)
+    if account != "default":
+        node.client.request("POST", path, body={"metadata": {"name": account}})
+    node.client.request("PATCH", f"{path}/{account}", body=names, content_type=merge)
     try:
-        node.pod("account", program("sleep 1000", image))
+        node.pod(account, program("sleep 1000", image), serviceAccountName=account)
     finally:
-        node.client.request("PATCH", path, body={"imagePullSecrets": None}, content_type=merge)
+        nothing = {"imagePullSecrets": None}
+        node.client.request("PATCH", f"{path}/{account}", body=nothing, content_type=merge)
+        if account != "default":
+            node.client.request("DELETE", f"{path}/{account}")
 
 
 # -- the command line
