@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from minipod.api.fields import FieldError
-from minipod.api.validation import LABEL, LABEL_WORDS, SUBDOMAIN, SUBDOMAIN_WORDS, invalid, required
+from minipod.api.messages import LABEL, LABEL_WORDS, SUBDOMAIN, SUBDOMAIN_WORDS, invalid, required
 
 Object = dict[str, Any]
 Errors = Iterator[FieldError]

@@ -12,8 +12,16 @@ from typing import Any
 
 from minipod.api import quantity
 from minipod.api.fields import FieldError
+from minipod.api.messages import (
+    LABEL,
+    LABEL_WORDS,
+    duplicate,
+    forbidden,
+    invalid,
+    required,
+    unsupported,
+)
 from minipod.api.metadata import IMMUTABLE, name_words, qualified_name
-from minipod.api.validation import LABEL, LABEL_WORDS, invalid, required
 
 Object = dict[str, Any]
 Errors = Iterator[FieldError]
@@ -25,17 +33,6 @@ _KEY_WORDS = (
     " regex used for validation is '[-._a-zA-Z0-9]+')"
 )
 _IMMUTABLE_DATA = "Forbidden: field is immutable when `immutable` is set"
-
-
-def forbidden(path: str, words: str) -> FieldError:
-    return FieldError(path, f"Forbidden: {words}", "FieldValueForbidden")
-
-
-def unsupported(path: str, value: object, choices: tuple[str, ...]) -> FieldError:
-    listed = ", ".join(f'"{c}"' for c in sorted(choices))
-    return FieldError(
-        path, f'Unsupported value: "{value}": supported values: {listed}', "FieldValueNotSupported"
-    )
 
 
 def choice(item: Object, field: str, choices: tuple[str, ...], path: str) -> Errors:
@@ -153,7 +150,7 @@ def validate_limit_range(item: Object) -> Errors:
     for i, limit in enumerate((item.get("spec") or {}).get("limits") or []):
         path, kind = f"spec.limits[{i}]", limit.get("type", "")
         if kind in seen:
-            yield FieldError(f"{path}.type", f'Duplicate value: "{kind}"', "FieldValueDuplicate")
+            yield duplicate(f"{path}.type", kind)
         seen.add(kind)
         if not kind:
             yield required(f"{path}.type")

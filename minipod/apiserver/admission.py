@@ -12,8 +12,8 @@ from typing import Any
 from minipod import errors
 from minipod.api import defaults, metadata, pod_update, schema
 from minipod.api.fields import FieldError, FieldErrors
-from minipod.api.messages import forbidden
-from minipod.api.validation import invalid, validate_pod
+from minipod.api.messages import forbidden, invalid
+from minipod.api.validation import validate_pod
 from minipod.apiserver.admission_pods import PodPlugins
 from minipod.apiserver.resources import Resource
 from minipod.apiserver.status import ApiError

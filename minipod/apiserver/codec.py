@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -183,10 +182,3 @@ def _check_kind(obj: Object, resource: Resource, *, defaulted: bool) -> None:
     metadata = obj.get("metadata")
     if metadata is None:
         obj["metadata"] = {}
-
-
-def first_key_order(
-    obj: Object, order: Iterable[str] = ("apiVersion", "kind", "metadata")
-) -> Object:
-    """Return *obj* with the fields everyone looks at first in front."""
-    return {**{k: obj[k] for k in order if k in obj}, **obj}

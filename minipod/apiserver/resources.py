@@ -107,11 +107,10 @@ class Resource:
 
 
 class Registry:
-    """All kinds, by path, by kind and by name in the store."""
+    """All kinds, by path and by name in the store."""
 
     def __init__(self, resources: Iterable[Resource]) -> None:
         self._by_path: dict[tuple[str, str, str], Resource] = {}
-        self._by_kind: dict[tuple[str, str], Resource] = {}
         self._stored: dict[str, Resource] = {}
         for resource in resources:
             self.add(resource)
@@ -119,7 +118,6 @@ class Registry:
     def add(self, resource: Resource) -> None:
         """Register one; the first of those that share a place in the store owns it."""
         self._by_path[resource.group, resource.version, resource.plural] = resource
-        self._by_kind[resource.api_version, resource.kind] = resource
         if resource.stored:
             self._stored.setdefault(resource.stored_as, resource)
 
@@ -128,9 +126,6 @@ class Registry:
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:
         return self._by_path.get((group, version, plural))
-
-    def of_kind(self, api_version: str, kind: str) -> Resource | None:
-        return self._by_kind.get((api_version, kind))
 
     def stored(self, name: str) -> Resource | None:
         """Return the resource whose objects the store keeps under *name*."""

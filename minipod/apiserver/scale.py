@@ -11,7 +11,7 @@ from aiohttp import web  # noqa: TC002 handlers are read at run time
 
 from minipod.api import decoding
 from minipod.api.fields import FieldErrors
-from minipod.api.validation import invalid
+from minipod.api.messages import invalid
 from minipod.apiserver import codec, managed, patch
 from minipod.apiserver.call import Call
 from minipod.apiserver.query import write_query

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 from minipod.api.store import Event, Object
 from minipod.apiserver import kinds, lifecycle
@@ -195,8 +194,3 @@ class SqliteStore:
 
     def watch(self, resource: str, namespace: str | None, since_rv: int) -> AsyncIterator[Event]:
         return self.storage.watch(resource, namespace, since_rv)
-
-    def is_removed(self, resource: str, obj: dict[str, Any]) -> bool:
-        """Whether *obj*, as a delete or update returned it, is gone."""
-        metadata = obj["metadata"]
-        return self.storage.get((resource, metadata.get("namespace", ""), metadata["name"])) is None
