@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import functools
+import gc
 import os
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_parse, _parsing = ast.parse, threading.RLock()
+
+
+@functools.wraps(_parse)
+def _parse_undisturbed(*args: Any, **more: Any) -> ast.AST:
+    """Parse without garbage collection, whose callbacks and finalizers may parse too, or let a thread run that does.
+
+    Python before 3.11.8 cannot parse inside of parsing: "AST constructor recursion depth mismatch" (CPython issue 106905). pytest
+    parses every module that it rewrites, traceback and hypothesis parse what they show.
+    """
+    with _parsing:
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return _parse(*args, **more)
+        finally:
+            if collecting:
+                gc.enable()
+
+
+ast.parse = _parse_undisturbed
 
 FEATURES = {
     "root": lambda: os.geteuid() == 0,

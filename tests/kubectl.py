@@ -47,6 +47,7 @@ class Kubectl:
         env = {
             "KUBECONFIG": self.kubeconfig,
             "HOME": self.home,
+            "TMPDIR": self.home,  # what `kubectl edit` could not apply
             "PATH": os.environ["PATH"],
             **self.env,
         }

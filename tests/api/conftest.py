@@ -40,10 +40,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def node():
     """A running node for all tests of the API; gone afterwards."""
     made = Node(INSTANCE)
-    made.run("image", "build")
-    made.run("up")
-    yield made
-    made.run("reset", "-y")
+    try:
+        made.run("image", "build")
+        made.run("up")
+        yield made
+    finally:
+        made.run("reset", "-y")
 
 
 @pytest.fixture
