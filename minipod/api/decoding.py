@@ -12,6 +12,7 @@ import binascii
 import difflib
 import re
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from minipod.api import quantity, types
@@ -19,6 +20,7 @@ from minipod.errors import InvalidSpec
 
 FOUND_MAX, PATH_MAX = 100, 300  # what is told of one object: enough to mend it
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+_TIME_FRACTION = re.compile(r"\.\d+")
 _RANGE = {"int32": 1 << 31, "int64": 1 << 63}
 _QUANTITY_WORDS = (
     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
@@ -136,13 +138,23 @@ def _scalar(value: Any, kind: str, path: str, findings: Findings) -> Any:  # noq
 def _text(value: Any, kind: str, path: str, findings: Findings) -> None:
     if not isinstance(value, str):
         _wrong(value, {"bytes": "[]byte", "time": "Time"}.get(kind, "string"), path, findings)
-    elif kind == "time" and not _TIME.fullmatch(value):
+    elif kind == "time" and not _is_time(value):
         findings.wrong.append(f'{path}: parsing time "{value}" as RFC 3339: cannot parse')
     elif kind == "bytes":
         try:
             base64.b64decode(value, validate=True)
         except (binascii.Error, ValueError):
             findings.wrong.append(f"{path}: illegal base64 data")
+
+
+def _is_time(text: str) -> bool:
+    if not _TIME.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(_TIME_FRACTION.sub("", text))
+    except ValueError:  # the 32nd of a month
+        return False
+    return True
 
 
 def _quantity(value: Any, path: str, findings: Findings) -> Any:

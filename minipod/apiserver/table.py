@@ -5,11 +5,15 @@ The columns of each kind are in `apiserver.kinds`. Cells are strings and integer
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from minipod.apiserver.resources import Printer, Resource
+
+logger = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
@@ -38,12 +42,21 @@ def table(
 
 
 def _row(printer: Printer, item: Object, include: str, version: str) -> Object:
-    row: Object = {"cells": printer.row(item)}
+    row: Object = {"cells": _cells(printer, item)}
     if include == "Object":
         row["object"] = item
     elif include != "None":
         row["object"] = partial(item, version)
     return row
+
+
+def _cells(printer: Printer, item: Object) -> list[Any]:
+    """Return the cells of an object; one that lacks what its columns show is shown all the same."""
+    try:
+        return printer.row(item)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        logger.debug("no row for %s", item["metadata"], exc_info=True)
+        return [item["metadata"]["name"], *("<unknown>" for _ in printer.columns[1:])]
 
 
 def partial(item: Object, version: str = "v1") -> Object:
@@ -59,7 +72,7 @@ def age(since: str | None, now: datetime | None = None) -> str:
     """Return how long ago, as kubectl's duration.HumanDuration writes it."""
     if not since:
         return "<unknown>"
-    then = datetime.fromisoformat(since)
+    then = datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", since))
     return human((now or datetime.now(UTC)).timestamp() - then.timestamp())
 
 

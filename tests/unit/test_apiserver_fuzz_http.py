@@ -48,6 +48,12 @@ MEDIA = [
 ]  # fmt: skip
 
 
+ACCEPTED = [
+    "application/json", "application/json;as=Table;v=v1;g=meta.k8s.io", "application/yaml",
+    "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io", "application/vnd.kubernetes.protobuf,*/*",
+]  # fmt: skip
+
+
 class Maker:
     """Random objects along a schema, often wrong."""
 
@@ -132,7 +138,10 @@ async def test_no_operation_fails_by_itself(server, seed) -> None:
                 n: maker.random.choice(QUERIES[n]) for n in names if maker.random.random() < 0.15
             }
             url = f"http://x{target}"
-            headers = {"Content-Type": maker.random.choice(media)}
+            headers = {
+                "Content-Type": maker.random.choice(media),
+                "Accept": maker.random.choice(ACCEPTED),
+            }
             async with server.session.request(
                 method, url, params=chosen, data=body, headers=headers
             ) as answer:

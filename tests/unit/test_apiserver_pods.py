@@ -268,3 +268,16 @@ async def test_every_reference_of_openapi_leads_somewhere(server) -> None:
         r for r in references(whole) if r.removeprefix("#/definitions/") not in whole["definitions"]
     }
     assert not missing
+
+
+async def test_an_object_that_its_columns_do_not_expect_has_a_row_all_the_same(server) -> None:
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "odd"}}
+    await server.call("POST", "/api/v1/nodes", node)
+    odd = {"status": {"conditions": [{"status": "True"}]}}
+    assert (await server.call("PATCH", "/api/v1/nodes/odd/status", odd, media=MERGE)).status == 200
+    table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+    shown = await server.call("GET", "/api/v1/nodes", accept=table)
+    assert (shown.status, shown.json["rows"][0]["cells"][0]) == (200, "odd")
+    times = {"metadata": {"name": "x"}, "firstTimestamp": "2026-13-45T00:00:00Z"}
+    told = await server.call("POST", f"{SPACE}/events", times)
+    assert (told.status, "parsing time" in told.json["message"]) == (400, True)
