@@ -45,13 +45,15 @@ class FakeRuntime:
     calls: list[str] = field(default_factory=list)
     sandboxes: dict[str, SandboxStatus] = field(default_factory=dict)
     containers: dict[str, ContainerStatus] = field(default_factory=dict)
-    kills: list[tuple[str, float, float]] = field(default_factory=list)  # uid, stop asked, SIGKILL
+    # (container, when its stop was first asked for, SIGKILL)
+    kills: list[tuple[str, float, float]] = field(default_factory=list)
     # (container, its sandbox, [(sandbox, container)] that have succeeded by then)
     starts: list[tuple[str, str, list[tuple[str, str]]]] = field(default_factory=list)
     _listeners: list[Callable[[RuntimeEvent], None]] = field(default_factory=list)
     _n: int = 0
     _succeeded: list[tuple[str, str]] = field(default_factory=list)
     _gone: dict[str, asyncio.Event] = field(default_factory=dict)
+    _asked: dict[str, float] = field(default_factory=dict)
     _killers: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
 
     async def list_container_stats(self):
@@ -178,17 +180,19 @@ class FakeRuntime:
         if status.spec.name not in self.ignores:
             self._exit(container, 143)
             return
-        if (killer := self._killers.pop(container, None)) is not None:
-            killer.cancel()
         loop = asyncio.get_running_loop()
-        self._killers[container] = loop.call_later(timeout, self._kill, container, self.clock())
+        self._asked.setdefault(container, self.clock())
+        killer = self._killers.get(container)
+        if killer is None or loop.time() + timeout < killer.when():  # a second stop only shortens
+            if killer is not None:
+                killer.cancel()
+            self._killers[container] = loop.call_later(timeout, self._kill, container)
         await gone.wait()
 
-    def _kill(self, container: str, since: float) -> None:
+    def _kill(self, container: str) -> None:
         status = self.containers.get(container)
         if status is not None and status.state is ContainerState.RUNNING:
-            uid = self.sandboxes[status.sandbox_id].spec.metadata.uid
-            self.kills.append((uid, since, self.clock()))
+            self.kills.append((status.spec.name, self._asked[container], self.clock()))
         self._exit(container, 137)
 
     async def remove_container(self, container: ContainerId) -> None:

@@ -188,6 +188,32 @@ def test_oom_of_the_first_process_is_oomkilled(node, pods) -> None:
     assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
 
 
+def test_a_termination_message_comes_from_its_file_or_the_end_of_the_log(node, pods) -> None:
+    pods.append("message")
+    policy = {"terminationMessagePolicy": "FallbackToLogsOnError"}
+    got = node.pod(
+        "message",
+        shell("echo from the file > /dev/termination-log; echo logged; exit 1", "a", **policy),
+        shell("echo early; seq 1 3000; echo last words; exit 1", "b", **policy),
+        shell("echo from the file > /run/why; exit 0", "c", terminationMessagePath="/run/why"),
+        shell("echo logged; exit 1", "d"),
+        wait="jsonpath={.status.phase}=Failed", restartPolicy="Never",
+    )  # fmt: skip
+    deadline = time.monotonic() + 5
+    while "last words" not in messages(got)[1] and time.monotonic() < deadline:
+        time.sleep(0.05)
+        got = node.get("message")
+    assert messages(got)[0] == "from the file\n"
+    assert messages(got)[1].endswith("3000\nlast words\n")
+    assert len(messages(got)[1].splitlines()) == 80
+    assert messages(got)[2:] == ["from the file\n", ""]
+
+
+def messages(pod: dict) -> list[str]:
+    found = [c["state"]["terminated"] for c in pod["status"]["containerStatuses"]]
+    return [ended.get("message", "") for ended in found]
+
+
 @pytest.mark.requires("cgroup1")  # on v2 memory.oom.group kills the whole container
 def test_oom_of_a_child_is_an_event_that_names_the_process(node, pods) -> None:
     pods.append("oom2")
@@ -249,6 +275,8 @@ def test_a_changed_image_restarts_just_that_container(node, pods) -> None:
     assert now["a"] != ids["a"]
     assert now["b"] == ids["b"]
     assert "Container a definition changed, will be restarted" in node.run("events").stdout
+    got = node.get("image")
+    assert got["metadata"]["generation"] == got["status"]["observedGeneration"] == 2
 
 
 def test_a_log_is_rotated_and_compressed_and_its_follower_sees_every_line(node, pods) -> None:

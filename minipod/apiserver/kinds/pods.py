@@ -19,6 +19,7 @@ POD = Resource(
     categories=("all",),
     graceful=True,
     returns_deleted=True,
+    has_generation=True,  # since 1.33; the kubelet tells which one it has seen
     subresources=(
         Subresource(name="attach", verbs=_CONNECT, kind="PodAttachOptions"),
         Subresource(name="binding", verbs=("create",), kind="Binding"),
