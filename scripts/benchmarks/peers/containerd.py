@@ -186,6 +186,9 @@ def running(bench: Bench) -> Iterator[Containerd]:
         daemon.stop()
         subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True, check=False)
         remove_cgroup("k8s.io")
+        for name in ("s", "fifo", "runc/k8s.io", "runc", ""):
+            with contextlib.suppress(OSError):  # not empty: another containerd is there
+                os.rmdir(f"/run/containerd/{name}")
 
 
 def shared(bench: Bench) -> Containerd:
