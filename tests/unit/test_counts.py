@@ -8,7 +8,7 @@ import sys
 import pytest
 
 # Loaded now; a few more may be right, but each costs memory in every fork and time at every start. Raise it with a reason.
-MODULES = {"minipod.supervisor.__main__": 105, "minipod.cli": 45}
+MODULES = {"minipod.supervisor.__main__": 130, "minipod.cli": 70}
 NEVER = {
     "minipod.supervisor.__main__": (
         "asyncio", "subprocess", "ssl", "http", "yaml", "click", "aiohttp", "pyroute2", "tempfile",
