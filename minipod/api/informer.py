@@ -12,6 +12,7 @@ deleted.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -72,9 +73,10 @@ class Informer(Generic[T]):
                 continue
 
     async def _list(self) -> int:
-        objects, version = await self._store.list(self.resource, None)
+        objects, version = await self._store.encoded(self.resource, None)
         vanished = set(self._known)
-        for obj in objects:
+        for data in objects:
+            obj = json.loads(data)  # one at a time: 10,000 decoded ones would take 100 MB
             metadata = obj["metadata"]
             key = (metadata.get("namespace", ""), metadata["name"])
             vanished.discard(key)

@@ -16,6 +16,7 @@ from minipod.apiserver.storage import Key, Storage
 from minipod.errors import AlreadyExists, Conflict, NotFound
 
 GENERATE_TRIES = 8
+Encoded = list[bytes]
 Objects = list[Object]  # inside the class, `list` is the verb
 
 
@@ -55,6 +56,10 @@ class SqliteStore:
 
     async def list(self, resource: str, namespace: str | None) -> tuple[Objects, int]:
         return self.every(resource, namespace), self.version
+
+    async def encoded(self, resource: str, namespace: str | None) -> tuple[Encoded, int]:
+        shelf = self.storage.shelf(resource)
+        return [shelf.data[place] for place in shelf.select(namespace)], self.version
 
     def every(self, resource: str, namespace: str | None) -> Objects:
         """Return the objects, decoded: `list` without a version."""

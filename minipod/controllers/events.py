@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import json
 from datetime import datetime
 from typing import Any
 
@@ -42,10 +43,10 @@ class EventExpiry:
 
     async def _follow(self) -> None:
         while True:
-            events, version = await self._store.list("events", None)
+            events, version = await self._store.encoded("events", None)
             self._due.clear()
-            for event in events:
-                self._note(event)
+            for data in events:
+                self._note(json.loads(data))
             try:
                 async for change in self._store.watch("events", None, version):
                     if change.type == "DELETED":

@@ -11,6 +11,7 @@ taken for gone. A reference from one namespace into another, or from outside int
 from __future__ import annotations
 
 import enum
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from minipod.controllers.kinds import Kind, Kinds
 from minipod.errors import Gone, NotFound
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
-MARKS = (b'"ownerReferences"', b'"deletionTimestamp"')  # what a change must contain to matter
+MARKS = (b'"ownerReferences"', b'"deletionTimestamp"')  # what an object must contain to matter
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,11 @@ class GarbageCollector(Controller[Place]):
     # -- what there is
 
     async def _list(self, kind: Kind) -> int:
-        objects, version = await self._store.list(kind.resource, None)
-        for obj in objects:
-            metadata = obj["metadata"]
+        objects, version = await self._store.encoded(kind.resource, None)
+        for data in objects:
+            if not any(mark in data for mark in MARKS):
+                continue
+            metadata = json.loads(data)["metadata"]
             place = Place(kind.resource, metadata.get("namespace", ""), metadata["name"])
             self._seen(place, metadata)
         return version

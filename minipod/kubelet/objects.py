@@ -84,7 +84,7 @@ class ObjectWatch:
     async def run(self, resource: str) -> None:
         """Watch one kind until cancelled."""
         while True:
-            _, version = await self._store.list(resource, None)
+            _, version = await self._store.encoded(resource, None)
             self._all_changed(resource)  # what happened before the watch, or between two
             try:
                 async for event in self._store.watch(resource, None, version):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 Object = dict[str, Any]
+Encoded = list[bytes]
 
 
 class FakeStore:
@@ -48,6 +49,10 @@ class FakeStore:
             if kind == resource and namespace in (None, space)
         ]
         return found, len(self._log)
+
+    async def encoded(self, resource: str, namespace: str | None) -> tuple[Encoded, int]:
+        found, version = await self.list(resource, namespace)
+        return [json.dumps(obj).encode() for obj in found], version
 
     async def update(
         self, resource: str, namespace: str, name: str, obj: Object, subresource: str = ""
