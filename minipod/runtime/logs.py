@@ -195,7 +195,8 @@ def tail_offset(fd: int, lines: int) -> int:
             continue
         at = position + data.rfind(b"\n") + 1
         for record in reversed(data[first:].split(b"\n")[:-1]):
-            if b" F " in record[:48] and at < end:
+            # The third word is the tag; the text behind it may say F, too.
+            if record[:48].split(b" ", 3)[2:3] == [b"F"] and at < end:
                 found += 1
                 if found == lines:
                     return at

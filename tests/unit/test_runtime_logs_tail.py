@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from minipod.runtime import logs
@@ -26,6 +26,7 @@ def naive(records: list[tuple[bool, bytes]], lines: int) -> int:
     return starts[-lines] if len(starts) >= lines else 0
 
 
+@example([(False, b"F "), (True, b""), (True, b"")], 3, 16)  # a text that looks like a tag
 @settings(max_examples=200)
 @given(
     st.lists(st.tuples(st.booleans(), st.binary(max_size=60).map(lambda b: b.replace(b"\n", b"")))),
