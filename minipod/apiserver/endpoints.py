@@ -188,6 +188,7 @@ class Endpoints:
             return await self._store_new(call, namespace, applied, options, lambda: None)
 
         def change(current: Object) -> Object:
+            self._check_uid(call, applied, current)
             return managed.applied(
                 current,
                 applied,
