@@ -220,7 +220,7 @@ def test_get_watches(kubectl, space) -> None:
     env = {"KUBECONFIG": kubectl.kubeconfig, "HOME": kubectl.home}
     words = ["get", "cm", "w", "-w", "--no-headers", "-o", "custom-columns=A:.data.a"]
     with subprocess.Popen(
-        [kubectl.path, "-n", name, *words], env=env, stdout=subprocess.PIPE, text=True, bufsize=0
+        [kubectl.path, "-n", name, *words], env=env, stdout=subprocess.PIPE, bufsize=0
     ) as watch:
         seen = [int(watch.stdout.readline())]
         value = 1
