@@ -126,6 +126,10 @@ class Kubelet:
             self.context, lambda: tuple(self._workers.values()), instance.eviction_interval
         )
 
+    def pods(self) -> list[Pod]:
+        """The pods of now."""
+        return [worker.pod for worker in self._workers.values()]
+
     async def run(self) -> None:
         """Work until cancelled; pods keep running."""
         context = self.context
