@@ -73,8 +73,8 @@ def _mounts(instance: Instance, pods: set[str] | None) -> list[str]:
 def _volumes(instance: Instance, pods: set[str] | None) -> list[str]:
     if pods is None:
         return []
-    directory = f"{instance.state_dir}/pods"
-    return [f"directory {directory}/{uid}" for uid in _names(directory) - pods]
+    directories = (f"{instance.state_dir}/pods", f"{instance.run_dir}/pods")
+    return [f"directory {d}/{uid}" for d in directories for uid in _names(d) - pods]
 
 
 def _pods(instance: Instance) -> set[str] | None:

@@ -14,6 +14,7 @@ import os
 import select
 from typing import TYPE_CHECKING
 
+from minipod.errors import MinipodError
 from minipod.kubelet.rules import eviction as rules
 from minipod.kubelet.rules.eviction import DISK, MEMORY, PodUsage
 from minipod.kubelet.rules.phase import TERMINAL
@@ -51,7 +52,11 @@ class EvictionManager:
                 self._wake.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), self._interval)
-                await self._look()
+                try:
+                    await self._look()
+                except (MinipodError, OSError):
+                    # The task boundary of one look: the next comes, the node goes on.
+                    logger.exception("looking for pressure failed")
 
     async def _look(self) -> None:
         living = [w for w in self._workers() if self._lives(w.pod)]

@@ -30,7 +30,7 @@ from minipod.kubelet.stopping import Stop, Stopper
 from minipod.kubelet.termination import awaits_log, read_message
 from minipod.kubelet.tokens import PodTokens
 from minipod.kubelet.volumes import PodDirectory
-from minipod.kubelet.volumes.setup import PodVolumes, Volumes
+from minipod.kubelet.volumes.setup import PodVolumes, Volumes, follows
 from minipod.runtime.service import ContainerState, ContainerStatus
 from minipod.spec.ids import ContainerId, SandboxId
 
@@ -136,8 +136,10 @@ class PodSync:
         token_at = self.volumes.refresh_at
         shows = (pod.labels, pod.annotations)
         due = token_at is not None and self.context.clock() >= token_at
+        if not follows(pod) or (self._shown == shows and not due):
+            return
         observed = await self.observe(pod)
-        if not observed.anything_alive or (self._shown == shows and not due):
+        if not observed.anything_alive:
             return
         self._shown = shows
         try:

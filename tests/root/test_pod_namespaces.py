@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from tests.node import shell, sleeper
+from tests.root.test_node_adoption import await_other, kill_and_wait
 
 
 def namespace(pid: int, kind: str) -> str:
@@ -154,3 +155,27 @@ def test_aliases_and_a_resolver_of_the_pods_own(node, pods) -> None:
     assert "\n# Entries added by HostAliases.\n10.9.8.7\tone\ttwo\n" in node.exec(
         "dns", "cat", "/etc/hosts"
     )
+
+
+def test_a_shared_pid_namespace_survives_the_supervisor_and_a_new_container_joins_it(
+    node, pods
+) -> None:
+    """The pod's pid 1 is adopted like a container."""
+    pods.append("adopt")
+    made = node.pod(
+        "adopt", sleeper("a"), shell("sleep 1000; exit 1", "b"), shareProcessNamespace=True
+    )
+    before = node.containers(made)
+    init = host_pid_of_init(before["a"]["pid"])
+    old = node.status()["supervisor_pid"]
+    kill_and_wait(old)
+    await_other(node, "supervisor_pid", old)
+    os.kill(before["b"]["pid"], signal.SIGKILL)
+    wait = "jsonpath={.status.containerStatuses[1].restartCount}=1"
+    node.run("wait", "pod/adopt", f"--for={wait}", "--timeout=30s")
+    node.run("wait", "pod/adopt", "--for=condition=Ready", "--timeout=30s")
+    after = node.containers(node.get("adopt"))
+    assert after["a"]["pid"] == before["a"]["pid"]
+    assert host_pid_of_init(after["b"]["pid"]) == init
+    node.run("delete", "pod", "adopt", "--grace-period=1")
+    assert not os.path.exists(f"/proc/{init}/exe")

@@ -41,7 +41,7 @@ class Limits:
 
     allocatable: Mapping[str, int] = field(default_factory=dict)  # units as in Claim
     unsafe_sysctls: tuple[str, ...] = ()  # names, or prefixes that end in "*"
-    apparmor: bool = False  # the kernel has it
+    apparmor: bool = False  # the kernel has it, so that the words differ: no profile is loaded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +83,13 @@ def _system(pod: Pod, limits: Limits) -> Refusal | None:
     if pod.os_name not in ("", "linux"):
         words = "Failed to admit pod as the OS field doesn't match node OS"
         return Refusal(reason="PodOSNotSupported", message=words)
-    if not limits.apparmor and any(_wants_apparmor(c) for c in _contexts(pod)):
-        words = "Cannot enforce AppArmor: AppArmor is not enabled on the host"
+    if any(_wants_apparmor(c) for c in _contexts(pod)):
+        why = (
+            "minipod loads no profiles yet"
+            if limits.apparmor
+            else "AppArmor is not enabled on the host"
+        )
+        words = f"Cannot enforce AppArmor: {why}"
         return Refusal(reason="AppArmor", message=words)
     return None
 

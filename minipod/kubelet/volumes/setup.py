@@ -73,8 +73,7 @@ class PodVolumes:
 
     async def refresh(self, pod: Pod, facts: NodeFacts) -> None:
         """Bring the volumes of a running pod that follow objects up to date. Raises FailedPrecondition."""
-        if any(kind in volume for volume in pod.volumes for kind in _FOLLOWING):
-            await self.set_up(pod, facts)
+        await self.set_up(pod, facts)
 
     async def _files(self, pod: Pod, volume: Raw, facts: NodeFacts) -> Payload | None:
         if not any(kind in volume for kind in _FOLLOWING):
@@ -160,6 +159,11 @@ class PodVolumes:
         group = group_of(pod)
         if group is not None and fresh:
             ownership.give(path, group)
+
+
+def follows(pod: Pod) -> bool:
+    """Whether a volume of the pod shows what may change."""
+    return any(kind in volume for volume in pod.volumes for kind in _FOLLOWING)
 
 
 def group_of(pod: Pod) -> ownership.Group | None:
