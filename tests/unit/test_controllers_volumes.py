@@ -1,0 +1,61 @@
+"""Which volume serves which claim. Excluded: binding and provisioning on a node (tests/root/test_claims.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from minipod.controllers.volumes import claims_of, fits
+
+CLAIM = {
+    "metadata": {"name": "data", "namespace": "default", "uid": "1"},
+    "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+}
+
+
+def volume(labels: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    base = {
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteOnce", "ReadOnlyMany"],
+        "storageClassName": "hand",
+    }
+    return {"metadata": {"name": "pv", "labels": labels or {}}, "spec": {**base, **spec}}
+
+
+def holder(**more: str) -> dict[str, str]:
+    return {"namespace": "default", "name": "data", **more}
+
+
+@pytest.mark.parametrize(
+    ("candidate", "claim_spec", "wanted"),
+    [
+        (volume(), {}, True),
+        (volume(capacity={"storage": "1Mi"}), {}, False),
+        (volume(storageClassName="other"), {}, False),
+        (volume(), {"accessModes": ["ReadWriteMany"]}, False),
+        (volume(claimRef=holder(uid="1")), {}, True),
+        (volume(claimRef=holder()), {}, True),  # kept for a claim of this name
+        (volume(claimRef=holder(uid="2")), {}, False),
+        (volume(claimRef={"namespace": "default", "name": "other"}), {}, False),
+        (volume({"disk": "fast"}), {"selector": {"matchLabels": {"disk": "fast"}}}, True),
+        (volume(), {"selector": {"matchLabels": {"disk": "fast"}}}, False),
+        (volume(), {"volumeName": "pv"}, True),
+        (volume(), {"volumeName": "another"}, False),
+    ],
+)
+def test_a_volume_fits_a_claim(
+    candidate: dict[str, Any], claim_spec: dict[str, Any], wanted: bool
+) -> None:
+    claim = {**CLAIM, "spec": {**CLAIM["spec"], **claim_spec}}
+    assert fits(candidate, claim, "hand") == wanted
+
+
+def test_the_claims_of_a_pod_are_those_it_names_and_those_it_owns() -> None:
+    volumes = [
+        {"name": "a", "persistentVolumeClaim": {"claimName": "data"}}, {"name": "b", "ephemeral": {}}, {"name": "c", "emptyDir": {}},
+    ]  # fmt: skip
+    assert claims_of({"metadata": {"name": "web"}, "spec": {"volumes": volumes}}) == {
+        "data",
+        "web-b",
+    }
