@@ -167,11 +167,17 @@ class _Session:
                 out.write(message[1:])
                 out.flush()
             elif message and message[0] == Channel.ERROR:
-                self._code = exit_code(json.loads(message[1:]))
+                self._end(json.loads(message[1:]))
+
+    def _end(self, status: dict[str, object]) -> None:
+        code = exit_code(status)
+        if code is None:  # not the command's: it did not run, or was lost
+            print(f"error: {status.get('message', '')}", file=sys.stderr)
+        self._code = 1 if code is None else code
 
 
-def exit_code(status: dict[str, object]) -> int:
-    """Return the exit code that a Status of the error channel tells."""
+def exit_code(status: dict[str, object]) -> int | None:
+    """Return the exit code that a Status of the error channel tells; None when it tells of another failure."""
     if status.get("status") == "Success":
         return 0
     details = status.get("details")
@@ -179,7 +185,7 @@ def exit_code(status: dict[str, object]) -> int:
     for cause in causes:
         if cause.get("reason") == "ExitCode":
             return int(cause["message"])
-    return 1
+    return None
 
 
 @contextlib.contextmanager
