@@ -2,8 +2,9 @@
 
     storage -> Fanout.on_event -> Channel.offer (fits? frame) -> pending -> flush, at most every BATCH seconds -> each transport
 
-A flush writes the same bytes to every member's transport. A member whose client does not read is cut off when BUFFER_MAX bytes wait:
-one slow reader costs no more than that, and nobody waits for it. The first change after a quiet time goes out in the same turn.
+A flush writes the same bytes to every member's transport; nobody waits for anybody. A member lags when BUFFER_MAX bytes wait for its
+client, or when a flush is larger than FLUSH_MAX: it leaves the channel with the version that it has, and its watch catches up from
+the log as fast as the client reads (`watching`). The first change after a quiet time goes out in the same turn.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ Frame = Callable[
 ]  # type, object if somebody decoded it, its bytes
 
 BATCH = 0.02  # seconds between two flushes
-BUFFER_MAX = 4 << 20  # bytes that may wait for one client
+BUFFER_MAX = 1 << 20  # bytes that may wait for one client
+FLUSH_MAX = 1 << 20  # bytes that are written to all members at once
 
 
 class Change:
@@ -43,26 +45,26 @@ class Change:
 
 
 class Member:
-    """One connection. `done` is set when it is over: it was too slow, or the client went away."""
+    """One connection in a channel. `left` tells when it is no longer: None, the client is gone; else the version that it has."""
 
     def __init__(self, transport: asyncio.Transport, *, chunked: bool) -> None:
         self._transport = transport
         self._chunked = chunked
-        self.done = asyncio.get_running_loop().create_future()
+        self.left: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
 
-    def write(self, frames: bytes) -> None:
-        """Send frames, or cut the connection off."""
-        if self._transport.is_closing():
-            self.end()
-            return
+    def write(self, frames: bytes) -> bool:
+        """Send frames; return whether the client keeps up."""
         self._transport.write(_chunk(frames) if self._chunked else frames)
-        if self._transport.get_write_buffer_size() > BUFFER_MAX:
-            self._transport.abort()
-            self.end()
+        return self._transport.get_write_buffer_size() <= BUFFER_MAX
 
-    def end(self) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
+    @property
+    def is_gone(self) -> bool:
+        return self._transport.is_closing()
+
+    def leave(self, version: int | None) -> None:
+        """Say that it is out."""
+        if not self.left.done():
+            self.left.set_result(version)
 
 
 class Channel:
@@ -76,6 +78,8 @@ class Channel:
         self._fits = fits
         self._frame = frame
         self._pending: list[bytes] = []
+        self._before = 0  # the version before the first change that is pending
+        self._seen = 0  # the version of the last change that was offered
         self.members: set[Member] = set()
 
     def frame(self, change: Change, kind: str = "") -> bytes:
@@ -106,7 +110,10 @@ class Channel:
 
     def offer(self, change: Change) -> bool:
         """Take a change in; return whether there is something to flush."""
+        self._seen = change.event.rv
         if frame := self.frame(change):
+            if not self._pending:
+                self._before = change.event.rv - 1
             self._pending.append(frame)
         return bool(self._pending)
 
@@ -117,7 +124,16 @@ class Channel:
         frames = b"".join(self._pending)
         self._pending = []
         for member in list(self.members):
-            member.write(frames)
+            if member.is_gone:
+                self._drop(member, None)
+            elif len(frames) > FLUSH_MAX:
+                self._drop(member, self._before)
+            elif not member.write(frames):
+                self._drop(member, self._seen)
+
+    def _drop(self, member: Member, version: int | None) -> None:
+        self.members.discard(member)
+        member.leave(version)
 
 
 class Fanout:

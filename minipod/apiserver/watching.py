@@ -2,7 +2,8 @@
 
 resourceVersion "" or "0" begins with ADDED of what exists, N with what happened after N (410 in the stream when that is forgotten);
 sendInitialEvents=true sends what exists and then a bookmark that says so. Bookmarks otherwise come every minute and at the end.
-The first part is written with back pressure; then the connection joins its view's channel in `fanout`.
+What exists and what happened since is written with back pressure; then the connection joins its view's channel in `fanout`, and comes back
+to the log when it lags. A client that reads nothing for DRAIN seconds then is cut off.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Watch:
         if not isinstance(transport, asyncio.Transport):  # gone already
             return response
         try:
-            await self._run(response, Member(transport, chunked=chunked), closing)
+            await self._run(response, transport, closing, chunked=chunked)
         except errors.Gone as e:
             await response.write(_frame("ERROR", encode(status.failure(e))))
         except (ConnectionError, TimeoutError):
@@ -73,26 +74,54 @@ class Watch:
         return response
 
     async def _run(
-        self, response: web.StreamResponse, member: Member, closing: asyncio.Event
+        self,
+        response: web.StreamResponse,
+        transport: asyncio.Transport,
+        closing: asyncio.Event,
+        *,
+        chunked: bool,
     ) -> None:
-        call, storage = self._call, self._store.storage
-        namespace, name = call.namespace, call.resource.stored_as
-        channel = Channel(name, namespace, self._selection.fits, self._framer())
-        included = call.request.query.get("includeObject")
-        key = (call.resource, namespace, self._selection.text, call.wanted, included)
-        version = await self._begin(response, channel)
-        while past := storage.since(name, namespace, version):
-            version = past[-1].rv
-            await _send(response, (channel.frame(Change(e)) for e in past))
-        channel = self._fanout.channel(key, lambda: channel)
-        channel.flush()  # what waits there was in `past`
-        channel.members.add(member)
+        loop = asyncio.get_running_loop()
+        limit = self._query.timeout or random.randint(SHORTEST, 2 * SHORTEST)  # noqa: S311 spread, no secret
+        end = loop.time() + limit
+        call = self._call
+        view = Channel(
+            call.resource.stored_as, call.namespace, self._selection.fits, self._framer()
+        )
         ending = asyncio.ensure_future(closing.wait())
+        version: int | None = await self._begin(response, view)
         try:
-            await self._wait(channel, member, ending)
+            while version is not None:
+                await self._catch_up(response, view, version)
+                member = Member(transport, chunked=chunked)
+                version = await self._join(view, member, ending, end)
+                # The client has enough to read: go on when it has read that.
+                await asyncio.wait_for(call.request.writer.drain(), DRAIN)
         finally:
             ending.cancel()
+
+    async def _catch_up(self, response: web.StreamResponse, view: Channel, version: int) -> None:
+        """Send everything after *version*; when it returns, nothing is left. Raises Gone."""
+        storage = self._store.storage
+        while past := storage.since(view.resource, view.namespace, version):
+            version = past[-1].rv
+            await _send(response, (view.frame(Change(e)) for e in past))
+
+    async def _join(
+        self, view: Channel, member: Member, ending: asyncio.Future[Any], end: float
+    ) -> int | None:
+        """Be a member of the view's channel; return the version to catch up from, None when the watch is over."""
+        call = self._call
+        included = call.request.query.get("includeObject")
+        key = (call.resource, view.namespace, self._selection.text, call.wanted, included)
+        channel = self._fanout.channel(key, lambda: view)
+        channel.flush()  # what waits there has been sent to this one
+        channel.members.add(member)
+        try:
+            await self._wait(channel, member, ending, end)
+        finally:
             self._fanout.leave(key, channel, member)
+        return member.left.result() if member.left.done() else None
 
     async def _begin(self, response: web.StreamResponse, channel: Channel) -> int:
         """Send what exists, where that is asked for; return the version that it was of."""
@@ -113,19 +142,19 @@ class Watch:
             await response.write(self._bookmark(version, INITIAL_END))
         return version
 
-    async def _wait(self, channel: Channel, member: Member, ending: asyncio.Future[Any]) -> None:
+    async def _wait(
+        self, channel: Channel, member: Member, ending: asyncio.Future[Any], end: float
+    ) -> None:
         loop = asyncio.get_running_loop()
-        limit = self._query.timeout or random.randint(SHORTEST, 2 * SHORTEST)  # noqa: S311 spread, no secret
-        end = loop.time() + limit
         while (left := end - loop.time()) > 0:
             done, _ = await asyncio.wait(
-                {member.done, ending},
+                {member.left, ending},
                 timeout=min(BOOKMARK, left),
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if done:
                 return
-            if self._query.bookmarks:
+            if self._query.bookmarks and not member.is_gone:
                 channel.flush()
                 member.write(self._bookmark(self._store.version, {}))
 
