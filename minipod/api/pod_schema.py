@@ -3,6 +3,7 @@
 One line per field:
 
     name type       supported; types: str int bool quantity intOrString map (of strings), another entry's name, or [] of one
+    name type but   supported, but for what is said after the type
     name ~ why      accepted with a warning: it has no meaning here
     name ! why      refused (a warning with --lenient)
     later: names    refused like that, too: not built yet
@@ -75,7 +76,7 @@ PodSpec
     serviceAccount str
     automountServiceAccountToken bool
     overhead ! a RuntimeClass sets it, and minipod has one runtime
-    hostUsers bool
+    hostUsers bool only true: pods in user namespaces of their own are not built yet
     runtimeClassName ! minipod has one runtime
     resources PodResources
     hostnameOverride str
@@ -195,7 +196,7 @@ Port
     containerPort int
     protocol str
     hostPort int
-    hostIP str
+    hostIP str not ::1, which Linux routes to no pod
 
 Resources
     limits quantities
@@ -268,7 +269,7 @@ SecurityContext
     allowPrivilegeEscalation bool
     readOnlyRootFilesystem bool
     seccompProfile SeccompProfile
-    appArmorProfile AppArmorProfile
+    appArmorProfile AppArmorProfile only Unconfined: a pod that wants another is rejected (reason AppArmor)
     procMount str
     seLinuxOptions ~ SELinux is not used by minipod
     windowsOptions ! only for Windows
@@ -299,7 +300,7 @@ PodSecurityContext
     supplementalGroups []int
     sysctls []Sysctl
     seccompProfile SeccompProfile
-    appArmorProfile AppArmorProfile
+    appArmorProfile AppArmorProfile only Unconfined: a pod that wants another is rejected (reason AppArmor)
     fsGroupChangePolicy str
     supplementalGroupsPolicy str
     seLinuxChangePolicy ~ SELinux is not used by minipod

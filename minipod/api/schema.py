@@ -25,6 +25,7 @@ class Type:
     later: frozenset[str] = frozenset()
     meaningless: dict[str, str] = field(default_factory=dict)  # name -> why
     refused: dict[str, str] = field(default_factory=dict)  # name -> why
+    limits: dict[str, str] = field(default_factory=dict)  # name -> what of it is not supported
 
 
 @cache
@@ -46,6 +47,8 @@ def types() -> dict[str, Type]:
             current.refused[words[0]] = " ".join(words[2:])
         else:
             current.fields[words[0]] = words[1]
+            if words[2:]:
+                current.limits[words[0]] = " ".join(words[2:])
     return found
 
 

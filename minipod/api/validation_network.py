@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from minipod.api.fields import FieldError
 from minipod.api.messages import (
     LABEL,
     LABEL_WORDS,
@@ -91,6 +92,9 @@ def _host_port(port: Object, at: str, *, host_network: bool) -> Errors:
     number = port.get("hostPort")
     if port.get("hostIP"):
         yield from ip(port["hostIP"], f"{at}.hostIP")
+    if port.get("hostIP") == "::1":
+        words = "not supported by minipod: Linux routes nothing from ::1 to a pod"
+        yield FieldError(f"{at}.hostIP", words, "FieldValueNotSupported")
     if not number:
         return
     if not 1 <= number <= 65535:

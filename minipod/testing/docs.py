@@ -35,7 +35,10 @@ def pod_fields() -> str:
     """Return the table of every field of a Pod."""
     lines = ["# Fields of a Pod", "", NOTE, "| object | field | |", "|---|---|---|"]
     for name, kind in types().items():
-        lines += [f"| {name} | {field} | supported |" for field in kind.fields]
+        limits = {field: f": {why}" for field, why in kind.limits.items()}
+        lines += [
+            f"| {name} | {field} | supported{limits.get(field, '')} |" for field in kind.fields
+        ]
         lines += [
             f"| {name} | {field} | without meaning here, accepted with a warning: {why} |"
             for field, why in sorted(kind.meaningless.items())
