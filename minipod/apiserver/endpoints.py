@@ -239,7 +239,9 @@ class Endpoints:
         before = self._store.raw(call.key)
         self._admission.delete(call.resource, name)
         if dry_run:
-            return self._deleted(call, codec.parse_json(before).value, removed=True)
+            found = codec.parse_json(before).value
+            lifecycle.check_preconditions(call.resource, found, options)
+            return self._deleted(call, found, removed=True)
         gone = await self._store.delete(
             resource, namespace, name,
             grace_period=options.grace_period, uid=options.uid,

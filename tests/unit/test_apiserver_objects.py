@@ -113,8 +113,9 @@ async def test_an_object_waits_for_its_finalizers(server) -> None:
 async def test_a_deletion_means_the_object_that_its_preconditions_name(server) -> None:
     made = (await server.call("POST", MAPS, config_map("a"))).json
     for wrong in ({"uid": "x"}, {"resourceVersion": "1"}):
-        told = await server.call("DELETE", f"{MAPS}/a", {"preconditions": wrong})
-        assert told.status == 409
+        for query in ("", "?dryRun=All"):
+            told = await server.call("DELETE", f"{MAPS}/a{query}", {"preconditions": wrong})
+            assert told.status == 409
         assert "Precondition failed" in told.json["message"]
     right = {"uid": made["metadata"]["uid"]}
     assert (await server.call("DELETE", f"{MAPS}/a", {"preconditions": right})).status == 200
@@ -213,6 +214,7 @@ WRONG = [
     ("GET", f"{MAPS}?resourceVersionMatch=Exact", None, 422),
     ("GET", f"{MAPS}?watch=1&resourceVersion=999999999", None, 504),
     ("OPTIONS", f"{MAPS}/a", None, 405),
+    ("DELETE", "/api/v1/namespaces", None, 405),
     ("GET", "/burn", None, 404),
     ("GET", "/%ff", None, 400),
 ]  # fmt: skip
