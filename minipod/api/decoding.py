@@ -1,7 +1,8 @@
 """Decodes an object along its type, as a typed API server does: finds unknown fields and wrong types, drops nulls, normalizes quantities.
 
 One walk finds everything: `unknown` holds the paths of fields that Kubernetes does not have (and are removed), `wrong` what has
-another type than the table says. What unknown fields mean is the caller's choice (fieldValidation); wrong types are always errors.
+another type than the table says, and `mistyped` its paths. What unknown fields mean is the caller's choice (fieldValidation); wrong
+types are always errors: they are removed too, so that the rules can look at the rest (in a list, something empty keeps the place).
 Changes the object in place. Owns no rule about values: that is `validation`.
 """
 
@@ -33,6 +34,7 @@ class Findings:
 
     unknown: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    mistyped: list[str] = field(default_factory=list)
 
 
 def decode(obj: dict[str, Any], type_name: str) -> Findings:
@@ -54,10 +56,16 @@ def _object(value: dict[str, Any], kind: types.Type, path: str, findings: Findin
             del value[name]
         elif item is None:
             del value[name]
-        elif not known.container:
-            value[name] = _value(item, known.element, where, findings)
         else:
-            _container(item, known.container, known.element, where, findings)
+            kept = (
+                _container(item, known.container, known.element, where, findings)
+                if known.container
+                else _value(item, known.element, where, findings)
+            )
+            if kept is None:
+                del value[name]
+            else:
+                value[name] = kept
 
 
 def _hint(name: str, kind: types.Type) -> str:
@@ -65,86 +73,98 @@ def _hint(name: str, kind: types.Type) -> str:
     return f' (did you mean "{near[0]}"?)' if near else ""
 
 
-def _container(value: Any, container: str, element: str, path: str, findings: Findings) -> None:
+def _container(value: Any, container: str, element: str, path: str, findings: Findings) -> Any:
     if container == "list":
         if not isinstance(value, list):
-            _wrong(value, "[]" + element, path, findings)
-            return
+            return _wrong(value, "[]" + element, path, findings)
         for i, item in enumerate(value):
-            value[i] = _element(item, element, f"{path}[{i}]", findings)
-        return
+            kept = _element(item, element, f"{path}[{i}]", findings)
+            value[i] = _empty(element) if kept is None else kept
+        return value
     if not isinstance(value, dict):
-        _wrong(value, "map[string]" + element, path, findings)
-        return
+        return _wrong(value, "map[string]" + element, path, findings)
     for key in list(value):
-        if value[key] is None and element != "str":
+        kept = value[key]
+        if kept is not None or element == "str":
+            kept = _element(kept, element, f"{path}[{key}]", findings)
+        if kept is None:
             del value[key]
         else:
-            value[key] = _element(value[key], element, f"{path}[{key}]", findings)
+            value[key] = kept
+    return value
 
 
 def _element(item: Any, element: str, path: str, findings: Findings) -> Any:
     """An item of a list or map: null is the type's zero value."""
     if element[:2] == "[]":
-        _container(item, "list", element[2:], path, findings)
-        return item
-    if item is None:
-        item = (
-            {} if not isinstance(types.lookup(element), str) else "" if element == "str" else None
-        )
-        if item is None:
-            _wrong(None, element, path, findings)
-            return None
-    return _value(item, element, path, findings)
+        return _container(item, "list", element[2:], path, findings)
+    if item is None and (element == "str" or not isinstance(types.lookup(element), str)):
+        return _empty(element)
+    return (
+        _wrong(item, element, path, findings)
+        if item is None
+        else _value(item, element, path, findings)
+    )
+
+
+def _empty(element: str) -> Any:
+    if element[:2] == "[]":
+        return []
+    kind = types.lookup(element)
+    if isinstance(kind, types.Type):
+        return {}
+    return {"bool": False, "int32": 0, "int64": 0, "float": 0, "intstr.IntOrString": 0}.get(
+        kind, "0" if "uantity" in kind else ""
+    )
 
 
 def _value(value: Any, element: str, path: str, findings: Findings) -> Any:
     kind = types.lookup(element)
     if isinstance(kind, types.Type):
-        if isinstance(value, dict):
-            _object(value, kind, path, findings)
-        else:
-            _wrong(value, kind.name.rpartition(".")[2], path, findings)
+        if not isinstance(value, dict):
+            return _wrong(value, kind.name.rpartition(".")[2], path, findings)
+        _object(value, kind, path, findings)
         return value
     return _scalar(value, kind, path, findings)
 
 
-def _scalar(value: Any, kind: str, path: str, findings: Findings) -> Any:  # noqa: C901, PLR0912 one branch for each type
+def _scalar(value: Any, kind: str, path: str, findings: Findings) -> Any:
     match kind:
         case "any":
             return value
         case "str" | "bytes" | "time":
-            _text(value, kind, path, findings)
+            return _text(value, kind, path, findings)
         case "bool":
-            if not isinstance(value, bool):
-                _wrong(value, "bool", path, findings)
+            fits, words = isinstance(value, bool), "bool"
         case "int32" | "int64":
-            bound = _RANGE[kind]
-            if type(value) is not int or not -bound <= value < bound:
-                _wrong(value, kind, path, findings)
+            fits, words = _is_int(value, _RANGE[kind]), kind
         case "float":
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                _wrong(value, "float64", path, findings)
+            fits, words = isinstance(value, (int, float)) and type(value) is not bool, "float64"
         case "intstr.IntOrString":
-            if not (
-                isinstance(value, str) or (type(value) is int and -(1 << 31) <= value < 1 << 31)
-            ):
-                _wrong(value, "intstr.IntOrString", path, findings)
+            fits, words = isinstance(value, str) or _is_int(value, _RANGE["int32"]), kind
         case _:
             return _quantity(value, path, findings)
-    return value
+    return value if fits else _wrong(value, words, path, findings)
 
 
-def _text(value: Any, kind: str, path: str, findings: Findings) -> None:
+def _is_int(value: Any, bound: int) -> bool:
+    return type(value) is int and -bound <= value < bound
+
+
+def _text(value: Any, kind: str, path: str, findings: Findings) -> Any:
     if not isinstance(value, str):
-        _wrong(value, {"bytes": "[]byte", "time": "Time"}.get(kind, "string"), path, findings)
-    elif kind == "time" and not _is_time(value):
-        findings.wrong.append(f'{path}: parsing time "{value}" as RFC 3339: cannot parse')
-    elif kind == "bytes":
+        return _wrong(
+            value, {"bytes": "[]byte", "time": "Time"}.get(kind, "string"), path, findings
+        )
+    if kind == "time" and not _is_time(value):
+        words = f'parsing time "{value[:PATH_MAX]}" as RFC 3339: cannot parse'
+        return _unreadable(words, path, findings)
+    if kind == "bytes":
         try:
             base64.b64decode(value, validate=True)
         except (binascii.Error, ValueError):
-            findings.wrong.append(f"{path}: illegal base64 data")
+            return _unreadable("illegal base64 data", path, findings)
+    return value
 
 
 def _is_time(text: str) -> bool:
@@ -159,20 +179,28 @@ def _is_time(text: str) -> bool:
 
 def _quantity(value: Any, path: str, findings: Findings) -> Any:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        _wrong(value, "resource.Quantity", path, findings)
-        return value
+        return _wrong(value, "resource.Quantity", path, findings)
     try:
         return quantity.canonical(str(value))
     except InvalidSpec:
-        findings.wrong.append(f"{path}: {_QUANTITY_WORDS}")
-        return value
+        return _unreadable(_QUANTITY_WORDS, path, findings)
 
 
 def _wrong(value: Any, wanted: str, path: str, findings: Findings) -> None:
     found = {bool: "bool", str: "string", dict: "object", list: "array", type(None): "null"}.get(
         type(value), f"number {value}"[:60]
     )
+    words = (
+        f"json: cannot unmarshal {found} into Go struct field {path[:PATH_MAX]} of type {wanted}"
+    )
+    _tell(words, path, findings)
+
+
+def _unreadable(words: str, path: str, findings: Findings) -> None:
+    _tell(f"{path[:PATH_MAX]}: {words}", path, findings)
+
+
+def _tell(words: str, path: str, findings: Findings) -> None:
     if len(findings.wrong) < FOUND_MAX:
-        findings.wrong.append(
-            f"json: cannot unmarshal {found} into Go struct field {path[:PATH_MAX]} of type {wanted}"
-        )
+        findings.wrong.append(words)
+        findings.mistyped.append(path)

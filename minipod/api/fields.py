@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from minipod.errors import InvalidSpec
@@ -31,3 +32,23 @@ class FieldErrors(InvalidSpec):
         listed = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
         super().__init__(f"{what} is invalid: {listed}")
         self.fields = fields
+
+
+def own_faults(found: Iterable[FieldError], mistyped: Iterable[str]) -> Iterator[FieldError]:
+    """Leave out what only follows from values that had the wrong type, at the paths *mistyped*, and so were taken away.
+
+    That is: errors at or below such a path, what is required there or right above, and references into a list that has one.
+    """
+    gone = tuple(mistyped)
+    lists = {path.partition("[")[0] for path in gone}
+    for error in found:
+        missing = error.reason == "FieldValueRequired"
+        if any(_below(error.path, g) or (missing and _below(g, error.path)) for g in gone):
+            continue
+        if error.reason == "FieldValueNotFound" and "spec.volumes" in lists:
+            continue
+        yield error
+
+
+def _below(path: str, top: str) -> bool:
+    return path == top or path.startswith((f"{top}.", f"{top}["))

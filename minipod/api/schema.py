@@ -1,4 +1,8 @@
-"""Walks an object along the field table and finds every error at once: unknown fields, wrong types, fields not supported."""
+"""Walks an object along the field table and finds every error at once: unknown fields, wrong types, fields not supported.
+
+What has the right type goes on to the rules: `Findings.rest` is the object without the values that have another type. Nothing
+is changed in place.
+"""
 
 from __future__ import annotations
 
@@ -59,39 +63,53 @@ class Findings:
     lenient: bool = False
     errors: list[FieldError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    mistyped: list[str] = field(default_factory=list)  # paths of what `rest` leaves out
+    rest: dict[str, Any] = field(default_factory=dict)
 
 
 def check(obj: Any, *, lenient: bool = False) -> Findings:
     """Walk a Pod."""
     findings = Findings(lenient)
-    _walk(obj, "Pod", "", findings)
+    findings.rest = _walk(obj, "Pod", "", findings) or {}
     return findings
 
 
-def _walk(value: Any, kind: str, path: str, findings: Findings) -> None:
+def _walk(value: Any, kind: str, path: str, findings: Findings) -> Any:
+    """Return what is right of *value*; None when nothing is."""
     if kind == "any" or value is None:
-        return
+        return value
     if kind.startswith("[]"):
         if not isinstance(value, list):
-            _wrong(value, "a list", path, findings)
-            return
-        for i, item in enumerate(value):
-            _walk(item, kind[2:], f"{path}[{i}]", findings)
-    elif kind in types():
-        _walk_object(value, types()[kind], path, findings)
-    else:
-        _scalar(value, kind, path, findings)
+            return _wrong(value, "a list", path, findings)
+        found = (_walk(v, kind[2:], f"{path}[{i}]", findings) for i, v in enumerate(value))
+        return [zero(kind[2:]) if item is None else item for item in found]
+    if kind in types():
+        return _walk_object(value, types()[kind], path, findings)
+    return _scalar(value, kind, path, findings)
 
 
-def _walk_object(value: Any, kind: Type, path: str, findings: Findings) -> None:
+def zero(kind: str) -> Any:
+    """Return what stands for nothing in a list of *kind*: the items behind it keep their index."""
+    if kind in WORDS:
+        return WORDS[kind][0]()
+    return {"any": None, "intOrString": 0, "quantity": "0"}.get(
+        kind, [] if kind[:2] == "[]" else {}
+    )
+
+
+def _walk_object(value: Any, kind: Type, path: str, findings: Findings) -> Any:
     if not isinstance(value, dict):
-        _wrong(value, "an object", path, findings)
-        return
+        return _wrong(value, "an object", path, findings)
+    rest = {}
     for name, item in value.items():
         inner = f"{path}.{name}" if path else str(name)
         if name in kind.fields:
-            _walk(item, kind.fields[name], inner, findings)
-        elif name in kind.meaningless:
+            kept = _walk(item, kind.fields[name], inner, findings)
+            if kept is not None or item is None:
+                rest[name] = kept
+            continue
+        rest[name] = item
+        if name in kind.meaningless:
             findings.warnings.append(f"{inner}: ignored: {kind.meaningless[name]}")
         elif name in kind.refused:
             _unsupported(inner, f"not supported by minipod: {kind.refused[name]}", findings)
@@ -101,6 +119,7 @@ def _walk_object(value: Any, kind: Type, path: str, findings: Findings) -> None:
             near = difflib.get_close_matches(str(name), kind.fields, 1)
             hint = f' (did you mean "{near[0]}"?)' if near else ""
             findings.errors.append(FieldError(inner, f"unknown field{hint}", "FieldValueInvalid"))
+    return rest
 
 
 def _unsupported(path: str, text: str, findings: Findings) -> None:
@@ -110,35 +129,33 @@ def _unsupported(path: str, text: str, findings: Findings) -> None:
         findings.errors.append(FieldError(path, text, "FieldValueNotSupported"))
 
 
-def _scalar(value: Any, kind: str, path: str, findings: Findings) -> None:  # noqa: C901, PLR0912 one branch for each type
+def _scalar(value: Any, kind: str, path: str, findings: Findings) -> Any:
     if kind in WORDS:
         wanted, words = WORDS[kind]
-        if not isinstance(value, wanted) or (kind == "int" and isinstance(value, bool)):
-            _wrong(value, words, path, findings)
-    elif kind == "intOrString":
-        if not isinstance(value, (int, str)) or isinstance(value, bool):
-            _wrong(value, "a port number or name", path, findings)
-    elif kind == "quantity":
-        _quantity(value, path, findings)
-    elif not isinstance(value, dict):
-        _wrong(value, "a map", path, findings)
-    elif kind == "map":
-        for key, item in value.items():
-            if not isinstance(item, str):
-                _wrong(item, "a string", f"{path}[{key}]", findings)
-    else:
-        for key, item in value.items():
-            _quantity(item, f"{path}[{key}]", findings)
+        right = isinstance(value, wanted) and (kind != "int" or not isinstance(value, bool))
+        return value if right else _wrong(value, words, path, findings)
+    if kind == "intOrString":
+        right = isinstance(value, (int, str)) and not isinstance(value, bool)
+        return value if right else _wrong(value, "a port number or name", path, findings)
+    if kind == "quantity":
+        return _quantity(value, path, findings)
+    if not isinstance(value, dict):
+        return _wrong(value, "a map", path, findings)
+    item_kind = "str" if kind == "map" else "quantity"
+    found = {k: _scalar(v, item_kind, f"{path}[{k}]", findings) for k, v in value.items()}
+    return {k: v for k, v in found.items() if v is not None}
 
 
-def _quantity(value: Any, path: str, findings: Findings) -> None:
+def _quantity(value: Any, path: str, findings: Findings) -> Any:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        _wrong(value, 'a quantity such as "100m" or "64Mi"', path, findings)
-        return
+        return _wrong(value, 'a quantity such as "100m" or "64Mi"', path, findings)
     try:
         quantity.parse(str(value))
     except InvalidSpec as e:
         findings.errors.append(FieldError(path, e.detail))
+        findings.mistyped.append(path)
+        return None
+    return value
 
 
 def _wrong(value: Any, wanted: str, path: str, findings: Findings) -> None:
@@ -146,3 +163,4 @@ def _wrong(value: Any, wanted: str, path: str, findings: Findings) -> None:
     names = {"dict": "an object", "list": "a list"}
     message = f"expected {wanted}, found {names.get(shown, shown)}"
     findings.errors.append(FieldError(path, message, "FieldValueTypeInvalid"))
+    findings.mistyped.append(path)

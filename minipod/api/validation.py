@@ -15,7 +15,7 @@ from minipod.api import (
     validation_security,
     validation_volumes,
 )
-from minipod.api.fields import FieldErrors
+from minipod.api.fields import FieldErrors, own_faults
 from minipod.api.messages import (
     LABEL,
     LABEL_WORDS,
@@ -29,13 +29,14 @@ from minipod.api.messages import (
     required,
     unsupported,
 )
-from minipod.api.schema import check
+from minipod.api.schema import Findings, check
 
 __all__ = [
     "LABEL",
     "LABEL_WORDS",
     "SUBDOMAIN",
     "SUBDOMAIN_WORDS",
+    "check_pod",
     "invalid",
     "required",
     "validate_pod",
@@ -51,13 +52,18 @@ CHOICES = {
 
 def validate_pod(obj: Object, *, lenient: bool = False) -> list[str]:
     """Return warnings. Raises FieldErrors with everything that is wrong."""
-    findings = check(obj, lenient=lenient)
-    if not findings.errors:  # the rest relies on right types
-        findings.errors += list(_pod(obj))
+    findings = check_pod(obj, lenient=lenient)
     if findings.errors:
-        name = (obj.get("metadata") or {}).get("name", "")
+        name = (findings.rest.get("metadata") or {}).get("name", "")
         raise FieldErrors(f'Pod "{name}"', findings.errors)
     return findings.warnings
+
+
+def check_pod(obj: Object, *, lenient: bool = False) -> Findings:
+    """Return everything that is wrong; what has the right type is checked whatever else has not."""
+    findings = check(obj, lenient=lenient)
+    findings.errors += own_faults(_pod(findings.rest), findings.mistyped)
+    return findings
 
 
 def _pod(obj: Object) -> Errors:

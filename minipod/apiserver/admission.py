@@ -6,14 +6,14 @@ classes, service accounts), writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from minipod import errors
 from minipod.api import defaults, metadata, pod_update, schema
 from minipod.api.fields import FieldError, FieldErrors
 from minipod.api.messages import forbidden, invalid
-from minipod.api.validation import validate_pod
+from minipod.api.validation import check_pod
 from minipod.apiserver.admission_pods import PodPlugins
 from minipod.apiserver.resources import Resource
 from minipod.apiserver.status import ApiError
@@ -43,17 +43,12 @@ class Admission:
             self._check_namespace(obj["metadata"].get("namespace", ""), resource, obj)
         if resource.has_status and resource.kind != "Node":
             obj.pop("status", None)
-        strategy, warnings = resource.strategy, []
-        strategy.default(obj)
-        if resource.kind == "Pod":
-            warnings = self._pod(obj, lenient=lenient)
-        found = [
-            *metadata.validate(obj, namespaced=resource.namespaced, rule=strategy.name),
-            *strategy.validate(obj),
-        ]
+        found, warnings = self.faults(resource, obj, lenient=lenient)
         _raise(resource, obj, found)
+        if resource.kind == "Pod":
+            defaults.apply(obj)
         record()
-        strategy.prepare(obj)
+        resource.strategy.prepare(obj)
         if resource.kind == "Pod":
             self._plugins.admit(obj)
             obj["spec"]["nodeName"] = self._node_name
@@ -61,6 +56,21 @@ class Admission:
         elif resource.kind == "PersistentVolumeClaim":
             self._plugins.check_claim(obj)
         return warnings
+
+    def faults(
+        self, resource: Resource, obj: Object, *, lenient: bool
+    ) -> tuple[list[FieldError], list[str]]:
+        """Return everything that is wrong with a new object, which gets its kind's defaults, and warnings."""
+        strategy = resource.strategy
+        strategy.default(obj)
+        found: list[FieldError] = []
+        warnings: list[str] = []
+        if resource.kind == "Pod":
+            findings = check_pod(obj, lenient=lenient)
+            found, warnings = [*findings.errors, *self._placement(findings.rest)], findings.warnings
+        found += metadata.validate(obj, namespaced=resource.namespaced, rule=strategy.name)
+        found += strategy.validate(obj)
+        return list(dict.fromkeys(found)), warnings  # a pod's name is looked at twice
 
     def update(
         self, resource: Resource, current: Object, wanted: Object, part: str, *, lenient: bool
@@ -110,19 +120,14 @@ class Admission:
 
     # -- pods
 
-    def _pod(self, pod: Object, *, lenient: bool) -> list[str]:
-        warnings = validate_pod(pod, lenient=lenient)
-        wanted = pod["spec"].get("nodeName")
+    def _placement(self, pod: Object) -> Iterator[FieldError]:
+        spec = pod.get("spec") or {}
+        wanted = spec.get("nodeName")
         if wanted and wanted != self._node_name:
             words = f"this node is {self._node_name!r}, and there is no other"
-            name = pod["metadata"].get("name")
-            raise FieldErrors(f'Pod "{name}"', [invalid("spec.nodeName", wanted, words)])
-        if pod["spec"].get("ephemeralContainers"):
-            name = pod["metadata"].get("name")
-            error = forbidden("spec.ephemeralContainers", "cannot be set on create")
-            raise FieldErrors(f'Pod "{name}"', [error])
-        defaults.apply(pod)
-        return warnings
+            yield invalid("spec.nodeName", wanted, words)
+        if spec.get("ephemeralContainers"):
+            yield forbidden("spec.ephemeralContainers", "cannot be set on create")
 
     def _pod_update(self, current: Object, wanted: Object, part: str) -> None:
         """Allow only the mutable fields of a pod to change."""

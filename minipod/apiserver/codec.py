@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minipod.api import decoding
+from minipod.api.fields import FieldError, own_faults
 from minipod.apiserver.resources import Resource
 from minipod.apiserver.status import ApiError, bad_request
 
@@ -145,25 +146,48 @@ def _without_surrogates(value: Any) -> Any:
 def decode_object(
     parsed: Parsed, resource: Resource, mode: str, *, defaulted: bool = True
 ) -> tuple[Object, list[str]]:
-    """Return an object of the resource's type, clean, and warnings. Raises ApiError 400 for what is none."""
+    """Return an object of the resource's type, clean, and warnings. Raises Undecodable (400) for what is none."""
     obj = parsed.value
     if not isinstance(obj, dict):
         raise bad_request(f"the body of the request must be an object: a {resource.kind}")
     _check_kind(obj, resource, defaulted=defaulted)
     findings = decoding.decode(obj, resource.type)
+    obj.setdefault("metadata", {})  # one of the wrong type was removed
     where = (
         f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
     )
+    unknown = parsed.duplicates + findings.unknown
     if findings.wrong:
-        raise bad_request(f"{where}: {'; '.join(findings.wrong[:10])}")
-    return obj, told(parsed.duplicates + findings.unknown, mode, where)
+        unknown = unknown if mode == "Strict" else []
+        raise Undecodable(where, obj, findings.wrong, findings.mistyped, unknown)
+    if mode == "Strict" and unknown:
+        raise Undecodable(where, obj, [], [], unknown)
+    return obj, unknown if mode == "Warn" else []
 
 
-def told(found: list[str], mode: str, where: str) -> list[str]:
-    """Return the fields that are wrong as warnings, none, or raise them, as fieldValidation says."""
-    if mode == "Strict" and found:
-        raise bad_request(f"{where}: strict decoding error: {', '.join(found)}")
-    return found if mode == "Warn" else []
+class Undecodable(ApiError):
+    """A body that is no such object, 400: all of it that is wrong. *rest* is what of it can be read."""
+
+    def __init__(
+        self, where: str, rest: Object, wrong: list[str], mistyped: list[str], unknown: list[str]
+    ) -> None:
+        parts = [*wrong, f"strict decoding error: {', '.join(unknown)}"] if unknown else wrong
+        super().__init__(400, f"{where}: {'; '.join(parts)}")
+        self.rest = rest
+        self.mistyped = mistyped
+        self._found = [*wrong, *unknown]
+
+    def with_faults(self, found: Iterable[FieldError]) -> ApiError:
+        """Return the same error, which also tells what the rules say of the rest."""
+        faults = list(own_faults(found, self.mistyped))
+        if (
+            not faults or len(self.mistyped) == decoding.FOUND_MAX
+        ):  # what follows from more is not known
+            return self
+        message = "; ".join([self.message, *map(str, faults)])
+        typed = [{"reason": "FieldValueInvalid", "message": m, "field": ""} for m in self._found]
+        causes = [*typed, *(f.cause() for f in faults)]
+        return ApiError(400, message, details={"causes": causes})
 
 
 def _check_kind(obj: Object, resource: Resource, *, defaulted: bool) -> None:

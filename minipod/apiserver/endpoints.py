@@ -299,7 +299,13 @@ class Endpoints:
             raise bad_request("the body of the request is empty")
         media = call.request.headers.get("Content-Type", "").partition(";")[0].strip()
         parsed = codec.parse(content, media)
-        obj, warnings = codec.decode_object(parsed, call.resource, options.validation)
+        try:
+            obj, warnings = codec.decode_object(parsed, call.resource, options.validation)
+        except codec.Undecodable as e:
+            if call.info.verb != "create" or call.info.subresource:
+                raise
+            faults, _ = self._admission.faults(call.resource, e.rest, lenient=options.lenient)
+            raise e.with_faults(faults) from None
         call.warnings += warnings
         return options, obj
 

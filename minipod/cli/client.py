@@ -134,7 +134,10 @@ class Client:
         causes = details.get("causes") or []
         message = status.get("message", "")
         if len(causes) > 1:
-            lines = [f"  {c['field']}: {c['message']}" for c in causes]
+            lines = [
+                f"  {c['field']}: {c['message']}" if c["field"] else f"  {c['message']}"
+                for c in causes
+            ]
             message = message.split(": ")[0] + ":\n" + "\n".join(lines)
         kind = BY_REASON.get(status.get("reason", ""), errors.FailedPrecondition)
         raise kind(message, hint=details.get("hint", ""))

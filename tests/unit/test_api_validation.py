@@ -117,3 +117,50 @@ def test_quantities_are_exact(text: str, value: Fraction) -> None:
 def test_a_bad_quantity_is_refused(text: str) -> None:
     with pytest.raises(InvalidSpec):
         quantity.parse(text)
+
+
+def test_what_has_the_right_type_is_checked_whatever_else_has_not() -> None:
+    pod = changed("spec.containers.0.tty", "yes")
+    pod["metadata"]["name"] = "Bad_Name"
+    pod["spec"]["containers"] += [
+        {"name": "app", "image": 7, "resources": {"limits": {"cpu": "-1"}}},
+        "x",
+    ]
+    with pytest.raises(FieldErrors) as caught:
+        validate_pod(pod)
+    assert sorted(error.path for error in caught.value.fields) == [
+        "metadata.name", "spec.containers[0].tty", "spec.containers[1].image", "spec.containers[1].name",
+        "spec.containers[1].resources.limits[cpu]", "spec.containers[2]",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "wanted"),
+    [
+        ("spec.containers", "app", "spec.containers"),
+        ("spec", [], "spec"),
+        ("metadata", 1, "metadata"),
+        ("spec.containers.0.livenessProbe", {"httpGet": 80}, "spec.containers[0].livenessProbe.httpGet"),
+        ("spec.volumes", [{"name": "v", "emptyDir": "x"}], "spec.volumes[0].emptyDir"),
+    ],
+)  # fmt: skip
+def test_a_wrong_type_is_one_error_not_also_what_follows_from_it(
+    path: str, value: object, wanted: str
+) -> None:
+    with pytest.raises(FieldErrors) as caught:
+        validate_pod(changed(path, value))
+    assert [error.path for error in caught.value.fields] == [wanted]
+
+
+def test_mounts_of_volumes_that_cannot_be_read_are_not_called_missing() -> None:
+    pod = changed("spec.volumes", [{"name": 5, "emptyDir": {}}])
+    pod["spec"]["containers"][0]["volumeMounts"] = [{"name": "v", "mountPath": "/v"}]
+    with pytest.raises(FieldErrors) as caught:
+        validate_pod(pod)
+    assert [error.path for error in caught.value.fields] == ["spec.volumes[0].name"]
+
+
+@pytest.mark.parametrize("empty", [None, [None], {}])
+def test_nothing_in_the_place_of_containers_is_an_error_of_the_manifest(empty: object) -> None:
+    with pytest.raises(FieldErrors, match=r"spec\.containers"):
+        validate_pod(changed("spec.containers", empty))

@@ -8,7 +8,7 @@ import pytest
 
 from tests.apiserver import SPACE, Server, config_map
 
-MAPS = f"{SPACE}/configmaps"
+MAPS, PODS = f"{SPACE}/configmaps", f"{SPACE}/pods"
 
 # Typed keys of requests need aiohttp 3.14; we ask for 3.12.
 pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web_exceptions.NotAppKeyWarning")
@@ -84,6 +84,40 @@ async def test_unknown_fields_are_told_dropped_or_refused(server) -> None:
     )
     told = await server.call("POST", f"{MAPS}?fieldValidation=Strict", twice)
     assert 'duplicate field "k"' in told.json["message"]
+
+
+async def test_wrong_types_and_unknown_fields_hide_no_other_error(server) -> None:
+    pod = {
+        "metadata": {"name": "Bad_Name", "labels": {"a": 5, "no good": "x"}},
+        "spec": {
+            "volumes": [{"name": "v", "emptyDir": 5}],
+            "containers": [
+                {"name": "a", "image": 7, "imagee": "x", "volumeMounts": [{"name": "v", "mountPath": "/v"}]},
+                {"name": "a", "image": "busybox", "resources": {"limits": {"cpu": "-1"}}},
+                {"name": "b", "image": "busybox", "livenessProbe": {"httpGet": "x"}},
+            ],
+        },
+    }  # fmt: skip
+    told = await server.call("POST", f"{PODS}?fieldValidation=Strict", pod)
+    assert told.status == 400
+    causes = told.json["details"]["causes"]
+    assert sorted(c["field"] for c in causes if c["field"]) == [
+        "metadata.labels", "metadata.name", "spec.containers[1].name", "spec.containers[1].resources.limits[cpu]",
+    ]  # fmt: skip
+    words = [c["message"] for c in causes if not c["field"]]
+    assert [w.split(" of type")[0].split()[-1] for w in words[:-1]] == [
+        "metadata.labels[a]", "spec.volumes[0].emptyDir", "spec.containers[0].image", "spec.containers[2].livenessProbe.httpGet",
+    ]  # fmt: skip
+    assert words[-1].startswith('unknown field "spec.containers[0].imagee"')
+    assert all(w in told.json["message"] for w in words)
+    assert (await server.call("GET", PODS)).json["items"] == []
+
+
+@pytest.mark.parametrize("bad", [[], "x", 5])
+async def test_metadata_or_spec_of_another_type_is_a_400(server, bad: object) -> None:
+    for pod in ({"metadata": bad, "spec": {}}, {"metadata": {"name": "a"}, "spec": bad}):
+        told = await server.call("POST", PODS, pod)
+        assert (told.status, told.json["reason"]) == (400, "BadRequest")
 
 
 async def test_all_errors_are_told_at_once_with_their_fields(server) -> None:
