@@ -4,7 +4,8 @@
     informer.subscribe(handler)                            # handler(Change) for what exists, then for each change
     await informer.run()                                   # a root task; `synced` is set after the first list
 
-`keep` must return a value of its own; None: the object is not remembered (and its handlers see a deletion). Changes are told after
+`keep` must return a value of its own; None: the object is not remembered (and its handlers see a deletion). So it is with one that
+`keep` can't read: it is logged. Changes are told after
 they are remembered, in order, in the loop. After a Gone everything is listed again, and what vanished meanwhile is told as
 deleted.
 """
@@ -13,12 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from minipod.api.store import Object, Store
 from minipod.errors import Gone
+
+logger = logging.getLogger(__name__)
 
 Key = tuple[str, str]  # namespace, name
 T = TypeVar("T")
@@ -87,7 +91,7 @@ class Informer(Generic[T]):
 
     def _note(self, key: Key, obj: Object | None) -> None:
         old = self._known.pop(key, None)
-        new = None if obj is None else self._keep(obj)
+        new = None if obj is None else self._kept(key, obj)
         if new is not None:
             self._known[key] = new
         if new is None and old is None:
@@ -95,3 +99,12 @@ class Informer(Generic[T]):
         change = Change(key, new, old)
         for handler in self._handlers:
             handler(change)
+
+    def _kept(self, key: Key, obj: Object) -> T | None:
+        try:
+            return self._keep(obj)
+        except (
+            Exception
+        ):  # one object that nobody understands must not end the node, again and again
+            logger.exception("%s %s/%s can't be understood", self.resource, *key)
+            return None

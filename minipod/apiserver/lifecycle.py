@@ -22,6 +22,7 @@ SUFFIX = "bcdfghjklmnpqrstvwxz2456789"  # no vowels: no words
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 SYSTEM = ("uid", "creationTimestamp", "namespace", "name", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")  # fmt: skip
 TERMINAL = ("Succeeded", "Failed")
+GRACE_MAX = (1 << 31) - 1  # seconds: a deletionTimestamp has a year of four digits
 
 
 class Ending(enum.Enum):
@@ -179,7 +180,7 @@ def _grace(resource: Resource, obj: Object, asked: int | None) -> int:
     if not spec.get("nodeName") or status.get("phase") in TERMINAL:
         return 0
     default: int = spec.get("terminationGracePeriodSeconds", 30)
-    return max(0, default if asked is None else asked)
+    return min(max(0, default if asked is None else asked), GRACE_MAX)
 
 
 def _set_collector_finalizers(metadata: Object, propagation: str | None) -> bool:

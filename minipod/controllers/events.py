@@ -59,7 +59,8 @@ class EventExpiry:
     def _note(self, event: dict[str, Any]) -> None:
         metadata = event["metadata"]
         key = (metadata.get("namespace", ""), metadata["name"])
-        due = last_change(event, self._clock()) + self._lifetime
+        now = self._clock()
+        due = min(now, last_change(event, now)) + self._lifetime  # nobody's event lives for ever
         if key not in self._due:
             heapq.heappush(self._heap, (due, *key))
             self._wake.set()
@@ -89,11 +90,14 @@ class EventExpiry:
 
 
 def last_change(event: dict[str, Any], default: float) -> float:
-    """Seconds since the epoch of an event's last change."""
+    """Seconds since the epoch of an event's last change; *default* where it says none that can be read."""
     series = event.get("series") or {}
     stamps = (
         series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"),
         event["metadata"].get("creationTimestamp"),
     )  # fmt: skip
     text = next((stamp for stamp in stamps if stamp), None)
-    return default if text is None else datetime.fromisoformat(text).timestamp()
+    try:
+        return default if text is None else datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return default

@@ -137,11 +137,14 @@ def no_log(pod: Object, name: str, *, previous: bool) -> str:
 def since(query: LogQuery) -> str:
     """Return the earliest stamp that is wanted, as the log writes it."""
     if query.since_seconds is not None:
-        moment = datetime.now(UTC) - timedelta(seconds=query.since_seconds)
+        try:
+            moment = datetime.now(UTC) - timedelta(seconds=query.since_seconds)
+        except OverflowError:
+            return ""  # since before there were years
     elif query.since_time:
         try:
             moment = datetime.fromisoformat(query.since_time).astimezone(UTC)
-        except ValueError as e:
+        except (ValueError, OverflowError) as e:
             raise FailedPrecondition(f"sinceTime: {e}") from e
     else:
         return ""

@@ -120,6 +120,28 @@ async def test_metadata_or_spec_of_another_type_is_a_400(server, bad: object) ->
         assert (told.status, told.json["reason"]) == (400, "BadRequest")
 
 
+@pytest.mark.parametrize(
+    "time", ["9999-99-99T99:99:99Z", "2026-02-30T00:00:00Z", "2026-01-01T00:00:00+99:99"]
+)
+async def test_a_time_that_is_none_is_refused(server, time: str) -> None:
+    """It would be read by a controller later, which would end the daemon."""
+    event = {
+        "metadata": {"name": "e"}, "involvedObject": {"namespace": "default", "kind": "Pod", "name": "p"}, "lastTimestamp": time,
+    }  # fmt: skip
+    told = await server.call("POST", f"{SPACE}/events", event)
+    assert told.status == 400
+    assert "lastTimestamp: parsing time" in told.json["message"]
+
+
+async def test_a_grace_period_of_ages_is_cut(server) -> None:
+    containers = [{"name": "app", "image": "busybox"}]
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": containers, "terminationGracePeriodSeconds": (1 << 63) - 1}}  # fmt: skip
+    assert (await server.call("POST", PODS, pod)).status == 201
+    gone = await server.call("DELETE", f"{PODS}/p")
+    assert gone.status == 200
+    assert gone.json["metadata"]["deletionGracePeriodSeconds"] == (1 << 31) - 1
+
+
 async def test_all_errors_are_told_at_once_with_their_fields(server) -> None:
     bad = config_map("Bad_Name", labels={"no good": "x" * 64})
     bad["data"] = {"a/b": "1"}

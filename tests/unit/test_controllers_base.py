@@ -55,6 +55,20 @@ async def test_what_is_not_kept_is_not_told(informed):
     assert heard[1:] == [("first", None, 1)]
 
 
+async def test_an_object_that_cannot_be_understood_is_left_out(caplog):
+    store = FakeStore()
+    await store.create("things", "a", named("odd", size="big"))
+    await store.create("things", "a", named("right", size="1"))
+    informer = Informer(store, "things", lambda obj: int(obj["size"]))
+    task = asyncio.create_task(informer.run())
+    await informer.synced.wait()
+    assert list(informer.items()) == [(("a", "right"), 1)]
+    assert "things a/odd can't be understood" in caplog.text
+    assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_a_late_subscriber_hears_of_what_exists(informed):
     _, informer, _ = informed
     heard = []

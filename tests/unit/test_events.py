@@ -84,3 +84,22 @@ async def test_an_event_goes_an_hour_after_its_last_change():
     assert names() == set()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("last", ["9999-99-99T99:99:99Z", "9999-01-01T00:00:00Z"])
+async def test_no_event_lives_for_ever(last: str):
+    """Whatever it says of itself; and one that can't be read ends nobody."""
+
+    def clock() -> float:
+        return EPOCH + asyncio.get_running_loop().time()
+
+    store = FakeStore()
+    await store.create("events", "n", {**stored("odd", EPOCH), "lastTimestamp": last})
+    task = asyncio.ensure_future(EventExpiry(store, clock).run())
+    await asyncio.sleep(3500)
+    assert store.objects
+    await asyncio.sleep(200)
+    assert not store.objects
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
