@@ -115,7 +115,10 @@ def file_path(value: str | None, path: str) -> Errors:
 
 
 def ip(value: str, path: str) -> Errors:
+    """An address without a zone: Python takes any text for one, also a line of nftables' language."""
     try:
-        ipaddress.ip_address(value)
+        wrong = getattr(ipaddress.ip_address(value), "scope_id", None) is not None
     except ValueError:
+        wrong = True
+    if wrong:
         yield invalid(path, value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")

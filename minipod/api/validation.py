@@ -25,6 +25,7 @@ from minipod.api.messages import (
     Object,
     at_least,
     duplicate,
+    in_range,
     invalid,
     required,
     unsupported,
@@ -77,6 +78,9 @@ def _pod(obj: Object) -> Errors:
         name.rstrip("-") if "name" not in metadata else name
     ):
         yield invalid("metadata.name", name, SUBDOMAIN_WORDS)
+    namespace = metadata.get("namespace")
+    if namespace and not LABEL.fullmatch(namespace):
+        yield invalid("metadata.namespace", namespace, LABEL_WORDS)
     yield from tuning.check(metadata.get("annotations") or {})
     spec = obj.get("spec")
     if not spec:
@@ -113,7 +117,7 @@ def _spec(spec: Object) -> Errors:
             else:
                 init = group == "initContainers"
                 yield from validation_lifecycle.restart_policy(container, path, init=init)
-    yield from at_least(spec, "activeDeadlineSeconds", "spec", 1)
+    yield from in_range(spec, "activeDeadlineSeconds", "spec", 1, (1 << 31) - 1)
     yield from at_least(spec, "terminationGracePeriodSeconds", "spec", 0)
     yield from validation_containers.pod_resources(spec)
     yield from validation_security.pod(spec)

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
+from minipod.errors import SetupFailed
 from minipod.linux import nftables
 from minipod.network import bridge
 from minipod.spec.sandbox import PortMapping
@@ -65,10 +67,10 @@ def script(table: str, link: str, subnet4: str, subnet6: str) -> str:
 
 
 def elements(ips: Iterable[str], mappings: Iterable[PortMapping]) -> list[Element]:
-    """Return the elements of one sandbox. Pure."""
+    """Return the elements of one sandbox; none for an address that must not get into a script. Pure."""
     found: list[Element] = []
     addresses = list(ips)
-    for mapping in mappings:
+    for mapping in filter(is_plain, mappings):
         for ip in addresses:
             version, any_address = ("6", _ANY6) if ":" in ip else ("4", _ANY4)
             key = f"{mapping.protocol.lower()} . {mapping.host_port}"
@@ -80,6 +82,14 @@ def elements(ips: Iterable[str], mappings: Iterable[PortMapping]) -> list[Elemen
             ):  # fmt: skip
                 found.append((f"at{version}", f"{mapping.host_ip} . {key}", value))
     return found
+
+
+def is_plain(mapping: PortMapping) -> bool:
+    """Whether its address is one, without a zone: that ("fe80::1%...") may have any text in it."""
+    try:
+        return not mapping.host_ip or "%" not in str(ip_address(mapping.host_ip))
+    except ValueError:
+        return False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,7 +104,10 @@ class HostPorts:
     _owned: dict[str, list[Element]] = field(default_factory=dict)  # by sandbox
 
     def add(self, sandbox: str, ips: Iterable[str], mappings: Iterable[PortMapping]) -> None:
-        """Open a sandbox's ports. Raises OSError."""
+        """Open a sandbox's ports. Raises OSError, SetupFailed for an address that is none."""
+        mappings = tuple(mappings)
+        if bad := next((m.host_ip for m in mappings if not is_plain(m)), ""):
+            raise SetupFailed("host ports", subject=repr(bad), detail="no IP address")
         wanted = elements(ips, mappings)
         if not wanted:
             return

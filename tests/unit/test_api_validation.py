@@ -54,6 +54,13 @@ def changed(path: str, value: Any) -> dict[str, Any]:
             'spec.containers[0].volumeMounts[0].name: Not found: "x"',
         ),
         ("spec.containers.0.livenessProbe", {"periodSeconds": 1}, "livenessProbe: Required value: must specify a handler type"),
+        (
+            "spec.containers.0.ports",
+            [{"containerPort": 80, "hostPort": 80, "hostIP": "fe80::1%x }\nflush ruleset\n"}],
+            "ports[0].hostIP: Invalid value",
+        ),
+        ("spec.activeDeadlineSeconds", 1 << 40, "spec.activeDeadlineSeconds: Invalid value: 1099511627776: must be between 1 and"),
+        ("metadata.namespace", "../x", 'metadata.namespace: Invalid value: "../x"'),
         ("spec.containers.0.ports", [{"containerPort": 70000}], "ports[0].containerPort: Invalid value: 70000: must be between"),
     ],
 )  # fmt: skip
