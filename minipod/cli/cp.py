@@ -89,15 +89,24 @@ def upload(client: Client, path: str, to: Place, container: str) -> None:
     )  # fmt: skip
     reader, writer = os.pipe()
 
+    failed: list[OSError] = []
+
     def pack() -> None:
-        with os.fdopen(writer, "wb") as pipe, tarfile.open(fileobj=pipe, mode="w|") as tar:
-            tar.add(path, arcname=name)
+        try:
+            with os.fdopen(writer, "wb") as pipe, tarfile.open(fileobj=pipe, mode="w|") as tar:
+                tar.add(path, arcname=name)
+        except BrokenPipeError:
+            pass  # tar in the container ended early: its exit code says so
+        except OSError as e:
+            failed.append(e)
 
     packing = threading.Thread(target=pack, daemon=True)
     packing.start()
     code = run_tar(client, to, container, ["tar", "-xmf", "-", "-C", where], source=reader)
     os.close(reader)
     packing.join()
+    if failed:
+        raise FailedPrecondition(f"{failed[0].filename}: {failed[0].strerror}")
     if code:
         raise FailedPrecondition(f"tar ended with exit code {code} in the container")
 
@@ -117,8 +126,8 @@ def download(client: Client, source: Place, path: str, container: str) -> None:
                 extract(tar, name, target)
                 while pipe.read(1 << 16):
                     pass  # what tar pads its output with
-        except (tarfile.TarError, OSError, FailedPrecondition) as e:
-            done.append(e)
+        except (tarfile.TarError, OSError, ValueError, FailedPrecondition) as e:
+            done.append(e)  # tarfile raises ValueError for numbers that are none
 
     unpacking = threading.Thread(target=unpack, daemon=True)
     unpacking.start()
@@ -147,26 +156,28 @@ def extract(tar: tarfile.TarFile, name: str, target: str) -> None:
         relative = os.path.relpath(os.path.normpath(member.name), name)
         parts = relative.split("/")
         if ".." in parts or os.path.isabs(member.name):
-            raise FailedPrecondition(f"the archive has a path outside of {name}: {member.name}")
+            raise FailedPrecondition(f"the archive has a path outside of {name}: {member.name!r}")
         path = target if relative == "." else os.path.join(target, relative)
         if member.isdir():
+            _refuse_links(target, parts if relative != "." else [])
             os.makedirs(path, exist_ok=True)
         elif member.isreg():
+            _refuse_links(target, parts[:-1])
             os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-            _refuse_links(target, parts)
             content = tar.extractfile(member)
             assert content is not None  # it is a regular file
             with content:
                 _write(path, content, member.mode)
         else:
             print(
-                f"warning: skipping {member.name}: neither a file nor a directory", file=sys.stderr
+                f"warning: skipping {member.name!r}: neither a file nor a directory",
+                file=sys.stderr,
             )
 
 
 def _refuse_links(target: str, parts: list[str]) -> None:
     path = target
-    for part in parts[:-1]:
+    for part in parts:
         path = os.path.join(path, part)
         if os.path.islink(path):
             raise FailedPrecondition(f"{path} is a symbolic link: not written through")
