@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from minipod.errors import InvalidSpec
+
+_VOLUME_NAMES = re.compile(r"spec\.volumes(\[\d+\](\.name)?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +40,15 @@ class FieldErrors(InvalidSpec):
 def own_faults(found: Iterable[FieldError], mistyped: Iterable[str]) -> Iterator[FieldError]:
     """Leave out what only follows from values that had the wrong type, at the paths *mistyped*, and so were taken away.
 
-    That is: errors at or below such a path, what is required there or right above, and references into a list that has one.
+    That is: errors at or below such a path, what is required there or right above, and mounts of volumes whose names are unknown.
     """
     gone = tuple(mistyped)
-    lists = {path.partition("[")[0] for path in gone}
+    nameless = any(_VOLUME_NAMES.fullmatch(path) for path in gone)
     for error in found:
         missing = error.reason == "FieldValueRequired"
         if any(_below(error.path, g) or (missing and _below(g, error.path)) for g in gone):
             continue
-        if error.reason == "FieldValueNotFound" and "spec.volumes" in lists:
+        if error.reason == "FieldValueNotFound" and nameless:
             continue
         yield error
 

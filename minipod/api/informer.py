@@ -103,8 +103,6 @@ class Informer(Generic[T]):
     def _kept(self, key: Key, obj: Object) -> T | None:
         try:
             return self._keep(obj)
-        except (
-            Exception
-        ):  # one object that nobody understands must not end the node, again and again
+        except Exception:  # one such object must not end the node, again and again
             logger.exception("%s %s/%s can't be understood", self.resource, *key)
             return None

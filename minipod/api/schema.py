@@ -133,6 +133,8 @@ def _scalar(value: Any, kind: str, path: str, findings: Findings) -> Any:
     if kind in WORDS:
         wanted, words = WORDS[kind]
         right = isinstance(value, wanted) and (kind != "int" or not isinstance(value, bool))
+        if right and kind == "str" and "\0" in value:
+            return _no_text(value, path, findings)
         return value if right else _wrong(value, words, path, findings)
     if kind == "intOrString":
         right = isinstance(value, (int, str)) and not isinstance(value, bool)
@@ -144,6 +146,14 @@ def _scalar(value: Any, kind: str, path: str, findings: Findings) -> Any:
     item_kind = "str" if kind == "map" else "quantity"
     found = {k: _scalar(v, item_kind, f"{path}[{k}]", findings) for k, v in value.items()}
     return {k: v for k, v in found.items() if v is not None}
+
+
+def _no_text(value: str, path: str, findings: Findings) -> None:
+    """The kernel ends every string there: no path, argument or variable can hold it."""
+    findings.errors.append(
+        FieldError(path, f"Invalid value: {value!r}: must not contain a NUL byte")
+    )
+    findings.mistyped.append(path)
 
 
 def _quantity(value: Any, path: str, findings: Findings) -> Any:

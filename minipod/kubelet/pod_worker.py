@@ -127,8 +127,8 @@ class PodWorker:
     async def _sync_once(self) -> None:
         try:
             self._alarm.set(await self._sync.sync(self._pod))
-        except (MinipodError, OSError, ExceptionGroup) as error:
-            # The task boundary of one sync: the pod is tried again, the node goes on.
+        except Exception as error:
+            # The task boundary of one sync: the pod is tried again, the node goes on, whatever it was.
             logger.exception("sync of pod %s failed", self._pod.full_name)
             words = error.message if isinstance(error, MinipodError) else str(error)
             self._context.recorder.warning(
@@ -139,7 +139,7 @@ class PodWorker:
     async def _terminate_once(self) -> bool:
         try:
             await self._end()
-        except (MinipodError, OSError, ExceptionGroup) as error:
+        except Exception as error:  # as above: a pod that nobody ends would be there for ever
             logger.exception("ending pod %s failed", self._pod.full_name)
             self._context.recorder.warning(
                 self._pod, "FailedKillPod", f"error killing pod: {error}"

@@ -59,6 +59,8 @@ def changed(path: str, value: Any) -> dict[str, Any]:
             [{"containerPort": 80, "hostPort": 80, "hostIP": "fe80::1%x }\nflush ruleset\n"}],
             "ports[0].hostIP: Invalid value",
         ),
+        ("spec.containers.0.args", ["a", "b\0c"], "spec.containers[0].args[1]: Invalid value: 'b\\x00c': must not contain a NUL"),
+        ("spec.volumes", [{"name": "v", "hostPath": {"path": "/a\0"}}], "spec.volumes[0].hostPath.path: Invalid value"),
         ("spec.activeDeadlineSeconds", 1 << 40, "spec.activeDeadlineSeconds: Invalid value: 1099511627776: must be between 1 and"),
         ("metadata.namespace", "../x", 'metadata.namespace: Invalid value: "../x"'),
         ("spec.containers.0.ports", [{"containerPort": 70000}], "ports[0].containerPort: Invalid value: 70000: must be between"),
