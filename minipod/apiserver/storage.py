@@ -98,6 +98,10 @@ class Storage:
             shelf.data[namespace, name] = data
             shelf.places.append((namespace, name))
             self._rv = max(self._rv, rv)
+        # What was deleted had versions, too: they must not come again.
+        db.execute("CREATE TABLE IF NOT EXISTS newest (id INTEGER PRIMARY KEY, rv INTEGER)")
+        for (rv,) in db.execute("SELECT rv FROM newest"):
+            self._rv = max(self._rv, rv)
         db.close()
         for shelf in self._shelves.values():
             shelf.places.sort()
@@ -147,7 +151,7 @@ class Storage:
         previous = shelf.data[place]
         self._rv = shelf.changed = self._rv + 1
         shelf.remove(place)
-        self._writes.put(Write(key, durable=durable))
+        self._writes.put(Write(key, self._rv, durable=durable))
         self._tell("DELETED", key, data, previous)
 
     # -- watch
@@ -257,6 +261,7 @@ def _commit(db: sqlite3.Connection, rows: Sequence[Write]) -> None:
     db.execute("BEGIN IMMEDIATE")
     for write in rows:
         _write(db, write)
+    db.execute("INSERT OR REPLACE INTO newest VALUES (0, ?)", (rows[-1].rv,))
     db.execute("COMMIT")
 
 

@@ -135,3 +135,21 @@ async def test_what_the_disk_refuses_is_told_and_tried_again(tmp_path, monkeypat
     assert other.execute("SELECT name FROM objects").fetchall() == [("x",)]
     other.close()
     store.close()
+
+
+async def test_versions_of_what_is_gone_do_not_come_again(tmp_path, monkeypatch) -> None:
+    """A watcher that begins after a restart where it ended would miss everything up to there."""
+    monkeypatch.setattr(storage, "LOG_EVENTS", 10)
+    path = str(tmp_path / "store.db")
+    first = Storage(path)
+    first.open()
+    for i in range(50):
+        key = ("configmaps", "default", f"c{i}")
+        first.put(key, b"{}", durable=False)
+        first.remove(key, b"{}", durable=False)
+    newest = first.version
+    first.close()
+    second = Storage(path)
+    second.open()
+    assert second.version > newest
+    second.close()
