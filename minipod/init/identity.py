@@ -124,11 +124,12 @@ class SetIdentity:
         prctl.set_keepcaps(False)
         kept = numbers if self.uid == 0 else frozenset()
         prctl.clear_ambient()
+        # execve resets it; until then nobody may ptrace us or open our /proc/PID (CVE-2016-9962). After the user, whose
+        # change would reset it, too; before the capabilities go: from then on the container's own processes are our equals.
+        prctl.set_dumpable(False)
         credentials.set_capabilities(effective=kept, permitted=kept, inheritable=frozenset())
         if self.no_new_privs:
             prctl.set_no_new_privs()
-        # execve resets it; until then nobody may ptrace us or open our /proc/PID (CVE-2016-9962).
-        prctl.set_dumpable(False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,12 @@
-"""fsGroup: the pod's group owns a volume (K8S pkg/volume/volume_linux.go). Walks the tree: call it in a thread."""
+"""fsGroup: the pod's group owns a volume (K8S pkg/volume/volume_linux.go). Walks the tree: call it in a thread.
+
+Another pod may write to a local volume meanwhile: each entry is changed by a descriptor of it, so that one which becomes a link
+under our hands leads nowhere.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from dataclasses import dataclass
@@ -22,9 +27,11 @@ def give(path: str, group: Group, *, readonly: bool = False) -> None:
     mask = _RO if readonly else _RW
     if group.on_mismatch and _fits(path, group.gid, mask):
         return
-    for base, directories, files in os.walk(path, topdown=False):
+    path = os.path.realpath(path)  # the way to it is the administrator's
+    for _, directories, files, fd in os.fwalk(path, topdown=False):
         for name in (*files, *directories):
-            _give_one(f"{base}/{name}", group.gid, mask)
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                _give_one(name, group.gid, mask, fd)
     _give_one(path, group.gid, mask)  # the top last: a walk that was cut off is done again
 
 
@@ -34,11 +41,15 @@ def _fits(path: str, gid: int, mask: int) -> bool:
     return info.st_gid == gid and info.st_mode & wanted == wanted
 
 
-def _give_one(path: str, gid: int, mask: int) -> None:
-    info = os.lstat(path)
-    os.chown(path, -1, gid, follow_symlinks=False)
-    if stat.S_ISLNK(info.st_mode):
-        return
-    if stat.S_ISDIR(info.st_mode):
-        mask |= stat.S_ISGID | _EXEC
-    os.chmod(path, stat.S_IMODE(info.st_mode) | mask)
+def _give_one(name: str, gid: int, mask: int, directory: int | None = None) -> None:
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        info = os.fstat(fd)
+        os.chown(name, -1, gid, dir_fd=directory, follow_symlinks=False)
+        if stat.S_ISLNK(info.st_mode):
+            return
+        if stat.S_ISDIR(info.st_mode):
+            mask |= stat.S_ISGID | _EXEC
+        os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(info.st_mode) | mask)
+    finally:
+        os.close(fd)
