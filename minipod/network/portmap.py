@@ -111,32 +111,42 @@ class HostPorts:
         wanted = elements(ips, mappings)
         if not wanted:
             return
-        self._install()
-        taken = {(e[0], e[1]) for owned in self._owned.values() for e in owned}
-        commands = [self._command("delete", e) for e in wanted if (e[0], e[1]) in taken]
-        nftables.run_script("".join([*commands, *(self._command("add", e) for e in wanted)]))
         lost = {(e[0], e[1]) for e in wanted}
-        for owner, owned in self._owned.items():
-            self._owned[owner] = [e for e in owned if (e[0], e[1]) not in lost]
-        self._owned[sandbox] = wanted
+        after = {s: [e for e in o if (e[0], e[1]) not in lost] for s, o in self._owned.items()}
+        taken = lost & {(e[0], e[1]) for owned in self._owned.values() for e in owned}
+        commands = [self._command("delete", e) for e in wanted if (e[0], e[1]) in taken]
+        commands += [self._command("add", e) for e in wanted]
+        try:
+            self._install()
+            nftables.run_script("".join(commands))
+        except OSError:  # somebody flushed the node's rules, ours with them
+            self._installed = False
+            self._hold({**after, sandbox: wanted})
+        self._owned = {**after, sandbox: wanted}
 
     def remove(self, sandbox: str) -> None:
         """Close a sandbox's ports. Idempotent; raises OSError."""
         owned = self._owned.pop(sandbox, [])
-        if owned:
-            nftables.run_script("".join(self._command("delete", e) for e in owned))
+        try:
+            if owned:
+                nftables.run_script("".join(self._command("delete", e) for e in owned))
+        except OSError:
+            if self._exists():
+                raise
 
     def recover(self, live: Mapping[str, tuple[tuple[str, ...], tuple[PortMapping, ...]]]) -> None:
         """Hold exactly the ports of *live* sandboxes, in one transaction. Raises OSError."""
         self._owned = {s: e for s, (ips, ports) in live.items() if (e := elements(ips, ports))}
-        if self._owned:
-            self._install()
-        elif not self._exists():
-            return
+        if self._owned or self._exists():
+            self._hold(self._owned)
+
+    def _hold(self, wanted: Mapping[str, list[Element]]) -> None:
+        """Make the maps have these elements and no others."""
+        self._install()
         flush = "".join(
             f"flush map inet {self.table} {m}\n" for m in ("any4", "any6", "at4", "at6")
         )
-        adds = "".join(self._command("add", e) for owned in self._owned.values() for e in owned)
+        adds = "".join(self._command("add", e) for owned in wanted.values() for e in owned)
         nftables.run_script(flush + adds)
 
     def destroy(self) -> None:

@@ -110,6 +110,16 @@ def test_ports_survive_a_new_daemon(node, pods, port: int) -> None:
     assert fetch("127.0.0.1", port) == "page"
 
 
+def test_ports_come_back_with_the_next_one_when_somebody_flushed_the_rules(node, pods, port: int) -> None:  # fmt: skip
+    """Restarting nftables.service does that."""
+    pods.extend(["first", "second"])
+    node.pod("first", serving({"containerPort": 80, "hostPort": port}))
+    subprocess.run(["nft", "delete", "table", "inet", f"{node.instance.nft_table}-ports"], check=True)  # fmt: skip
+    node.pod("second", serving({"containerPort": 80, "hostPort": port + 1}))
+    assert fetch("127.0.0.1", port) == "page"
+    assert fetch("127.0.0.1", port + 1) == "page"
+
+
 def test_bandwidth_is_limited_in_both_directions(node, pods) -> None:
     pods.append("slow")
     limits = {"kubernetes.io/ingress-bandwidth": "8M", "kubernetes.io/egress-bandwidth": "4M"}
