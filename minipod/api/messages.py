@@ -68,6 +68,18 @@ def unsupported(path: str, value: object, choices: Iterable[str]) -> FieldError:
     return FieldError(path, words, "FieldValueNotSupported")
 
 
+def unique_name(item: Object, path: str, taken: set[str]) -> Errors:
+    """A label that no other of the list has; it joins *taken*."""
+    name = item.get("name")
+    if not name:
+        yield required(f"{path}.name")
+    elif not LABEL.fullmatch(name):
+        yield invalid(f"{path}.name", name, LABEL_WORDS)
+    elif name in taken:
+        yield duplicate(f"{path}.name", name)
+    taken.add(name or "")
+
+
 def choice(item: Object, field: str, path: str, choices: tuple[str, ...]) -> Errors:
     """One of *choices*, or nothing."""
     value = item.get(field)

@@ -24,10 +24,10 @@ from minipod.api.messages import (
     Errors,
     Object,
     at_least,
-    duplicate,
     in_range,
     invalid,
     required,
+    unique_name,
     unsupported,
 )
 from minipod.api.schema import Findings, check
@@ -110,7 +110,7 @@ def _spec(spec: Object) -> Errors:
     for group, listed in groups:
         for i, container in enumerate(listed):
             path = f"spec.{group}[{i}]"
-            yield from _name(container, path, names)
+            yield from unique_name(container, path, names)
             yield from _container(spec, container, path, known)
             if group == "ephemeralContainers":
                 yield from validation_lifecycle.ephemeral(spec, container, path)
@@ -122,17 +122,6 @@ def _spec(spec: Object) -> Errors:
     yield from validation_containers.pod_resources(spec)
     yield from validation_security.pod(spec)
     yield from validation_network.pod(spec)
-
-
-def _name(item: Object, path: str, taken: set[str]) -> Errors:
-    name = item.get("name")
-    if not name:
-        yield required(f"{path}.name")
-    elif not LABEL.fullmatch(name):
-        yield invalid(f"{path}.name", name, LABEL_WORDS)
-    elif name in taken:
-        yield duplicate(f"{path}.name", name)
-    taken.add(name or "")
 
 
 def _choices(item: Object, path: str) -> Errors:

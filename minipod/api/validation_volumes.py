@@ -10,19 +10,17 @@ from minipod.api import quantity
 from minipod.api.messages import (
     KEY,
     KEY_WORDS,
-    LABEL,
-    LABEL_WORDS,
     Errors,
     Object,
     choice,
     descending_path,
-    duplicate,
     file_path,
     forbidden,
     invalid,
     mode,
     not_found,
     required,
+    unique_name,
     unsupported,
 )
 from minipod.api.schema import types
@@ -52,7 +50,7 @@ def volumes(listed: list[Object]) -> Errors:
     known = {*types()["Volume"].fields, *types()["Volume"].later} - {"name"}
     for i, volume in enumerate(listed):
         path = f"spec.volumes[{i}]"
-        yield from _name(volume, path, names)
+        yield from unique_name(volume, path, names)
         kinds = [s for s in volume if s in known and volume[s] is not None]
         if not kinds and len(volume) < 2:
             yield required(path, "must specify a volume type")
@@ -62,17 +60,6 @@ def volumes(listed: list[Object]) -> Errors:
             check = _SOURCES.get(kind)
             if check is not None:
                 yield from check(volume[kind], f"{path}.{kind}")
-
-
-def _name(item: Object, path: str, taken: set[str]) -> Errors:
-    name = item.get("name")
-    if not name:
-        yield required(f"{path}.name")
-    elif not LABEL.fullmatch(name):
-        yield invalid(f"{path}.name", name, LABEL_WORDS)
-    elif name in taken:
-        yield duplicate(f"{path}.name", name)
-    taken.add(name or "")
 
 
 def _empty_dir(source: Object, path: str) -> Errors:
