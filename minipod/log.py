@@ -1,7 +1,8 @@
 """Logging: one line per record with the pod and container it is about.
 
 The subject travels in a contextvar (`pod=default/web container=app`), so that code below the
-kubelet need not know whom it works for. Decisions go to `minipod.journal`, not here.
+kubelet need not know whom it works for. Decisions go to `minipod.journal`, not here. What a message quotes (paths, image names) may
+come from anybody: line ends and control characters in it are escaped.
 """
 
 from __future__ import annotations
@@ -36,12 +37,20 @@ class _Subject(logging.Filter):
         return True
 
 
+class _OneLine(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 logging's name
+        line = super().formatMessage(record)
+        if line.isprintable():
+            return line
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+
+
 def setup(*, verbose: bool = False, process: str = "daemon") -> None:
     """Log to stderr; DEBUG shows one line per operation."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_Subject())
     handler.setFormatter(
-        logging.Formatter(
+        _OneLine(
             f"%(asctime)s.%(msecs)03d %(levelname).1s {process} %(name)s:%(subject)s %(message)s",
             datefmt="%Y-%m-%dT%H:%M:%S",
         )
