@@ -16,7 +16,6 @@ from minipod.errors import ImageError
 from minipod.image.content import ContentStore, Descriptor
 from minipod.image.layer import commit
 
-MIRROR = "http://deb.debian.org/debian"
 EMPTIED = (
     "dev", "var/cache/apt", "var/lib/apt/lists", "var/cache/debconf", "var/cache/ldconfig", "var/log", "tmp", "run",
 )  # fmt: skip
@@ -27,7 +26,7 @@ def bootstrap(content: ContentStore, suite: str) -> Descriptor:
     """Return the layer of a minimal Debian *suite* (bookworm). Raises ImageError."""
     with tempfile.TemporaryDirectory(prefix="minipod-debian-", dir="/var/tmp") as here:
         root = f"{here}/root"
-        _run("debootstrap", "--variant=minbase", suite, root, mirror(suite))
+        _run("debootstrap", "--variant=minbase", suite, root, *mirror(suite))
         for path in EMPTIED:
             for name in os.listdir(f"{root}/{path}") if os.path.isdir(f"{root}/{path}") else ():
                 _remove(f"{root}/{path}/{name}")
@@ -39,11 +38,11 @@ def bootstrap(content: ContentStore, suite: str) -> Descriptor:
     return layer
 
 
-def mirror(suite: str) -> str:
-    """Return the mirror that this machine's apt has *suite* from, else Debian's own."""
+def mirror(suite: str) -> tuple[str, ...]:
+    """Return the mirror that this machine's apt has *suite* from; nothing for debootstrap's own choice."""
     known = _run("apt-cache", "policy") if shutil.which("apt-cache") else ""
     found = re.search(rf"^ *\d+ (\S+) {re.escape(suite)}/main ", known, re.MULTILINE)
-    return found[1] if found else MIRROR
+    return (found[1],) if found else ()
 
 
 def _remove(path: str) -> None:
