@@ -314,7 +314,6 @@ def await_compressed(log: str) -> list[str]:
     raise AssertionError(f"not compressed: {files}")
 
 
-@pytest.mark.smoke
 def test_a_static_pod_runs_from_its_file_and_its_mirror_can_be_read_but_not_stopped(node) -> None:
     directory = node.instance.static_pod_dir
     path = f"{directory}/static.yaml"

@@ -69,7 +69,6 @@ def metric(node, name: str, **labels: str) -> float:
     return total
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("probe", "bad", "good", "words"),
     [

@@ -111,7 +111,6 @@ async def test_a_slow_answer_is_waited_for(proxy, store, layout, monkeypatch):
     assert proxy.count(big(layout)) == 1
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize("offset", [5, 1_000_000, SIZE])
 async def test_a_wrong_byte_is_noticed_and_the_layer_fetched_anew(proxy, store, layout, offset):
     proxy.faults.append(Fault(path=big(layout), corrupt=offset))

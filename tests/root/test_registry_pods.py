@@ -146,7 +146,6 @@ def test_ten_pods_at_once_fetch_each_layer_once(node, pods, proxy, forget) -> No
     assert len(blobs) == len(set(blobs)) >= 2  # the config, the layers that are not here
 
 
-@pytest.mark.smoke
 def test_an_image_that_can_not_be_pulled_backs_off_with_the_kubelets_words(
     node, pods, registry
 ) -> None:

@@ -83,7 +83,6 @@ def nothing_left(store: ImageStore) -> bool:
     return not found and not store.list()
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize("name", ["app", "docker"])
 async def test_an_image_is_pulled_and_unpacked(registry, store, name):
     image = await Puller(store).pull(f"{registry.host}/team/{name}:1")

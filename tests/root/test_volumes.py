@@ -11,8 +11,6 @@ import pytest
 
 from tests.node import shell, sleeper
 
-pytestmark = pytest.mark.smoke
-
 
 @pytest.fixture
 def objects(node):
@@ -33,6 +31,7 @@ def objects(node):
 USERS = [{}, {"runAsUser": 1000, "runAsGroup": 1000}]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("context", USERS, ids=["root", "user"])
 def test_every_kind_of_volume_is_read_by_who_may(node, pods, objects, context) -> None:
     pods.append("vols")
