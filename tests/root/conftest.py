@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import tempfile
 import time
 
 import pytest
@@ -23,15 +24,31 @@ INSTANCE = f"t{os.getpid():x}x"
 RUN = re.compile(r"\bt[0-9a-f]+x")
 
 
+# Below these every run and every node has a directory of its own name.
+SHARED = ("/run/", "/var/lib/", "/var/log/", f"{tempfile.gettempdir()}/")
+BRIDGE = "02:6d:00:00:00:01"  # the address of every node's bridge
+temporary: list[str] = []  # this run's directory for temporary files, once there is one
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    factory = session.config._tmp_path_factory
+    temporary.append(f"{factory.getbasetemp()}/")
+
+
+def _of_this_run(path: str) -> bool:
+    return f"/{INSTANCE}" in path or path.startswith(tuple(temporary))
+
+
 def _of_another_run(name: str) -> bool:
     found = RUN.search(name)
     return found is not None and found[0] != INSTANCE
 
 
 def mounts() -> set[str]:
+    """Return the mounts of this run, and those that are below no directory of any run or node."""
     with open("/proc/self/mountinfo", encoding="utf-8") as f:
         points = {line.split()[4] for line in f}
-    return {p for p in points if not _of_another_run(p)}
+    return {p for p in points if _of_this_run(p) or not p.startswith(SHARED)}
 
 
 def cgroups() -> set[str]:
@@ -46,14 +63,20 @@ def cgroups() -> set[str]:
 
 
 def links() -> set[str]:
-    """Return the machine's links but for the bridges and veths of other runs."""
+    """Return the machine's links but for the bridges and veths of other nodes."""
     veth = config.load(name=INSTANCE).instance.link_prefix
     names = {name for _, name in socket.if_nameindex()}
-    return {
-        n
-        for n in names
-        if not _of_another_run(n) and (n.startswith(veth) or not re.match("mp[0-9a-f]{12}", n))
-    }
+    return {n for n in names if n.startswith((veth, INSTANCE)) or not _of_another_node(n)}
+
+
+def _of_another_node(link: str) -> bool:
+    if _of_another_run(link) or re.match("mp[0-9a-f]{12}", link):
+        return True
+    try:
+        with open(f"/sys/class/net/{link}/address", encoding="ascii") as f:
+            return f.read().strip() == BRIDGE
+    except OSError:
+        return True  # gone
 
 
 def descriptors() -> dict[str, str]:

@@ -218,13 +218,15 @@ def test_labels_and_annotations_follow_in_a_volume(node, pods) -> None:
 
 
 def test_nothing_of_a_pods_volumes_is_left(node, pods, objects) -> None:
+    pods.append("left")
     objects("Secret", "left", data={"k": base64.b64encode(b"x").decode()})
     made = node.pod(
         "left", sleeper(volumeMounts=[{"name": "s", "mountPath": "/s"}]),
         volumes=[{"name": "s", "secret": {"secretName": "left"}}],
     )  # fmt: skip
     uid = made["metadata"]["uid"]
-    assert os.listdir(f"{node.instance.run_dir}/pods/{uid}") == ["s"]
+    volumes = os.listdir(f"{node.instance.run_dir}/pods/{uid}")
+    assert {v.rsplit("-", 1)[0] for v in volumes} == {"s", "kube-api-access"}
     node.run("delete", "pod", "left", "--grace-period=1")
     assert not os.path.exists(f"{node.instance.run_dir}/pods/{uid}")
     assert not os.path.exists(f"{node.instance.state_dir}/pods/{uid}")
