@@ -10,10 +10,15 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# The same examples in every run: what a random scene finds is looked for on purpose, with --hypothesis-profile=default.
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 
 _parse, _parsing = ast.parse, threading.RLock()
 

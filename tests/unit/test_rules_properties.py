@@ -72,7 +72,9 @@ def sights(draw, pod: Pod) -> Observed:
                     backoff=draw(st.sampled_from([None, Backoff(delay=300, decided_at=NOW - 400)])),
                 )
             )  # fmt: skip
-    found.sort(key=lambda i: i.created_at, reverse=True)
+    # Newest first; what was made in an older sandbox is older, also when the clock says the same.
+    age = {s.id: s.attempt for s in sandboxes}
+    found.sort(key=lambda i: (age[i.sandbox_id], i.created_at), reverse=True)
     return Observed(sandboxes=sandboxes, containers=tuple(found))
 
 
