@@ -37,6 +37,7 @@ class Endpoints:
         self._admission = admission
         self._listing = Listing(store.storage)
         self.guard: Callable[[Call, Object], None] = _anything  # may this user write this?
+        self.may_create: Callable[[Call], None] = _anyone  # what a patch that creates must also ask
 
     # -- reads
 
@@ -184,6 +185,7 @@ class Endpoints:
         if self._store.storage.get(call.key) is None:
             if call.info.subresource:
                 self._store.raw(call.key)
+            self.may_create(call)
             managed.applied_new(applied, options.manager, call.stored_resource)
             return await self._store_new(call, namespace, applied, options, lambda: None)
 
@@ -328,6 +330,10 @@ class Endpoints:
 
 
 def _anything(_call: Call, _obj: Object) -> None:
+    return None
+
+
+def _anyone(_call: Call) -> None:
     return None
 
 

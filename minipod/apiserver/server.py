@@ -59,6 +59,7 @@ class ApiServer:
         reviews = Reviews(tokens, self._authorizer).handlers()
         self._api = Api(store, streams, node_name, {**reviews, **(handlers or {})})
         self._api.endpoints.guard = Escalation(self._authorizer).check
+        self._api.endpoints.may_create = gate.require_create
         self._app = web.Application(
             middlewares=[tell_errors, gate.middleware()], client_max_size=BODY_MAX
         )

@@ -62,6 +62,17 @@ def test_a_group_is_bound_like_a_user(newest, ann, space):
     assert "created" in ann("create", "configmap", "c", "--from-literal=a=b", "-n", space)
 
 
+def test_an_apply_that_creates_needs_the_right_to_create(newest, ann, space):
+    newest("create", "role", "r", "--verb=get,patch", "--resource=configmaps", "-n", space)
+    newest("create", "rolebinding", "b", "--role=r", "--user=ann", "-n", space)
+    wanted = "{apiVersion: v1, kind: ConfigMap, metadata: {name: made}, data: {a: b}}"
+    apply = ("apply", "--server-side", "--validate=false", "-n", space, "-f", "-")
+    refused = ann.run(*apply, text=wanted, check=False)
+    assert 'User "ann" cannot create resource "configmaps"' in refused.stderr
+    newest("create", "configmap", "made", "-n", space)
+    assert "serverside-applied" in ann(*apply, text=wanted)
+
+
 def test_a_role_of_ones_own(newest, ann, space):
     newest(
         "create",

@@ -6,6 +6,7 @@ credentials there are only the paths of OPEN, whatever the roles say; everything
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from minipod.errors import Forbidden, Unauthorized
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
+
+    from minipod.apiserver.call import Call
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +71,10 @@ class Gate:
         for question in impersonation.questions(request.headers):
             self.require(user, question)
         return wanted
+
+    def require_create(self, call: Call) -> None:
+        """Raise Forbidden unless the request's user may create its object: an apply is a patch, whatever comes of it."""
+        self.require(call.request["user"], dataclasses.replace(call.info, verb="create"))
 
     def require(self, user: UserInfo, info: RequestInfo) -> None:
         """Raise Forbidden unless *user* may do this."""
