@@ -1,6 +1,6 @@
 """Operations that build a container's view of the file system, in its own mount namespace.
 
-Sources are opened by fd before the mount namespace changes (`OpenSource`), so nothing can be exchanged under us and no
+Sources are opened by fd before anything is mounted (`OpenSource`), so nothing can be exchanged under us and no
 host path is walked afterwards; targets are resolved inside the root by openat2(RESOLVE_IN_ROOT), so that a symlink in the
 image can't lead a mount outside.
 """

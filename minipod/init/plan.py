@@ -1,8 +1,9 @@
 """The plans: pure functions from a bundle to the operations that build it, in the order of container set-up.
 
 Why this order (each line is one constraint, see ARCHITECTURE.md for the table): the cgroup first, so that nothing
-allocates outside of it; sources opened before the mount namespace changes, so that they can't be exchanged; namespaces of the
-sandbox joined before own ones are made; cgroup namespace after the attach, or its root is wrong; devices and mounts before
+allocates outside of it; namespaces of the sandbox joined before own ones are made; sources opened before anything is mounted, so that
+they can't be exchanged, and in the copied mount namespace, which holds no mount of a mount namespace (the vault's pin, others' pins):
+the kernel attaches no tree with one in it (ELOOP), so that a hostPath of / or /run would fail; cgroup namespace after the attach, or its root is wrong; devices and mounts before
 pivot_root; masks after it and before the capabilities go; the console before the user changes; seccomp before the capabilities
 go, unless no_new_privs allows it last.
 """
@@ -121,9 +122,6 @@ def _outer(bundle: Bundle) -> list[Operation]:
                 stdin=process.stdin,
             )
         )
-    operations += [_source(f"mount:{i}", m) for i, m in enumerate(bundle.mounts)]
-    if bundle.ipc is NamespaceMode.NODE:
-        operations.append(OpenSource(key="shm", path="/dev/shm", cause="spec.hostIPC"))  # noqa: S108 the host's
     operations += [
         OpenDevice(source=d.host_path, cause=f"{bundle.cause}.devices") for d in bundle.devices
     ]
@@ -132,6 +130,9 @@ def _outer(bundle: Bundle) -> list[Operation]:
         JoinNamespaces(kinds=kinds, target_pid=bundle.pid is NamespaceMode.TARGET),
         Unshare(flags=flags),
     ]
+    operations += [_source(f"mount:{i}", m) for i, m in enumerate(bundle.mounts)]
+    if bundle.ipc is NamespaceMode.NODE:
+        operations.append(OpenSource(key="shm", path="/dev/shm", cause="spec.hostIPC"))  # noqa: S108 the host's
     return operations
 
 
