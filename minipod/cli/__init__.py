@@ -29,6 +29,7 @@ VERBS = {
     "logs": "Print a container's log.",
     "exec": "Run a command in a container.",
     "attach": "Follow a running container's output, and write to its stdin.",
+    "debug": "Look around in a pod, a copy of it, or the node.",
     "cp": "Copy files in and out of a container.",
     "port-forward": "Forward local ports to a pod.",
     "delete": "Delete objects.",
