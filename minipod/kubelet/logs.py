@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from minipod.errors import FailedPrecondition, MinipodError
+from minipod.runtime.log_files import rotated
 from minipod.runtime.service import ContainerState
 
 if TYPE_CHECKING:
@@ -65,13 +66,6 @@ def unlink_dead(directory: str) -> None:
         path = f"{directory}/{name}"
         if os.path.islink(path) and not os.path.exists(path):
             os.unlink(path)
-
-
-def rotated(path: str) -> list[str]:
-    """The rotated files of a log, oldest first."""
-    directory, name = os.path.split(path)
-    found = [n for n in os.listdir(directory) if n.startswith(f"{name}.")]
-    return [f"{directory}/{n}" for n in sorted(found, key=lambda n: n.removesuffix(".gz"))]
 
 
 def remove(directory: str, links: str, pod: Pod, instance: Instance) -> None:

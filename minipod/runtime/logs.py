@@ -1,18 +1,21 @@
 """Reading CRI logs: tail, since, time stamps, limit, follow. No polling: inotify wakes the follower.
 
-A follower reads to the end of the file before it believes that the log is finished, and goes on in the new file after a rotation
-(another inode at the same path). Memory is one chunk, whatever the size of the log or the slowness of its reader.
+A follower reads to the end of the file before it believes that the log is finished, and goes on in the next one after a rotation
+(`log_files`): it gets every line that was not deleted before its turn came. Memory is one chunk, whatever the size of the log or the
+slowness of its reader.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from minipod.errors import FailedPrecondition, NotFound
 from minipod.linux import inotify
+from minipod.runtime.log_files import LogReader, open_live
 
 CHUNK = 64 << 10
 
@@ -77,70 +80,77 @@ async def read(
     """Yield the log's text. With follow, until *finished* says that nothing more can come."""
     if options.tail_lines is not None and options.tail_lines < 0:
         raise FailedPrecondition("tailLines must be greater than or equal to 0")
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        if not options.follow or finished():
-            if finished():
-                return
-            raise NotFound(f"no log at {path}") from None
-        fd = -1
-    decoder = Decoder(options)
-    try:
-        if fd >= 0 and options.tail_lines is not None:
-            os.lseek(fd, tail_offset(fd, options.tail_lines), os.SEEK_SET)
-        async for text in _follow(path, fd, decoder, options, finished, until_finished):
+    reader = _open(path)
+    if reader is None and finished():
+        return
+    if reader is None and not options.follow:
+        raise NotFound(f"no log at {path}")
+    if reader is not None and options.tail_lines is not None:
+        reader.seek(tail_offset(reader.fileno(), options.tail_lines))
+    with contextlib.ExitStack() as stack:
+        files = stack.enter_context(contextlib.closing(_Files(path, reader)))
+        waker = None
+        if options.follow:
+            waker = stack.enter_context(contextlib.closing(_Waker(path, until_finished)))
+        async for text in _texts(files, Decoder(options), finished, waker):
             yield text
-    finally:
-        if fd >= 0:
-            os.close(fd)
 
 
-async def _follow(  # noqa: PLR0912 one loop with its three ends
-    path: str,
-    fd: int,
-    decoder: Decoder,
-    options: LogOptions,
-    finished: Callable[[], bool],
-    until_finished: Callable[[], Awaitable[None]],
+async def _texts(
+    files: _Files, decoder: Decoder, finished: Callable[[], bool], waker: _Waker | None
 ) -> AsyncIterator[bytes]:
-    waker = _Waker(path, until_finished) if options.follow else None
-    current = os.dup(fd) if fd >= 0 else -1
-    try:
-        while True:
-            last = finished()
-            while current >= 0 and (chunk := os.read(current, CHUNK)):
-                if text := decoder.feed(chunk):
-                    yield text
-                if decoder.full:
-                    return
-            fresh = _rotated(path, current)
-            if fresh >= 0:
-                if current >= 0:
-                    os.close(current)
-                current = fresh
-            elif last or waker is None:
+    while True:
+        last = finished()
+        while chunk := files.read():
+            if text := decoder.feed(chunk):
+                yield text
+            if decoder.full:
                 return
-            else:
-                await waker.wait()
-    finally:
-        if current >= 0:
-            os.close(current)
-        if waker is not None:
-            waker.close()
+        if files.advance():
+            continue
+        if last or waker is None:
+            return
+        await waker.wait()
 
 
-def _rotated(path: str, fd: int) -> int:
-    """Return a new descriptor when another file is at *path* now, else -1."""
+def _open(path: str) -> LogReader | None:
     try:
-        info = os.stat(path)
+        return open_live(path)
     except FileNotFoundError:
-        return -1
-    if fd >= 0:
-        have = os.fstat(fd)
-        if (have.st_dev, have.st_ino) == (info.st_dev, info.st_ino):
-            return -1
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return None
+
+
+class _Files:
+    """A log's files in their order, as one. *reader*: where it begins; None: the log does not exist yet."""
+
+    def __init__(self, path: str, reader: LogReader | None) -> None:
+        self._path = path
+        self._reader = reader
+        self._next: LogReader | None = None
+
+    def read(self) -> bytes:
+        """Return what is there of the present file, b"" at its end."""
+        return self._reader.read(CHUNK) if self._reader is not None else b""
+
+    def advance(self) -> bool:
+        """Whether `read` has more to give; to be asked at the end of a file.
+
+        A file grows until the next one exists. So when that is found, this one is read once more before it is left.
+        """
+        if self._reader is None:
+            self._reader = _open(self._path)
+            return self._reader is not None
+        if self._next is None:
+            self._next = self._reader.next(self._path)
+            return self._next is not None
+        self._reader.close()
+        self._reader, self._next = self._next, None
+        return True
+
+    def close(self) -> None:
+        for one in (self._reader, self._next):
+            if one is not None:
+                one.close()
 
 
 class _Waker:

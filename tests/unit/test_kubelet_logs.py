@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from minipod.kubelet import logs
 from minipod.kubelet.rules.observed import Instance, State
 from minipod.kubelet.rules.pods import Pod
+from minipod.runtime.log_files import rotated
 from minipod.runtime.service import ContainerState, ContainerStatus
 from minipod.spec.container import ContainerSpec
 from minipod.spec.ids import ContainerId, SandboxId
@@ -45,7 +46,7 @@ async def test_five_files_remain_the_older_ones_compressed(tmp_path):
     for n in range(8):
         (tmp_path / "0.log").write_text(f"{n} " * 60)
         await rotator.check(running(path))
-    kept = logs.rotated(path)
+    kept = rotated(path)
     assert len(kept) == 4
     assert os.path.getsize(path) == 0
     texts = [read(k) for k in kept]
@@ -59,7 +60,7 @@ async def test_a_small_log_and_an_ended_container_are_left_alone(tmp_path):
     runtime = Reopening(path)
     await logs.LogRotator(runtime, max_bytes=100, max_files=5).check(running(path))
     await logs.LogRotator(runtime, max_bytes=0, max_files=5).check(running(path))
-    assert (runtime.reopened, logs.rotated(path)) == ([], [])
+    assert (runtime.reopened, rotated(path)) == ([], [])
 
 
 def test_the_next_attempt_follows_the_highest_log(tmp_path):
