@@ -112,8 +112,10 @@ async def test_a_writer_beside_the_reader_loses_nothing(tmp_path, compressed: bo
 
     thread = threading.Thread(target=run)
     chunks = logs.read(path, logs.LogOptions(follow=True), ended.is_set, ended.wait)
+    writer.write()
+    text = await anext(chunks)  # it has begun
     thread.start()
-    text = b"".join([chunk async for chunk in chunks])
+    text += b"".join([chunk async for chunk in chunks])
     await asyncio.to_thread(thread.join)
     os.close(writer.fd)
     assert text.splitlines() == writer.expected().splitlines()
