@@ -77,7 +77,9 @@ async def remote_command(
 async def port_forward(request: web.Request, connect: portforward.Connect) -> web.StreamResponse:
     """Serve one client of port-forward until it goes."""
     if require_upgrade(request) == "websocket":
-        socket = await _websocket(request, [portforward.TUNNEL], needed=True)
+        if portforward.TUNNEL not in _listed(request, "Sec-WebSocket-Protocol"):
+            return await _port_forward_channels(request, connect)
+        socket = await _websocket(request, [portforward.TUNNEL])
         await portforward.PortForward(Messages(socket), connect).run()
         await socket.close()
         return socket
@@ -87,6 +89,17 @@ async def port_forward(request: web.Request, connect: portforward.Connect) -> we
     finally:
         carrier.close()
     return carrier.response
+
+
+async def _port_forward_channels(
+    request: web.Request, connect: portforward.Connect
+) -> web.StreamResponse:
+    from minipod.streaming import portforward_channels as channels  # few clients speak it
+
+    ports = channels.ports_of(request.query.getall("ports", []))
+    socket = await _websocket(request, channels.PROTOCOLS, needed=True)
+    await channels.PortForwardChannels(socket, connect, ports).run()
+    return socket
 
 
 async def _websocket(

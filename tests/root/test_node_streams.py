@@ -13,9 +13,11 @@ import aiohttp
 import pytest
 
 from minipod.streaming import spdy
+from minipod.streaming.channels import by_name
 from tests.node import sleeper
 
 EXEC = "/api/v1/namespaces/default/pods/wire/exec"
+FORWARD = "/api/v1/namespaces/default/pods/wire/portforward"
 LOG = "/api/v1/namespaces/default/pods/wire/log"
 
 
@@ -127,6 +129,16 @@ async def test_a_command_that_is_not_there_is_told_on_the_error_channel(wire) ->
              "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="},
             403, "requested protocol(s) are not supported", id="websocket of tomorrow",
         ),
+        pytest.param(
+            FORWARD, [("ports", "80,x")],
+            {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Protocol": "v4.channel.k8s.io"},
+            400, 'unable to parse "x" as a port', id="no port",
+        ),
+        pytest.param(
+            FORWARD, [],
+            {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Protocol": "v4.channel.k8s.io"},
+            400, "is required", id="no ports",
+        ),
         pytest.param(LOG, [("container", "app"), ("tailLines", "-1")], {}, 422, "tailLines", id="tail"),
     ],
 )  # fmt: skip
@@ -182,9 +194,6 @@ async def spdy_client(node, target: str, protocol: str):
         writer.close()
 
 
-FORWARD = "/api/v1/namespaces/default/pods/wire/portforward"
-
-
 async def test_a_half_close_travels_through_a_forwarded_connection(wire) -> None:
     async with spdy_client(wire, FORWARD, "portforward.k8s.io") as client:
         for kind in ("error", "data"):
@@ -215,6 +224,24 @@ async def test_what_is_no_port_is_told_on_the_error_stream(wire, port: str) -> N
                 assert event.payload == f'unable to parse "{port}" as a port'.encode()
                 return
     pytest.fail("nothing was told")
+
+
+@pytest.mark.parametrize("protocol", ["v4.channel.k8s.io", "v4.base64.channel.k8s.io"])
+async def test_ports_are_forwarded_over_numbered_channels(wire, protocol: str) -> None:
+    """Two ports in one query: one that echoes, one where nobody listens."""
+    own = by_name(protocol)
+    async with session(wire) as http, http.ws_connect(
+        FORWARD, protocols=[protocol], params={"ports": "7000,9"}
+    ) as socket:  # fmt: skip
+        sent = own.encode(0, b"echo this")
+        await (socket.send_str if isinstance(sent, str) else socket.send_bytes)(sent)
+        heard = dict.fromkeys(range(4), b"")
+        while not (heard[0].endswith(b"this") and b"refused" in heard[3]):
+            channel, payload = own.decode((await socket.receive()).data)
+            heard[channel] += payload
+    assert heard[0] == (7000).to_bytes(2, "little") + b"echo this"
+    assert heard[1] == (7000).to_bytes(2, "little")
+    assert heard[2] == (9).to_bytes(2, "little")
 
 
 def traces(node) -> tuple[int, int]:
