@@ -144,9 +144,7 @@ class Link:
                 words = payload.decode(errors="replace")
                 click.echo(f"error: port {self._errors[stream]}: {words}", err=True)
             case spdy.Data(stream, payload) if stream in self._locals:
-                with contextlib.suppress(OSError):
-                    self._locals[stream].write(payload)
-                    await self._locals[stream].drain()
+                await self._give(stream, payload)
             case spdy.Finished(stream) | spdy.Reset(stream):
                 self._errors.pop(stream, None)
                 writer = self._locals.pop(stream, None)
@@ -154,6 +152,17 @@ class Link:
                     self._ended(writer, stream, reset=isinstance(event, spdy.Reset))
             case _:
                 pass
+
+    async def _give(self, stream: int, payload: bytes) -> None:
+        """Pass data on; a client that has gone gives the stream up, or the pod would talk to nobody for ever."""
+        writer = self._locals[stream]
+        writer.write(payload)
+        try:
+            await writer.drain()
+        except OSError:
+            self._connection.reset(stream)
+            del self._locals[stream]
+            writer.close()
 
     def _ended(self, writer: asyncio.StreamWriter, stream: int, *, reset: bool) -> None:
         """The pod sends no more: pass a half-close on, as long as our client still sends."""
