@@ -19,7 +19,11 @@ _MUTABLE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSecon
 def check_update(current: Object, wanted: Object) -> None:
     """Raise FieldErrors unless only mutable fields differ."""
     old, new = current["spec"], wanted.get("spec") or {}
-    errors = [*_update(old, new), *tuning.check(wanted["metadata"].get("annotations") or {})]
+    errors = [
+        *_update(old, new),
+        *static.claimed(wanted, current),
+        *tuning.check(wanted["metadata"].get("annotations") or {}),
+    ]
     if errors:
         raise FieldErrors(f'Pod "{current["metadata"]["name"]}"', errors)
 
@@ -28,7 +32,7 @@ def check_resize(current: Object, wanted: Object) -> None:
     """Raise FieldErrors unless only cpu and memory of containers differ (ValidatePodResize); the result is a valid pod."""
     name = current["metadata"]["name"]
     validate_pod(wanted)
-    errors = []
+    errors = [*static.claimed(wanted, current)]
     if _without_resources(current["spec"]) != _without_resources(wanted["spec"]):
         errors.append(forbidden("spec", "only cpu and memory resources are mutable"))
     elif qos(current) != qos(wanted):
@@ -81,7 +85,8 @@ def check_ephemeral(current: Object, wanted: Object) -> None:
         words = "static pods do not support ephemeral containers"
         raise FieldErrors(f'Pod "{name}"', [forbidden("spec.ephemeralContainers", words)])
     validate_pod(wanted)
-    if errors := list(_ephemeral(current["spec"], wanted["spec"])):
+    found = [*_ephemeral(current["spec"], wanted["spec"]), *static.claimed(wanted, current)]
+    if errors := found:
         raise FieldErrors(f'Pod "{name}"', errors)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from minipod import errors
-from minipod.api import defaults, metadata, pod_update, schema
+from minipod.api import defaults, metadata, pod_update, schema, static
 from minipod.api.fields import FieldError, FieldErrors
 from minipod.api.messages import forbidden, invalid
 from minipod.api.validation import check_pod
@@ -121,6 +121,7 @@ class Admission:
     # -- pods
 
     def _placement(self, pod: Object) -> Iterator[FieldError]:
+        yield from static.claimed(pod)
         spec = pod.get("spec") or {}
         wanted = spec.get("nodeName")
         if wanted and wanted != self._node_name:

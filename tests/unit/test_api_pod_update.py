@@ -61,6 +61,8 @@ def test_these_may_change(path, value):
         ((S, "containers"), [], "pod updates may not add or remove containers"),
         ((S, "tolerations"), [], "existing toleration can not be modified"),
         ((S, "ephemeralContainers"), [{"name": "e"}], "may not change fields other than"),
+        (("metadata", "annotations"), {"kubernetes.io/config.mirror": "another-pods-uid"}, "only the node says which pods are static"),
+        (("metadata", "annotations"), {"kubernetes.io/config.source": "file"}, "only the node says which pods are static"),
         (
             ("metadata", "annotations"), {"minipod.dev/crash-loop-max": "1h"},
             "metadata.annotations[minipod.dev/crash-loop-max]",

@@ -281,3 +281,20 @@ async def test_an_object_that_its_columns_do_not_expect_has_a_row_all_the_same(s
     times = {"metadata": {"name": "x"}, "firstTimestamp": "2026-13-45T00:00:00Z"}
     told = await server.call("POST", f"{SPACE}/events", times)
     assert (told.status, "parsing time" in told.json["message"]) == (400, True)
+
+
+@pytest.mark.parametrize("claim", ["kubernetes.io/config.mirror", "kubernetes.io/config.source"])
+async def test_no_client_calls_a_pod_static(server, claim: str) -> None:
+    """The mirror's annotation names the pod whose containers an exec enters: another namespace's, if anybody could write it."""
+    value = "file" if claim.endswith("source") else "another-pods-uid"
+    containers = [{"name": "a", "image": "busybox"}]
+    plain = {"metadata": {"name": "plain"}, "spec": {"containers": containers}}
+    claiming = {"metadata": {"name": "claiming", "annotations": {claim: value}}, "spec": {"containers": containers}}  # fmt: skip
+    told = await server.call("POST", PODS, claiming)
+    assert (told.status, told.json["details"]["causes"][0]["field"]) == (422, f"metadata.annotations[{claim}]")  # fmt: skip
+    assert (await server.call("POST", PODS, plain)).status == 201
+    patch = {"metadata": {"annotations": {claim: value}}}
+    for part in ("", "/status", "/resize", "/ephemeralcontainers"):
+        await server.call("PATCH", f"{PODS}/plain{part}", patch, media="application/merge-patch+json")  # fmt: skip
+        pod = (await server.call("GET", f"{PODS}/plain")).json
+        assert claim not in (pod["metadata"].get("annotations") or {}), part
