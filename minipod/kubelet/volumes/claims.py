@@ -31,6 +31,10 @@ async def bound_volume(objects: ObjectReader, pod: Pod, volume: Raw) -> Raw | No
     found = await objects.get("persistentvolumes", "", claim["spec"]["volumeName"])
     if found is None:
         raise FailedPrecondition(f'persistentvolume "{claim["spec"]["volumeName"]}" not found')
+    # The claim is its namespace's to write, the volume is not: only that says whose it is (K8S getPVSpec).
+    if (found["spec"].get("claimRef") or {}).get("uid") != claim["metadata"]["uid"]:
+        words = f'persistentvolume "{claim["spec"]["volumeName"]}" is not bound to PVC {pod.namespace}/{name}'
+        raise FailedPrecondition(words)
     return found
 
 
