@@ -167,6 +167,38 @@ def test_run_with_rm_leaves_nothing(kubectl, node) -> None:
     assert kubectl.run("get", "pod", name, check=False).returncode == 1
 
 
+def test_run_with_a_terminal_is_typed_into_and_resized(newest, node) -> None:
+    """A person's pty: the shell that runs there hears of a new size (SIGWINCH), and the pod goes with it (--rm)."""
+    import fcntl
+    import struct
+    import termios
+
+    pid, master = pty.fork()
+    if pid == 0:
+        try:
+            os.execv(newest.path, words(
+                newest, "run", "typed", "-it", "--rm", "--restart=Never", "--image=busybox:1.36",
+                "--image-pull-policy=IfNotPresent", "--", "sh",
+            ))  # fmt: skip
+        finally:
+            os._exit(127)
+    try:
+        os.write(master, b"echo $((40+2))-here\n")
+        expect(master, b"42-here")
+        script = b"trap 'stty size' WINCH; echo $((40+3))-set; while sleep 0.1; do :; done"
+        os.write(master, b'sh -c "' + script.replace(b"$", b"\\$") + b'"\n')
+        expect(master, b"43-set")
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 71, 0, 0))
+        expect(master, b"31 71")
+        os.write(master, b"\x03")  # SIGINT for the loop, not for the shell
+        os.write(master, b"exit\n")
+        expect(master, b'"typed" deleted')
+    finally:
+        os.close(master)
+        os.waitpid(pid, 0)
+        node.delete("typed")
+
+
 def test_logs_are_followed_to_the_end(kubectl, node) -> None:
     name = f"talks-{kubectl.version[1]}"
     script = "for i in 1 2 3; do echo line $i; done; echo to stderr >&2; sleep 1; echo last"
