@@ -240,33 +240,6 @@ class PinNamespaces:
             mount.mount("shm", target, "tmpfs", flags, f"mode=1777,size={self.shm_size}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DropPins:
-    """Let a sandbox's namespaces and /dev/shm go. Idempotent."""
-
-    sandbox_id: str
-    cause: str = ""
-
-    def describe(self) -> str:
-        return f"unpin sandbox {self.sandbox_id}"
-
-    def apply(self, context: Context) -> None:
-        namespaces.setns(context.vault_fd, CloneFlag.CLONE_NEWNS)
-        directory = f"/{self.sandbox_id}"
-        try:
-            entries = os.listdir(directory)
-        except FileNotFoundError:
-            return
-        for name in entries:
-            path = f"{directory}/{name}"
-            try:
-                mount.umount2(path, UmountFlag.MNT_DETACH)
-            except OSError:
-                pass  # EINVAL: the pin was never mounted
-            os.rmdir(path) if name == "shm" else os.unlink(path)
-        os.rmdir(directory)
-
-
 def pinned(vault_fd: int) -> list[str]:
     """Return the sandboxes that have pins in the vault. Forks: nobody else may enter a mount namespace."""
     reader, writer = os.pipe()

@@ -44,7 +44,6 @@ from minipod.init.identity import (
 )
 from minipod.init.isolation import (
     CreateCgroup,
-    DropPins,
     EnterCgroup,
     JoinCgroupNamespace,
     JoinContainer,
@@ -240,11 +239,6 @@ def sandbox_plan(bundle: SandboxBundle) -> Plan:
         )
     )
     return Plan(outer=tuple(outer), inner=(), execute=())
-
-
-def drop_plan(sandbox_id: str) -> Plan:
-    """Return the removal of a sandbox's pins."""
-    return Plan(outer=(DropPins(sandbox_id=sandbox_id),), inner=(), execute=())
 
 
 def exec_plan(bundle: ExecBundle, cgroup: str) -> Plan:

@@ -13,6 +13,7 @@ from minipod.errors import AlreadyExists
 from minipod.network.network import Network
 from minipod.runtime.state import SandboxRecord, State
 from minipod.runtime.supervisor_client import SupervisorClient
+from minipod.runtime.vault import Vault
 from minipod.spec.bundle import SandboxBundle
 from minipod.spec.container import Resources
 from minipod.spec.ids import SandboxId
@@ -37,6 +38,7 @@ class Sandboxes:
         self._supervisor = supervisor
         self._network = network
         self._hierarchy = hierarchy
+        self._vault = Vault(f"{instance.run_dir}/vault")
         self._stopped: set[SandboxId] = set()  # by this process: nothing is left to drop
 
     def cgroup(self, spec: SandboxSpec) -> str:
@@ -113,7 +115,7 @@ class Sandboxes:
             return
         if record.ready:
             self._state.put_sandbox(replace(record, ready=False, stopped=True))
-        await self._supervisor.request("drop_sandbox", id=sandbox)
+        await asyncio.to_thread(self._vault.drop, sandbox)
         if record.spec.network is NamespaceMode.POD:
             await self._network.detach(sandbox)
         self._stopped.add(sandbox)

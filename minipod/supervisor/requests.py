@@ -64,12 +64,6 @@ class Requests:
         self._setups.await_for(setup, client, message["n"])
         self._setups.fork(setup, plan.sandbox_plan(bundle), bundle.title, bundle.fail_at)
 
-    def on_drop_sandbox(self, client: Client, message: protocol.Message, _: list[int]) -> None:
-        """Let a sandbox's pins go."""
-        setup = SandboxSetup(id=f"drop {message['id']}")
-        self._setups.await_for(setup, client, message["n"])
-        self._setups.fork(setup, plan.drop_plan(message["id"]), "drop", "")
-
     # -- containers
 
     def on_create(self, client: Client, message: protocol.Message, received: list[int]) -> None:
