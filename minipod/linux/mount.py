@@ -59,7 +59,7 @@ def move_mount(
     )  # fmt: skip
 
 
-def mount_setattr(
+def mount_setattr(  # noqa: PLR0913 the call and its structure have as many
     dirfd: int,
     path: str,
     attr_set: MountAttr,
@@ -67,9 +67,10 @@ def mount_setattr(
     attr_clr: MountAttr = MountAttr(0),  # noqa: B008 an immutable flag
     propagation: MountFlag = MountFlag(0),  # noqa: B008
     flags: AT = AT(0),  # noqa: B008
+    userns_fd: int = 0,
 ) -> None:
-    """mount_setattr(2)."""
-    attr = _MountAttr(attr_set, attr_clr, propagation, 0)
+    """mount_setattr(2). *userns_fd*, with MountAttr.IDMAP: the user namespace whose maps apply to owners on the mount."""
+    attr = _MountAttr(attr_set, attr_clr, propagation, userns_fd)
     syscall(
         "mount_setattr", dirfd, os.fsencode(path), int(flags), ctypes.byref(attr),
         ctypes.sizeof(attr), subject=path or None,
