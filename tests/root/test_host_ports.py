@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import socket
 import subprocess
 import time
@@ -12,7 +12,16 @@ import pytest
 
 from minipod.network.portmap import elements
 from minipod.spec.sandbox import PortMapping
-from tests.node import shell, sleeper
+from tests.node import PATIENCE, python, shell, sleeper
+
+ECHO = """
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("", 53))
+while True:
+    data, client = server.recvfrom(100)
+    server.sendto(data.upper(), client)
+"""
 
 
 def serving(*ports: dict[str, object]):
@@ -88,17 +97,21 @@ def test_a_pod_does_not_reach_the_nodes_loopback(node, pods, port: int) -> None:
             server.accept()
 
 
-def test_datagrams_come_through(node, pods, port: int) -> None:
+def test_datagrams_come_through_and_are_answered(node, pods, port: int) -> None:
     pods.append("udp")
-    wanted = {"containerPort": 53, "hostPort": port, "protocol": "UDP"}
-    node.pod("udp", shell("exec nc -u -l -p 53", ports=[wanted]))
+    container, volumes = python(ECHO)
+    container["ports"] = [{"containerPort": 53, "hostPort": port, "protocol": "UDP"}]
+    node.pod("udp", container, volumes=volumes)
+    deadline = time.monotonic() + 10 * PATIENCE
+    answer = b""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.sendto(b"hello\n", (node.instance.gateways[0], port))
-    log = node.containers(node.get("udp"))["app"]["log"]
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and "hello" not in node.run("logs", "udp").stdout:
-        pass
-    assert os.path.getsize(log)
+        client.settimeout(0.2)
+        while not answer:  # it may not listen yet
+            assert time.monotonic() < deadline
+            client.sendto(b"hello", (node.instance.gateways[0], port))
+            with contextlib.suppress(TimeoutError):
+                answer = client.recv(100)
+    assert answer == b"HELLO"
 
 
 def test_ports_survive_a_new_daemon(node, pods, port: int) -> None:

@@ -6,14 +6,13 @@ import os
 import re
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 
 import pytest
 
 from minipod.linux.process import pidfd_open
-from tests.node import PATIENCE, shell
+from tests.node import PATIENCE, python, shell
 
 PERIOD = {"minipod.dev/probe-period-ms": "100"}
 HTTPD = "mkdir -p /www; touch /tmp/ok /www/ok; httpd -p 80 -h /www; sleep 1000"
@@ -39,15 +38,6 @@ async def main():
     await server.wait_closed()
 asyncio.run(main())
 """
-
-
-def python(script: str) -> tuple[dict, list]:
-    """A container with this machine's Python in it, read-only, and its volumes."""
-    places = [p for p in ("/usr", "/lib", "/lib64", sys.prefix) if os.path.isdir(p)]
-    mounts = [{"name": f"v{i}", "mountPath": p, "readOnly": True} for i, p in enumerate(places)]
-    volumes = [{"name": f"v{i}", "hostPath": {"path": p}} for i, p in enumerate(places)]
-    command = [sys.executable, "-c", script]
-    return {"name": "app", "command": command, "volumeMounts": mounts}, volumes
 
 
 def wait_for(holds: Callable[[], bool], what: str) -> None:
