@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +50,13 @@ def userns() -> Iterator[int]:
     os.close(fd)
 
 
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory on a disk: tmpfs can be id-mapped only since Linux 6.3."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as path:
+        yield Path(path)
+
+
 def mapped(path: object, userns: int) -> int:
     tree = mount.open_tree(AT_FDCWD, str(path), OpenTree.CLONE | OpenTree.CLOEXEC)
     try:
@@ -58,11 +67,12 @@ def mapped(path: object, userns: int) -> int:
     return tree
 
 
-def test_owners_are_mapped_on_the_mount_and_not_on_the_disk(tmp_path, userns) -> None:
-    (tmp_path / "roots").touch()
-    (tmp_path / "users").touch()
-    os.chown(tmp_path / "users", 1000, 1001)
-    tree = mapped(tmp_path, userns)
+@pytest.mark.smoke
+def test_owners_are_mapped_on_the_mount_and_not_on_the_disk(directory, userns) -> None:
+    (directory / "roots").touch()
+    (directory / "users").touch()
+    os.chown(directory / "users", 1000, 1001)
+    tree = mapped(directory, userns)
     try:
         roots, users = (os.stat(name, dir_fd=tree) for name in ("roots", "users"))
         assert (roots.st_uid, roots.st_gid) == (BASE, BASE)
@@ -70,12 +80,12 @@ def test_owners_are_mapped_on_the_mount_and_not_on_the_disk(tmp_path, userns) ->
         os.chown("users", BASE + 7, BASE, dir_fd=tree)
     finally:
         os.close(tree)
-    on_disk = os.stat(tmp_path / "users")
+    on_disk = os.stat(directory / "users")
     assert (on_disk.st_uid, on_disk.st_gid) == (7, 0)
 
 
-def test_a_tree_is_not_mapped_without_a_user_namespace(tmp_path) -> None:
-    file = os.open(tmp_path, os.O_RDONLY | os.O_CLOEXEC)
+def test_a_tree_is_not_mapped_without_a_user_namespace(directory) -> None:
+    file = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     with pytest.raises(OSError, match="Invalid argument"):
-        mapped(tmp_path, file)
+        mapped(directory, file)
     os.close(file)
