@@ -12,7 +12,7 @@ from minipod.cgroups.hierarchy import Hierarchy
 from minipod.errors import AlreadyExists
 from minipod.network.network import Network
 from minipod.runtime.state import SandboxRecord, State
-from minipod.runtime.supervisor_client import SupervisorClient
+from minipod.runtime.supervisor_client import Answer, SupervisorClient
 from minipod.runtime.vault import Vault
 from minipod.spec.bundle import SandboxBundle
 from minipod.spec.container import Resources
@@ -80,7 +80,7 @@ class Sandboxes:
             shm_size=spec.shm_size,
             fail_at=fail_at,
         )
-        answer, fds = await self._supervisor.request("sandbox", bundle=bundle)
+        answer, fds = await self._set_up(bundle)
         record = replace(record, namespaces=answer["namespaces"])
         if spec.network is not NamespaceMode.POD:
             return record
@@ -90,6 +90,18 @@ class Sandboxes:
         finally:
             os.close(fds[0])
         return replace(record, ips=tuple(ips))
+
+    async def _set_up(self, bundle: SandboxBundle) -> Answer:
+        """Ask the supervisor. Whoever is cancelled meanwhile waits for the end: no pin may be made behind the drop that follows."""
+        asked = asyncio.ensure_future(self._supervisor.request("sandbox", bundle=bundle))
+        try:
+            return await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            await asyncio.wait({asked})  # a set-up has a deadline
+            if not asked.cancelled() and asked.exception() is None:
+                for fd in asked.result()[1]:
+                    os.close(fd)
+            raise
 
     def _write_resolv(self, record: SandboxRecord) -> None:
         dns = record.spec.dns
