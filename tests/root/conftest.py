@@ -149,12 +149,7 @@ def settings(tmp_path_factory):
         yield path
 
 
-def _scope(fixture_name: str, config: pytest.Config) -> str:
-    """Return how long a node lives: the modules of the smoke selection share one, since in a VM each takes half a minute."""
-    return "session" if config.option.markexpr == "smoke" else "module"
-
-
-@pytest.fixture(scope=_scope)
+@pytest.fixture(scope="module")
 def node(settings):
     """A running node of its own; gone without a trace afterwards."""
     before = snapshot()
