@@ -24,7 +24,7 @@ from minipod.spec.instance import Instance
 
 logger = logging.getLogger("minipod.daemon")
 
-RECONNECT = 10.0  # seconds for a new supervisor to listen
+RECONNECT = 30.0  # seconds for a new supervisor to listen
 
 
 class Machine:
@@ -90,18 +90,25 @@ class Machine:
             self.tasks.spawn(self._replace_supervisor(), name="replace-supervisor")
 
     async def _replace_supervisor(self) -> None:
-        start_supervisor(self.instance, -1)
+        """Start supervisors until one answers. The lock lets one of them in, so a slow one is not harmed by the next."""
+        while not self.stopping.is_set():
+            start_supervisor(self.instance, -1)
+            if await self._reconnected():
+                logger.info("connected to the new supervisor")
+                return
+            logger.error("no supervisor answers after %g s: starting another", RECONNECT)
+
+    async def _reconnected(self) -> bool:
+        """Whether a supervisor listens within RECONNECT seconds; the runtime has recovered through it then."""
         deadline = time.monotonic() + RECONNECT
-        while True:
+        while time.monotonic() < deadline:
             try:
                 await self.runtime.connect()
             except Unavailable:
-                if time.monotonic() > deadline:
-                    raise
                 await asyncio.sleep(0.02)  # its socket appears when it has adopted everything
             else:
-                logger.info("connected to the new supervisor")
-                return
+                return True
+        return False
 
 
 def tell_ready(ready_fd: int) -> None:

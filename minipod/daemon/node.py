@@ -20,7 +20,7 @@ from minipod.linux import inotify, process
 from minipod.spec.instance import Instance
 
 START_DEADLINE = 60.0  # seconds until a node must be ready
-NEXT_DEADLINE = 10.0  # seconds until another supervisor follows one that died
+NEXT_DEADLINE = 60.0  # seconds until another supervisor follows one that died
 STOP_DEADLINE = 60.0  # seconds for processes to end after their pods did
 
 INHERITED = ("PATH", "LANG", "HOME", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
