@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import time
 
 import pytest
 
-from tests.node import Node, shell, sleeper
+from tests.node import PATIENCE, Node, shell, sleeper
 
 pytestmark = pytest.mark.requires("root", "systemd")
 UNIT = "minipod.service"
@@ -61,10 +63,22 @@ def test_a_restart_keeps_the_containers(node) -> None:
     node.delete("kept")
 
 
+def await_another_supervisor(node, old: int) -> None:
+    """Return when the node's daemon has another supervisor; while it has none it answers with an error."""
+    deadline = time.monotonic() + 60 * PATIENCE
+    while time.monotonic() < deadline:
+        said = node.run("status", "-o", "json", check=False)
+        if said.returncode == 0 and json.loads(said.stdout)["supervisor_pid"] != old:
+            return
+        time.sleep(0.2)  # nobody is told
+    raise AssertionError("no other supervisor came")
+
+
 def test_the_service_lives_on_when_the_supervisor_is_killed(node) -> None:
     before = node.containers(node.pod("alive", shell("exec sleep 1000")))["app"]
     old = node.status()["supervisor_pid"]
     os.kill(old, 9)
+    await_another_supervisor(node, old)
     node.run("wait", "pod/alive", "--for=condition=Ready")
     assert systemctl("is-active", UNIT) == "active\n"
     assert node.containers(node.get("alive"))["app"]["pid"] == before["pid"]
