@@ -8,12 +8,15 @@ One line per field:
     name ! why      refused (a warning with --lenient)
     later: names    refused like that, too: not built yet
 
-docs/pod-fields.md is generated from here.
+Here are the pod's own; its containers and volumes have tables of their own. docs/pod-fields.md is generated from all three.
 """
 
 from __future__ import annotations
 
-TABLE = """
+from minipod.api.pod_schema_containers import CONTAINERS
+from minipod.api.pod_schema_volumes import VOLUMES
+
+POD = """
 Pod
     apiVersion str
     kind str
@@ -84,208 +87,6 @@ PodSpec
 LocalObjectReference
     name str
 
-Container
-    name str
-    image str
-    command []str
-    args []str
-    workingDir str
-    env []EnvVar
-    ports []Port
-    resources Resources
-    volumeMounts []VolumeMount
-    livenessProbe Probe
-    readinessProbe Probe
-    startupProbe Probe
-    lifecycle Lifecycle
-    imagePullPolicy str
-    securityContext SecurityContext
-    stdin bool
-    stdinOnce bool
-    tty bool
-    terminationMessagePath str
-    terminationMessagePolicy str
-    restartPolicy str
-    restartPolicyRules []RestartRule
-    envFrom []EnvFrom
-    volumeDevices ! a PersistentVolume is a directory here, not a block device
-    resizePolicy []ResizePolicy
-
-EphemeralContainer
-    name str
-    image str
-    targetContainerName str
-    command []str
-    args []str
-    workingDir str
-    env []EnvVar
-    volumeMounts []VolumeMount
-    imagePullPolicy str
-    securityContext SecurityContext
-    stdin bool
-    stdinOnce bool
-    tty bool
-    terminationMessagePath str
-    terminationMessagePolicy str
-    resources EphemeralResources
-    ports ! an ephemeral container has none
-    livenessProbe ! an ephemeral container has none
-    readinessProbe ! an ephemeral container has none
-    startupProbe ! an ephemeral container has none
-    lifecycle ! an ephemeral container has none
-    restartPolicy ! an ephemeral container runs once
-    restartPolicyRules ! an ephemeral container runs once
-    resizePolicy ! an ephemeral container has no resources
-    envFrom []EnvFrom
-
-EphemeralResources
-    limits ! an ephemeral container has no resources
-    requests ! an ephemeral container has no resources
-
-RestartRule
-    action str
-    exitCodes RestartExitCodes
-
-RestartExitCodes
-    operator str
-    values []int
-
-EnvVar
-    name str
-    value str
-    valueFrom EnvVarSource
-
-EnvVarSource
-    fieldRef FieldRef
-    resourceFieldRef ResourceFieldRef
-    configMapKeyRef KeyRef
-    secretKeyRef KeyRef
-    fileKeyRef FileKeyRef
-
-KeyRef
-    name str
-    key str
-    optional bool
-
-FileKeyRef
-    volumeName str
-    path str
-    key str
-    optional bool
-
-EnvFrom
-    prefix str
-    configMapRef ObjectRef
-    secretRef ObjectRef
-
-ObjectRef
-    name str
-    optional bool
-
-FieldRef
-    apiVersion str
-    fieldPath str
-
-ResourceFieldRef
-    containerName str
-    resource str
-    divisor quantity
-
-Port
-    name str
-    containerPort int
-    protocol str
-    hostPort int
-    hostIP str not ::1, which Linux routes to no pod
-
-Resources
-    limits quantities
-    requests quantities
-    claims ! dynamic resource allocation needs drivers that minipod does not have
-
-VolumeMount
-    name str
-    mountPath str
-    readOnly bool
-    subPath str
-    mountPropagation str
-    recursiveReadOnly str
-    subPathExpr str
-
-Probe
-    exec ExecAction
-    httpGet HttpGet
-    tcpSocket TcpSocket
-    initialDelaySeconds int
-    timeoutSeconds int
-    periodSeconds int
-    successThreshold int
-    failureThreshold int
-    grpc GrpcAction
-    terminationGracePeriodSeconds int
-
-GrpcAction
-    port int
-    service str
-
-ExecAction
-    command []str
-
-HttpGet
-    path str
-    port intOrString
-    host str
-    scheme str
-    httpHeaders []HttpHeader
-
-HttpHeader
-    name str
-    value str
-
-TcpSocket
-    port intOrString
-    host str
-
-Lifecycle
-    postStart Hook
-    preStop Hook
-    stopSignal str
-
-Hook
-    exec ExecAction
-    httpGet HttpGet
-    tcpSocket TcpSocket
-    sleep Sleep
-
-Sleep
-    seconds int
-
-SecurityContext
-    privileged bool
-    runAsUser int
-    runAsGroup int
-    runAsNonRoot bool
-    capabilities Capabilities
-    allowPrivilegeEscalation bool
-    readOnlyRootFilesystem bool
-    seccompProfile SeccompProfile
-    appArmorProfile AppArmorProfile only Unconfined: a pod that wants another is rejected (reason AppArmor)
-    procMount str
-    seLinuxOptions ~ SELinux is not used by minipod
-    windowsOptions ! only for Windows
-
-Capabilities
-    add []str
-    drop []str
-
-SeccompProfile
-    type str
-    localhostProfile str
-
-AppArmorProfile
-    type str
-    localhostProfile str
-
 PodOS
     name str
 
@@ -311,47 +112,6 @@ Sysctl
     name str
     value str
 
-Volume
-    name str
-    emptyDir EmptyDir
-    hostPath HostPath
-    nfs ! mount it on the host and use hostPath, or a PersistentVolume of type local
-    iscsi ! attach it on the host and use hostPath, or a PersistentVolume of type local
-    fc ! attach it on the host and use hostPath, or a PersistentVolume of type local
-    csi ! minipod has no CSI drivers
-    flexVolume ! minipod has no volume plugins
-    gitRepo ! Kubernetes removed it: clone in an init container, into an emptyDir
-    awsElasticBlockStore ! a cloud's disk
-    azureDisk ! a cloud's disk
-    azureFile ! a cloud's share
-    cephfs ! Kubernetes removed it
-    cinder ! a cloud's disk
-    flocker ! Kubernetes removed it
-    gcePersistentDisk ! a cloud's disk
-    glusterfs ! Kubernetes removed it
-    photonPersistentDisk ! Kubernetes removed it
-    portworxVolume ! minipod has no CSI drivers
-    quobyte ! Kubernetes removed it
-    rbd ! Kubernetes removed it
-    scaleIO ! Kubernetes removed it
-    storageos ! Kubernetes removed it
-    vsphereVolume ! a cloud's disk
-    configMap ConfigMapVolume
-    secret SecretVolume
-    downwardAPI DownwardVolume
-    projected Projected
-    persistentVolumeClaim ClaimVolume
-    ephemeral EphemeralVolume
-    image ImageVolume
-
-EmptyDir
-    medium str
-    sizeLimit quantity
-
-HostPath
-    path str
-    type str
-
 DnsConfig
     nameservers []str
     searches []str
@@ -365,79 +125,10 @@ HostAlias
     ip str
     hostnames []str
 
-ConfigMapVolume
-    name str
-    items []KeyToPath
-    defaultMode int
-    optional bool
-
-SecretVolume
-    secretName str
-    items []KeyToPath
-    defaultMode int
-    optional bool
-
-KeyToPath
-    key str
-    path str
-    mode int
-
-DownwardVolume
-    items []DownwardFile
-    defaultMode int
-
-DownwardFile
-    path str
-    fieldRef FieldRef
-    resourceFieldRef ResourceFieldRef
-    mode int
-
-Projected
-    sources []Projection
-    defaultMode int
-
-Projection
-    configMap ProjectedObject
-    secret ProjectedObject
-    downwardAPI DownwardProjection
-    serviceAccountToken TokenProjection
-    clusterTrustBundle ! minipod has no trust bundles
-    podCertificate ! minipod signs no certificates for pods
-
-ProjectedObject
-    name str
-    items []KeyToPath
-    optional bool
-
-DownwardProjection
-    items []DownwardFile
-
-TokenProjection
-    audience str
-    expirationSeconds int
-    path str
-
-ClaimVolume
-    claimName str
-    readOnly bool
-
-EphemeralVolume
-    volumeClaimTemplate ClaimTemplate
-
-ClaimTemplate
-    metadata any
-    spec any
-
-ImageVolume
-    reference str
-    pullPolicy str
-
 PodResources
     limits quantities
     requests quantities
     claims ! dynamic resource allocation needs drivers that minipod does not have
-
-ResizePolicy
-    resourceName str
-    restartPolicy str
 """
+
+TABLE = "\n".join((POD, CONTAINERS, VOLUMES))

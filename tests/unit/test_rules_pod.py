@@ -1,13 +1,10 @@
-"""The kubelet's rules by tables: phase, restart, actions, conditions, QoS, env, DNS."""
+"""The kubelet's rules by tables: phase, restart, actions, conditions."""
 
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from minipod.errors import InvalidSpec
-from minipod.kubelet.rules import conditions, dns, env, qos, quantity, restart
+from minipod.kubelet.rules import conditions, restart
 from minipod.kubelet.rules.actions import compute
 from minipod.kubelet.rules.hashing import fnv32a, spec_hash
 from minipod.kubelet.rules.observed import (
@@ -30,7 +27,7 @@ from minipod.kubelet.rules.status import (
     Waiting,
     app_statuses,
 )
-from minipod.spec.sandbox import DnsConfig
+from tests.pods import pod
 
 RUN = Running(started_at=1.0)
 WAIT = Waiting(reason="ContainerCreating")
@@ -38,22 +35,6 @@ WAIT = Waiting(reason="ContainerCreating")
 
 def ended(code: int = 0) -> Terminated:
     return Terminated(exit_code=code, reason="Error" if code else "Completed")
-
-
-def pod(policy: str = "Always", *, init: int = 0, apps: int = 1, **spec):
-    def several(prefix, n):
-        return [{"name": f"{prefix}{i}", "image": "busybox:1.36"} for i in range(n)]
-
-    raw = {
-        "metadata": {"name": "web", "namespace": "ns", "uid": "u1", **spec.pop("metadata", {})},
-        "spec": {
-            "restartPolicy": policy,
-            "initContainers": several("i", init),
-            "containers": several("a", apps),
-            **spec,
-        },
-    }
-    return compile_pod(raw)
 
 
 def statuses(*states, init=()):
@@ -328,176 +309,6 @@ def test_transition_time_moves_only_with_the_status():
     assert conditions.merge(old, [same], "now")[0]["lastTransitionTime"] == "then"
     other = conditions.Condition(type="Ready", status=False)
     assert conditions.merge(old, [other], "now")[0]["lastTransitionTime"] == "now"
-
-
-def resources(requests=None, limits=None):
-    parts = {"requests": requests or {}, "limits": limits or {}}
-    return pod(containers=[{"name": "a0", "image": "x", "resources": parts}])
-
-
-BOTH = {"cpu": "500m", "memory": "64Mi"}
-
-
-@pytest.mark.parametrize(
-    ("subject", "expected", "path", "oom"),
-    [
-        pytest.param(resources(), "BestEffort", "kubepods/besteffort/podu1", 1000, id="nothing"),
-        pytest.param(resources(BOTH, BOTH), "Guaranteed", "kubepods/podu1", -997, id="equal"),
-        pytest.param(resources(None, BOTH), "Guaranteed", "kubepods/podu1", -997, id="limits"),
-        pytest.param(resources(BOTH), "Burstable", "kubepods/burstable/podu1", 938, id="requests"),
-        pytest.param(
-            resources({"memory": "1"}), "Burstable", "kubepods/burstable/podu1", 999, id="tiny"
-        ),
-        pytest.param(
-            resources({"memory": "1Gi"}), "Burstable", "kubepods/burstable/podu1", 3, id="all"
-        ),
-    ],
-)
-def test_qos(subject, expected, path, oom):
-    assert qos.qos_class(subject) == expected
-    assert qos.cgroup_path(subject) == path
-    assert qos.oom_score_adj(subject, subject.containers[0], 1 << 30) == oom
-
-
-@pytest.mark.parametrize(
-    ("milli", "shares", "quota"),
-    [(0, 2, -1), (1, 2, 1000), (100, 102, 10000), (1000, 1024, 100000), (10**6, 262144, 10**8)],
-)
-def test_shares_and_quota(milli, shares, quota):
-    assert (qos.shares(milli), qos.quota(milli)) == (shares, quota)
-
-
-def test_pod_limits_only_where_every_container_has_one():
-    limited = {"name": "a", "image": "x", "resources": {"limits": BOTH}}
-    free = {"name": "b", "image": "x"}
-    both = qos.pod_resources(pod(containers=[limited, {**limited, "name": "c"}]))
-    assert (both.cpu_quota, both.memory_limit) == (100000, 128 << 20)
-    one = qos.pod_resources(pod(containers=[limited, free]))
-    assert (one.cpu_quota, one.memory_limit, one.cpu_shares) == (None, None, 512)
-
-
-@pytest.mark.parametrize(
-    ("text", "milli"),
-    [("1", 1000), ("100m", 100), ("0.5", 500), ("1n", 1), ("2k", 2 * 10**6), ("1e3", 10**6),
-     ("1E", 10**21), ("1Ki", 1024000)],
-)  # fmt: skip
-def test_quantities(text, milli):
-    assert quantity.milli(text) == milli
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("$(A)", "1"),
-        ("$$(A)", "$(A)"),
-        ("$(X)", "$(X)"),
-        ("$A $ $(", "$A $ $("),
-        ("$$$(A)", "$1"),
-        ("a$(A)b$(A)", "a1b1"),
-    ],
-)
-def test_expansion(text, expected):
-    assert env.expand(text, {"A": "1"}) == expected
-
-
-@given(st.text(alphabet="abc(){} "))
-def test_text_without_a_dollar_never_changes(text):
-    assert env.expand(text, {"a": "1"}) == text
-
-
-def test_env_sources():
-    raw = {
-        "name": "a0",
-        "image": "x",
-        "resources": {"limits": {"cpu": "1500m", "memory": "64Mi"}},
-        "env": [
-            {"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-            {"name": "L", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
-            {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
-            {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
-            {
-                "name": "MEM",
-                "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}},
-            },
-            {"name": "ALL", "value": "$(N)-$(L)-$(LATER)"},
-            {"name": "LATER", "value": "x"},
-        ],
-    }
-    subject = pod(containers=[raw], metadata={"labels": {"app": "shop"}})
-    facts = env.NodeFacts(pod_ips=("10.0.0.9",))
-    sources = env.Sources(facts=facts)
-    found = env.environment(subject, subject.containers[0], sources).variables
-    assert found == {
-        "N": "web",
-        "L": "shop",
-        "IP": "10.0.0.9",
-        "CPU": "2",
-        "MEM": "64",
-        "ALL": "web-shop-$(LATER)",
-        "LATER": "x",
-    }
-
-
-def test_a_missing_config_map_is_named():
-    source = {"configMapKeyRef": {"name": "settings", "key": "k"}}
-    subject = pod(containers=[{"name": "a0", "env": [{"name": "K", "valueFrom": source}]}])
-    with pytest.raises(InvalidSpec, match='configmap "settings" not found'):
-        env.environment(subject, subject.containers[0], env.Sources(facts=env.NodeFacts()))
-
-
-NODE_DNS = DnsConfig(servers=("192.0.2.1",), searches=("corp",), options=("edns0",))
-
-
-@pytest.mark.parametrize(
-    ("spec", "cluster", "expected", "warnings"),
-    [
-        pytest.param({}, (), NODE_DNS, ["MissingClusterDNS"], id="no-cluster-dns"),
-        pytest.param(
-            {},
-            ("10.96.0.10",),
-            DnsConfig(
-                servers=("10.96.0.10",),
-                searches=("ns.svc.cluster.local", "svc.cluster.local", "cluster.local", "corp"),
-                options=("ndots:5",),
-            ),
-            [],
-            id="cluster-first",
-        ),
-        pytest.param({"hostNetwork": True}, ("10.96.0.10",), NODE_DNS, [], id="host-network"),
-        pytest.param({"dnsPolicy": "Default"}, (), NODE_DNS, [], id="default"),
-        pytest.param(
-            {"dnsPolicy": "None", "dnsConfig": {"nameservers": ["1.1.1.1"]}},
-            (),
-            DnsConfig(servers=("1.1.1.1",)),
-            [],
-            id="none",
-        ),
-        pytest.param(
-            {"dnsPolicy": "None", "dnsConfig": {"nameservers": ["1", "2", "3", "4"]}},
-            (),
-            DnsConfig(servers=("1", "2", "3")),
-            ["DNSConfigForming"],
-            id="too-many",
-        ),
-    ],
-)
-def test_dns(spec, cluster, expected, warnings):
-    found = dns.pod_dns(pod(**spec), dns.Cluster(dns=cluster), NODE_DNS)
-    assert found.config == expected
-    assert [reason for reason, _ in found.warnings] == warnings
-
-
-def test_hosts_file_has_the_fqdn_of_a_subdomain_and_the_aliases():
-    subject = pod(subdomain="sub", hostAliases=[{"ip": "9.9.9.9", "hostnames": ["a", "b"]}])
-    text = dns.hosts_file(subject, ("10.0.0.9",), "cluster.local", "")
-    assert text.startswith("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n")
-    assert "10.0.0.9\tweb.sub.ns.svc.cluster.local\tweb\n" in text
-    assert text.endswith("\n# Entries added by HostAliases.\n9.9.9.9\ta\tb\n")
-
-
-def test_a_long_pod_name_is_cut_to_a_host_name():
-    subject = pod(metadata={"name": "a" * 62 + "-" + "b" * 9})
-    assert dns.hostname(subject, "node", "cluster.local") == "a" * 62
 
 
 @pytest.mark.parametrize(
