@@ -75,6 +75,11 @@ class Remote:
                     yield answer
                     return
                 failed = await self.http.refusal(answer)
+                if answer.url.origin() != type(answer.url)(url).origin():
+                    # A challenge of where we were redirected to: it could name a token server of its own (CVE-2020-15157).
+                    failed = _named(failed)
+                    failed.message = f"{answer.url.authority}: {failed.message}"
+                    raise failed
                 asked = answer.status == 401 and not (last or foreign)
                 if not asked or not await self._authorizer.answer(answer, header):
                     raise _named(failed)
