@@ -1,6 +1,6 @@
 """Changes to watchers over HTTP: watchers that want the same share a channel, whose frames are encoded and joined once per batch.
 
-    storage -> Fanout.on_event -> Channel.offer (fits? frame) -> pending -> flush, at most every BATCH seconds -> each transport
+    storage -> Fanout.on_event -> Channel.offer (fits? frame) -> pending -> flush, seldom enough -> each transport
 
 A flush writes the same bytes to every member's transport; nobody waits for anybody. A member lags when BUFFER_MAX bytes wait for its
 client, or when a flush is larger than FLUSH_MAX: it leaves the channel with the version that it has, and its watch catches up from
@@ -24,7 +24,8 @@ Frame = Callable[
     [str, Object | None, bytes], bytes
 ]  # type, object if somebody decoded it, its bytes
 
-BATCH = 0.02  # seconds between two flushes
+BATCH = 0.02  # seconds between two flushes, at most
+SHARE = 20  # flushes take a twentieth of the loop's time, at most
 BUFFER_MAX = 1 << 20  # bytes that may wait for one client
 FLUSH_MAX = 1 << 20  # bytes that are written to all members at once
 
@@ -142,7 +143,7 @@ class Fanout:
     def __init__(self, storage: Storage) -> None:
         self._channels: dict[str, dict[object, Channel]] = {}
         self._due = False
-        self._last = 0.0
+        self._next = 0.0  # loop time of the next flush, at the earliest
         storage.listeners.append(self.on_event)
 
     def channel(self, key: object, make: Callable[[], Channel]) -> Channel:
@@ -166,18 +167,20 @@ class Fanout:
             return
         self._due = True
         loop = asyncio.get_running_loop()
-        quiet = loop.time() - self._last
-        if quiet >= BATCH:
+        if loop.time() >= self._next:
             loop.call_soon(self._flush)
         else:
-            loop.call_later(BATCH - quiet, self._flush)
+            loop.call_at(self._next, self._flush)
 
     def _flush(self) -> None:
         self._due = False
-        self._last = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
         for channels in list(self._channels.values()):
             for channel in list(channels.values()):
                 channel.flush()
+        end = loop.time()
+        self._next = end + min(BATCH, SHARE * (end - begin))
 
 
 def _chunk(content: bytes) -> bytes:
