@@ -33,7 +33,7 @@ def remove(ctx: click.Context, names: tuple[str, ...]) -> None:
     store = open_store(ctx)
     for name in names:
         found(store, name)
-        store.remove(name, in_use=used_images(ctx).__contains__)
+        store.remove(name, in_use=lambda: used_images(ctx))
         click.echo(f"removed {name}")
 
 
@@ -43,21 +43,21 @@ def remove(ctx: click.Context, names: tuple[str, ...]) -> None:
 def prune(ctx: click.Context, everything: bool) -> None:
     """Remove images without a name, with --all also those without a container."""
     store = open_store(ctx)
-    used = used_images(ctx)
     wanted = [i.id for i in store.list() if everything or not (i.tags or i.digests)]
-    gone = store.drop(wanted, in_use=used.__contains__)
+    gone = store.drop(wanted, in_use=lambda: used_images(ctx))
     for image in gone:
         click.echo(f"removed {', '.join(image.tags or image.digests) or short(image.id)}")
 
 
 def used_images(ctx: click.Context) -> set[str]:
-    """Return the ids of images that containers are made from, by their records."""
+    """Return the ids of images that containers are made from or have mounted, by their records."""
     directory = f"{options.instance(ctx).run_dir}/containers"
-    used = set()
+    used: set[str] = set()
     for name in os.listdir(directory) if os.path.isdir(directory) else ():
         try:
             with open(f"{directory}/{name}/container.json", encoding="utf-8") as f:
-                used.add(json.load(f)["image_id"])
+                record = json.load(f)
         except FileNotFoundError:
             continue
+        used.update((record["image_id"], *record.get("mounted_images", ())))
     return used

@@ -82,7 +82,7 @@ def outdated(records: dict[str, Record], used: set[str], policy: Policy, now: fl
 
 
 class Collector:
-    """Collects garbage of *store*; *in_use* returns the ids of images that containers are made from."""
+    """Collects garbage of *store*; *in_use* returns the ids of images that containers need."""
 
     def __init__(
         self,
@@ -131,11 +131,10 @@ class Collector:
         return used
 
     def _drop(self, images: list[str]) -> list[str]:
-        gone = [image.id for image in self._store.drop(images, in_use=self._used)] if images else []
+        gone = (
+            [image.id for image in self._store.drop(images, in_use=self._in_use)] if images else []
+        )
         for image in gone:
             self._records.pop(image, None)
             logger.info("removed image %s to free its room", image)
         return gone
-
-    def _used(self, image: str) -> bool:
-        return image in self._in_use()  # asked again under the lock: a container may have come

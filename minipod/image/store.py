@@ -34,7 +34,9 @@ from minipod.spec.instance import Instance
 
 MIN_ID_DIGITS = 12  # of a short id; shorter ones are too likely to be names
 
-InUse = Callable[[str], bool]  # whether a container is made from the image of this id
+InUse = Callable[
+    [], Collection[str]
+]  # the ids of images that containers need; asked under the lock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +52,6 @@ class Image:
 
 
 Images = list[Image]  # inside the class, `list` is the verb
-
-
-def _unused(image_id: str) -> bool:
-    del image_id
-    return False
 
 
 class ImageStore:
@@ -92,6 +89,25 @@ class ImageStore:
             yield
         finally:
             os.close(fd)
+
+    def hold(self, ids: Collection[str], *, wait: bool = True) -> bool:
+        """Make sure that the images *ids*, which a container's record names by now, are still here. Raises ImageError.
+
+        Behind the lock, so that whoever did not see the record yet is through with removing them, and whoever comes
+        later sees it (`InUse`). False: the lock is taken, and the caller does not want to *wait*.
+        """
+        fd = os.open(f"{self.root}/lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | (0 if wait else fcntl.LOCK_NB))
+            entries = self._tags.entries()
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(fd)
+        here = {self._manifest(e.manifest.digest).config.digest for e in entries}
+        if gone := set(ids) - here:
+            raise ImageError(f"image {min(gone)} was removed", reason="CreateContainerError")
+        return True
 
     # -- look up
 
@@ -275,7 +291,7 @@ class ImageStore:
             self._write_tags([replace(entry, name=n) for n in names])
         return self._image(image.manifest)
 
-    def remove(self, name: str, *, in_use: InUse = _unused) -> None:
+    def remove(self, name: str, *, in_use: InUse = tuple) -> None:
         """Remove a name, and with the last one the image; by an id all names.
 
         Raises NotFound, and FailedPrecondition when the image would go and a container needs it.
@@ -285,17 +301,18 @@ class ImageStore:
             entries = self._tags.entries()
             mine = [e for e in entries if e.manifest.digest == image.manifest]
             gone = _meant(name, mine)
-            if len(gone) == len(mine) and in_use(image.id):
+            if len(gone) == len(mine) and image.id in in_use():
                 raise FailedPrecondition(
                     f"image {name} is in use by a container", hint="delete the pod first"
                 )
             self._tags.replace([e for e in entries if e not in gone])
         self.sweep()
 
-    def drop(self, ids: Collection[str], *, in_use: InUse = _unused) -> Images:
+    def drop(self, ids: Collection[str], *, in_use: InUse = tuple) -> Images:
         """Remove the images with these *ids*, with all names, but for those in use; return them."""
         with self.lock():
-            gone = [i for i in self.list() if i.id in ids and not in_use(i.id)]
+            used = in_use()
+            gone = [i for i in self.list() if i.id in ids and i.id not in used]
             manifests = {i.manifest for i in gone}
             entries = self._tags.entries()
             self._tags.replace([e for e in entries if e.manifest.digest not in manifests])

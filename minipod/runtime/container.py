@@ -72,9 +72,11 @@ class Containers:
             image = await asyncio.to_thread(pod_init.image, self._state.run_dir)
         else:
             image = await self._images.facts(spec.image)
-        made = self._record(sandbox, spec, image)
+        spec, mounted = await self._with_layers(spec)
+        made = replace(self._record(sandbox, spec, image), mounted_images=mounted)
         container = self._state.put_container(made)
         try:
+            await self._images.hold([i for i in (image.id, *mounted) if i])
             await self._build(container, sandbox, image, resolv, fail_at)
         except BaseException:
             await asyncio.shield(self.remove(made.id))
@@ -123,7 +125,6 @@ class Containers:
             target = self._state.container(ContainerId(record.spec.pid_target)).pid
         elif sandbox.spec.pid is NamespaceMode.POD and record.spec.name != pod_init.NAME:
             target = pod_init.pid_of(self._state, sandbox.id)
-        record = await self._with_layers(record)
         bundle = bundles.build(
             record, sandbox, image, places, own, target_pid=target, fail_at=fail_at
         )
@@ -132,18 +133,19 @@ class Containers:
         container.pid = answer["pid"]
         container.created_at = time.time()
 
-    async def _with_layers(self, record: ContainerRecord) -> ContainerRecord:
-        """Find the layers of image volumes. Raises ImageError."""
-        if not any(mount.image for mount in record.spec.mounts):
-            return record
-        mounts = []
-        for mount in record.spec.mounts:
+    async def _with_layers(self, spec: ContainerSpec) -> tuple[ContainerSpec, tuple[str, ...]]:
+        """Find the layers of image volumes, and the ids of their images. Raises ImageError."""
+        if not any(mount.image for mount in spec.mounts):
+            return spec, ()
+        mounts, ids = [], []
+        for mount in spec.mounts:
             if mount.image:
                 facts = await self._images.facts(mount.image)
+                ids.append(facts.id)
                 mounts.append(replace(mount, layers=facts.layers))
             else:
                 mounts.append(mount)
-        return replace(record, spec=replace(record.spec, mounts=tuple(mounts)))
+        return replace(spec, mounts=tuple(mounts)), tuple(ids)
 
     async def start(self, container: Container) -> None:
         """Let it execve. On SetupFailed the container is EXITED with 128."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from minipod.errors import ImageError, NotFound
@@ -55,6 +55,11 @@ class Images:
             self._facts[found.id] = known
         return replace(known, ref=image, digest=_pinned(found, image))
 
+    async def hold(self, images: Sequence[str]) -> None:
+        """Make sure of *images* (ids) that a record needs by now. Raises ImageError: removed meanwhile."""
+        if not self._store.hold(images, wait=False):
+            await asyncio.to_thread(self._store.hold, images)
+
     async def image_status(self, image: str) -> ImageStatus | None:
         found = self._store.resolve(image)  # no thread: a stat, the tags are in memory
         return None if found is None else self._status(found)
@@ -76,7 +81,7 @@ class Images:
         found = await asyncio.to_thread(self._store.resolve, image)
         if found is None:
             raise NotFound(f"no image {image}")
-        await asyncio.to_thread(self._store.remove, image, in_use=lambda i: i in self._in_use())
+        await asyncio.to_thread(self._store.remove, image, in_use=self._in_use)
         self._facts.pop(found.id, None)
 
     def _status(self, image: Image) -> ImageStatus:

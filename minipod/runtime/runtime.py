@@ -279,8 +279,9 @@ class Runtime:
         await self.images.remove_image(image)
 
     def images_in_use(self) -> set[str]:
-        """Return the ids of images that containers are made from. Any thread may ask."""
-        return {c.record.image_id for c in list(self.state.containers.values())}
+        """Return the ids of images that containers are made from or have mounted. Any thread may ask."""
+        records = [c.record for c in list(self.state.containers.values())]
+        return {image for r in records for image in (r.image_id, *r.mounted_images)}
 
     # -- events
 

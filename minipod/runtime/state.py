@@ -51,6 +51,7 @@ class ContainerRecord:
     log_path: str
     asked_at: float
     image_digest: str = ""
+    mounted_images: tuple[str, ...] = ()  # ids of those that its volumes show
 
 
 @dataclass(slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import tarfile
 
 import pytest
@@ -63,6 +64,22 @@ def test_an_image_in_use_stays_whoever_prunes(node, pods, names):
     assert "gone" not in node.run("image", "ls").stdout
     assert "busybox" not in node.run("image", "prune", "--all").stdout
     assert "docker.io/library/busybox:1.36" in node.run("image", "ls").stdout
+    node.run("image", "build")  # what prune took away, for the tests that come
+
+
+def test_an_image_that_a_volume_shows_stays_too(node, pods, names, tmp_path):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/x").write_text("from a volume")
+    subprocess.run(["tar", "-cf", tmp_path / "x.tar", "-C", tmp_path / "files", "."], check=True)
+    node.run("image", "import", str(tmp_path / "x.tar"), "shown:1")
+    names.append("shown:1")
+    pods.append("viewer")
+    volume = {"name": "v", "image": {"reference": "shown:1", "pullPolicy": "Never"}}
+    mount = {"name": "v", "mountPath": "/v"}
+    node.pod("viewer", sleeper(volumeMounts=[mount]), volumes=[volume])
+    assert "in use" in node.run("image", "rm", "shown:1", check=False).stderr
+    assert "shown" not in node.run("image", "prune", "--all").stdout
+    assert node.run("exec", "viewer", "--", "cat", "/v/x").stdout == "from a volume"
     node.run("image", "build")  # what prune took away, for the tests that come
 
 

@@ -18,7 +18,7 @@ import time
 
 import pytest
 
-from minipod.errors import FailedPrecondition
+from minipod.errors import FailedPrecondition, ImageError
 from minipod.image import archive, gc, snapshot, unpack
 from minipod.image.content import PARTIAL_AGE, digest_of
 from minipod.image.manifest import LAYER_GZIP
@@ -216,14 +216,53 @@ def test_a_layer_that_a_power_cut_may_have_hurt_is_unpacked_again(store):
 def test_an_image_in_use_is_never_removed(store):
     image = ingest(store, "app:1", IMAGE)
     with pytest.raises(FailedPrecondition, match="in use"):
-        store.remove("app:1", in_use={image.id}.__contains__)
+        store.remove("app:1", in_use=lambda: {image.id})
     store.tag("app:1", "app:2")
-    store.remove("app:1", in_use={image.id}.__contains__)
-    assert store.drop([image.id], in_use={image.id}.__contains__) == []
+    store.remove("app:1", in_use=lambda: {image.id})
+    assert store.drop([image.id], in_use=lambda: {image.id}) == []
     assert store.resolve("app:2") is not None
     store.remove("app:2")
     assert list(store.content.digests()) == []
     assert os.listdir(f"{store.root}/layers") == []
+
+
+def test_who_holds_an_image_keeps_it_or_hears_that_it_is_gone(store):
+    """A container is made (record, hold) while others remove: what was held stays until the record is gone."""
+    image = ingest(store, "app:1", IMAGE)
+    records: set[str] = set()
+    kept = gone = 0
+    back, stop = threading.Event(), threading.Event()
+
+    def remove() -> None:
+        other = ImageStore(store.root)
+        while not stop.is_set():
+            if other.drop([image.id], in_use=lambda: set(records)):
+                ingest(other, "app:1", IMAGE)
+                back.set()
+
+    remover = threading.Thread(target=remove)
+    remover.start()
+    deadline = time.monotonic() + 20
+    try:
+        while min(kept, gone) < 5 and time.monotonic() < deadline:
+            back.clear()
+            records.add(image.id)
+            try:
+                assert store.hold([image.id], wait=False) or store.hold([image.id])
+            except ImageError:
+                gone += 1
+                records.clear()
+                back.wait(5)
+            else:
+                kept += 1
+                assert all(os.listdir(path) for path in store.layers(image))
+                assert store.resolve("app:1") is not None
+                records.clear()
+                back.wait(0.002)  # the remover's turn
+    finally:
+        stop.set()
+        remover.join()
+    assert min(kept, gone) >= 5
 
 
 def test_shared_layers_stay_with_the_image_that_needs_them(store):
