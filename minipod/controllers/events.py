@@ -1,7 +1,8 @@
-"""Events live for an hour after their last change (kube-apiserver's --event-ttl).
+"""Events live for an hour after their last write (kube-apiserver's --event-ttl), whatever times they name themselves.
 
-Owns one alarm at the earliest due time, and nobody polls: the watch says which events there are. Not here: how events
-come to be (`kubelet.events`).
+A write that is seen counts from now. Of events that were there at the start nobody knows when they were written; the newest time
+in them that is not of the future says it. Owns one alarm at the earliest due time, and nobody polls: the watch says which events there
+are. Not here: how events come to be (`kubelet.events`).
 """
 
 from __future__ import annotations
@@ -44,27 +45,24 @@ class EventExpiry:
     async def _follow(self) -> None:
         while True:
             events, version = await self._store.encoded("events", None)
-            self._due.clear()
             for data in events:
-                self._note(json.loads(data))
+                event = json.loads(data)
+                self._written(_key(event), last_write(event, self._clock()))
             try:
                 async for change in self._store.watch("events", None, version):
                     if change.type == "DELETED":
                         self._due.pop((change.namespace, change.name), None)
                     else:
-                        self._note(change.object)
+                        self._written((change.namespace, change.name), self._clock())
             except Gone:
                 continue  # too far behind: list again
 
-    def _note(self, event: dict[str, Any]) -> None:
-        metadata = event["metadata"]
-        key = (metadata.get("namespace", ""), metadata["name"])
-        now = self._clock()
-        due = min(now, last_change(event, now)) + self._lifetime  # nobody's event lives for ever
+    def _written(self, key: tuple[str, str], when: float) -> None:
+        due = when + self._lifetime
         if key not in self._due:
             heapq.heappush(self._heap, (due, *key))
             self._wake.set()
-        self._due[key] = due
+        self._due[key] = max(due, self._due.get(key, due))
 
     async def _expire(self) -> None:
         while True:
@@ -89,15 +87,23 @@ class EventExpiry:
             return
 
 
-def last_change(event: dict[str, Any], default: float) -> float:
-    """Seconds since the epoch of an event's last change; *default* where it says none that can be read."""
-    series = event.get("series") or {}
-    stamps = (
-        series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"),
-        event["metadata"].get("creationTimestamp"),
-    )  # fmt: skip
-    text = next((stamp for stamp in stamps if stamp), None)
+def _key(event: dict[str, Any]) -> tuple[str, str]:
+    return event["metadata"].get("namespace", ""), event["metadata"]["name"]
+
+
+def last_write(event: dict[str, Any], now: float) -> float:
+    """Return when an event was written last, as far as it says so, in seconds since the epoch; *now* when it says nothing."""
+    metadata, series = event["metadata"], event.get("series") or {}
+    stamps = [
+        metadata.get("creationTimestamp"), event.get("lastTimestamp"), event.get("eventTime"),
+        series.get("lastObservedTime"), *(m.get("time") for m in metadata.get("managedFields") or ()),
+    ]  # fmt: skip
+    times = [_time(stamp, now) for stamp in stamps if stamp]
+    return max((t for t in times if t <= now), default=now)
+
+
+def _time(text: str, default: float) -> float:
     try:
-        return default if text is None else datetime.fromisoformat(text).timestamp()
+        return datetime.fromisoformat(text).timestamp()
     except ValueError:
         return default

@@ -87,6 +87,30 @@ async def test_an_event_goes_an_hour_after_its_last_change():
 
 
 @pytest.mark.looptime
+async def test_an_event_lives_an_hour_from_its_write_whatever_time_it_names():
+    """Written while the controller runs, and found by it at the start: its creation is newer than what it tells of."""
+
+    def clock() -> float:
+        return EPOCH + asyncio.get_running_loop().time()
+
+    store = FakeStore()
+    found = stored("found", EPOCH - 90_000)
+    found["metadata"]["creationTimestamp"] = stored("", EPOCH)["lastTimestamp"]
+    await store.create("events", "n", found)
+    task = asyncio.ensure_future(EventExpiry(store, clock).run())
+    await asyncio.sleep(100)
+    await store.create("events", "n", stored("written", EPOCH - 90_000))
+    await asyncio.sleep(3450)
+    assert {k[2] for k in store.objects} == {"found", "written"}
+    await asyncio.sleep(100)
+    assert {k[2] for k in store.objects} == {"written"}
+    await asyncio.sleep(100)
+    assert not store.objects
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.looptime
 @pytest.mark.parametrize("last", ["9999-99-99T99:99:99Z", "9999-01-01T00:00:00Z"])
 async def test_no_event_lives_for_ever(last: str):
     """Whatever it says of itself; and one that can't be read ends nobody."""
