@@ -157,9 +157,12 @@ def field_terms(text: str) -> list[Term]:
     return terms
 
 
-def field_match(terms: list[Term]) -> Match:
-    """Return the test of the terms."""
-    return lambda obj: all((_field(obj, p) == v) is equal for p, v, equal in terms)
+def field_match(terms: list[Term], absent: Labels | None = None) -> Match:
+    """Return the test of the terms; *absent* says what a field that is not there counts as (by path; else "")."""
+    missing = absent or {}
+    return lambda obj: all(
+        ((_field(obj, p) or missing.get(p, "")) == v) is equal for p, v, equal in terms
+    )
 
 
 def _field(obj: Object, path: str) -> str:

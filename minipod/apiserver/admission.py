@@ -50,7 +50,8 @@ class Admission:
         record()
         resource.strategy.prepare(obj)
         if resource.kind == "Pod":
-            self._plugins.admit(obj)
+            if self._plugins.admit(obj):
+                _raise(resource, obj, check_pod(obj, lenient=lenient).errors)
             obj["spec"]["nodeName"] = self._node_name
             obj["status"] = {"phase": "Pending"}
         elif resource.kind == "PersistentVolumeClaim":
@@ -85,8 +86,9 @@ class Admission:
         found = [
             *metadata.validate_update(wanted, current),
             *strategy.validate_update(wanted, current),
+            *strategy.validate(wanted),
         ]
-        _raise(resource, current, found)
+        _raise(resource, current, dict.fromkeys(found))
         return []
 
     def delete(self, resource: Resource, name: str) -> None:

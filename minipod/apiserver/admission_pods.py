@@ -45,11 +45,12 @@ class PodPlugins:
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
 
-    def admit(self, pod: Object) -> None:
-        """Run them in Kubernetes' order. Raises ApiError 403."""
-        self._limit_ranges(pod)
+    def admit(self, pod: Object) -> bool:
+        """Run them in Kubernetes' order; return whether amounts were filled in, which may not fit the given ones. Raises ApiError 403."""
+        filled = self._limit_ranges(pod)
         self._service_account(pod)
         self._priority(pod)
+        return filled
 
     # -- service account
 
@@ -110,7 +111,7 @@ class PodPlugins:
 
     # -- limit ranges
 
-    def _limit_ranges(self, pod: Object) -> None:
+    def _limit_ranges(self, pod: Object) -> bool:
         ranges = self._store.every("limitranges", pod["metadata"]["namespace"])
         limits = [x for r in ranges for x in (r.get("spec") or {}).get("limits") or []]
         said: list[str] = []
@@ -123,6 +124,7 @@ class PodPlugins:
         found = [text for limit in limits for text in _violations(pod, limit)]
         if found:
             raise forbidden("pods", pod, found[0] if len(found) == 1 else f"[{', '.join(found)}]")
+        return bool(said)
 
     def check_claim(self, claim: Object) -> None:
         """Hold a PersistentVolumeClaim against the limit ranges. Raises ApiError 403."""

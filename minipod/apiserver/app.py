@@ -142,6 +142,11 @@ class Api:
             raise not_allowed() if info.verb in ("create", "deletecollection") else not_found()
         if not resource.namespaced and info.namespace and info.resource != "namespaces":
             raise not_found()
+        if not info.subresource and (
+            (info.verb == "create" and info.name)
+            or (info.verb in ("update", "patch") and not info.name)
+        ):
+            raise not_allowed()
         for name in (info.name, info.namespace):
             if name in (".", "..") or "/" in name or "\0" in name:
                 raise not_found()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,11 +13,14 @@ from multidict import CIMultiDict
 from minipod.apiserver.negotiation import JSON, YAML, Wanted
 from minipod.apiserver.requestinfo import RequestInfo
 from minipod.apiserver.resources import Resource
+from minipod.apiserver.status import ApiError, bad_request
 from minipod.apiserver.storage import Key
 from minipod.apiserver.store_sqlite import encode
 from minipod.apiserver.table import partial, table
 
 Object = dict[str, Any]
+
+BODY_TIME = 60.0  # seconds that a body may take to come (kube-apiserver's --request-timeout)
 
 
 @dataclass(slots=True)
@@ -41,6 +45,16 @@ class Call:
         """The namespace of a list: None for all of them."""
         return (self.info.namespace or None) if self.resource.namespaced else None
 
+    async def body(self) -> bytes:
+        """Read the request's body. Raises ApiError 504 when it does not come, aiohttp's 413 when it is too large."""
+        try:
+            async with asyncio.timeout(BODY_TIME):
+                return await self.request.read()
+        except TimeoutError:
+            raise ApiError(
+                504, f"the body of the request did not come within {BODY_TIME:g} seconds"
+            ) from None
+
     def stored(self, obj: Object) -> Object:
         """Return *obj*, of this resource's version, as it is stored."""
         return self.resource.to_storage(obj) if self.resource.to_storage else obj
@@ -61,6 +75,8 @@ class Call:
 
     def table(self, items: list[Object], metadata: Object) -> Object:
         include = self.request.query.get("includeObject", "")
+        if include not in ("", "None", "Metadata", "Object"):
+            raise bad_request(f'unrecognized includeObject value: "{include[:80]}"')
         return table(self.resource, items, metadata, include=include, version=self.wanted.version)
 
     def reply(self, body: Object, code: int = 200) -> web.Response:

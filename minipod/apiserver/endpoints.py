@@ -103,13 +103,9 @@ class Endpoints:
         metadata = obj["metadata"]
         if not metadata.get("name"):
             metadata["name"] = lifecycle.generated_name(metadata.get("generateName", ""))
-        if (
-            self._store.storage.get((call.resource.stored_as, namespace, metadata["name"]))
-            is not None
-        ):
-            raise errors.AlreadyExists(
-                f'{call.resource.qualified} "{metadata["name"]}" already exists'
-            )
+        name = metadata["name"]
+        if self._store.storage.get((call.resource.stored_as, namespace, name)) is not None:
+            raise errors.AlreadyExists(f'{call.resource.qualified} "{name}" already exists')
         lifecycle.born(call.resource, namespace, obj)
         return obj
 
@@ -142,7 +138,7 @@ class Endpoints:
 
     async def patch(self, call: Call) -> web.Response:
         """PATCH, of all types."""
-        content = await call.request.read()
+        content = await call.body()
         options = write_query(call.request.query, call.request.headers.get("User-Agent", ""))
         media = call.request.content_type
         if media == patch.APPLY:
@@ -155,9 +151,10 @@ class Endpoints:
         wanted = patch.parse(content, media)
 
         def change(current: Object) -> Object:
-            patched = patch.apply(call.served(current), wanted, media, call.resource.type)
+            patched = patch.apply(call.served(current), wanted.value, media, call.resource.type)
+            parsed = codec.Parsed(patched, wanted.duplicates)
             obj, warnings = codec.decode_object(
-                codec.Parsed(patched), call.resource, options.validation, defaulted=False
+                parsed, call.resource, options.validation, defaulted=False
             )
             call.warnings += warnings
             return call.stored(obj)
@@ -186,6 +183,11 @@ class Endpoints:
             if call.info.subresource:
                 self._store.raw(call.key)
             self.may_create(call)
+            if uid := metadata.get("uid"):
+                raise errors.Conflict(
+                    f'Operation cannot be fulfilled on {call.resource.qualified} "{call.info.name}": uid mismatch: the provided object'
+                    f" specified uid {uid}, and no existing object was found"
+                )
             managed.applied_new(applied, options.manager, call.stored_resource)
             return await self._store_new(call, namespace, applied, options, lambda: None)
 
@@ -286,7 +288,7 @@ class Endpoints:
         )  # fmt: skip
 
     async def _delete_options(self, call: Call) -> tuple[DeleteOptions, bool]:
-        content = await call.request.read()
+        content = await call.body()
         given: Object = {}
         if content:
             given = codec.parse(content, call.request.content_type).value
@@ -295,7 +297,7 @@ class Endpoints:
     # -- parts
 
     async def _body(self, call: Call) -> tuple[WriteQuery, Object]:
-        content = await call.request.read()
+        content = await call.body()
         options = write_query(call.request.query, call.request.headers.get("User-Agent", ""))
         if not content:
             raise bad_request("the body of the request is empty")

@@ -22,6 +22,11 @@ SUFFIX = "bcdfghjklmnpqrstvwxz2456789"  # no vowels: no words
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 SYSTEM = ("uid", "creationTimestamp", "namespace", "name", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")  # fmt: skip
 TERMINAL = ("Succeeded", "Failed")
+PARTS = {
+    "status": "status",
+    "ephemeralcontainers": "spec",
+    "resize": "spec",
+}  # what a path of its own changes
 GRACE_MAX = (1 << 31) - 1  # seconds: a deletionTimestamp has a year of four digits
 
 
@@ -67,17 +72,8 @@ def born(resource: Resource, namespace: str, obj: Object) -> None:
 def updated(resource: Resource, current: Object, wanted: Object, subresource: str) -> Object:
     """Return what an update makes of *current*: each path changes its own part only."""
     old = current["metadata"]
-    if subresource in ("status", "finalize"):
-        merged = {**current}
-        if subresource == "status":
-            merged["status"] = wanted.get("status") or {}
-        else:
-            merged["spec"] = {**(current.get("spec") or {})}
-            merged["spec"]["finalizers"] = (wanted.get("spec") or {}).get("finalizers") or []
-        merged["metadata"] = {**old}
-        if "managedFields" in wanted.get("metadata", {}):
-            merged["metadata"]["managedFields"] = wanted["metadata"]["managedFields"]
-        return merged
+    if subresource in PARTS or subresource == "finalize":
+        return _part_updated(current, wanted, subresource)
     merged = {**wanted, "apiVersion": current["apiVersion"], "kind": current["kind"]}
     if resource.has_status:
         merged.pop("status", None)
@@ -89,9 +85,28 @@ def updated(resource: Resource, current: Object, wanted: Object, subresource: st
     metadata |= {k: old[k] for k in SYSTEM if k in old}
     metadata["resourceVersion"] = old["resourceVersion"]
     metadata.pop("generation", None)
-    if "generation" in old:
-        metadata["generation"] = old["generation"] + _spec_changed(current, merged)
     merged["metadata"] = metadata
+    return _generated(current, merged)
+
+
+def _part_updated(current: Object, wanted: Object, subresource: str) -> Object:
+    """Return *current* with one part of *wanted*, and with what that says of who manages it: nothing else of the metadata."""
+    merged = {**current, "metadata": {**current["metadata"]}}
+    if subresource == "finalize":
+        finalizers = (wanted.get("spec") or {}).get("finalizers") or []
+        merged["spec"] = {**(current.get("spec") or {}), "finalizers": finalizers}
+    else:
+        merged[PARTS[subresource]] = wanted.get(PARTS[subresource]) or {}
+    if "managedFields" in wanted.get("metadata", {}):
+        merged["metadata"]["managedFields"] = wanted["metadata"]["managedFields"]
+    return _generated(current, merged)
+
+
+def _generated(current: Object, merged: Object) -> Object:
+    """Count a change of the spec in the generation."""
+    before = current["metadata"].get("generation")
+    if before is not None:
+        merged["metadata"]["generation"] = before + _spec_changed(current, merged)
     return merged
 
 

@@ -44,13 +44,14 @@ class Listing:
 
     def answer(self, call: Call, query: ListQuery, selection: Selection) -> web.Response:
         """Return the list. Raises ApiError 400, 410, 504."""
-        version, start = self._storage.version, None
         scope = (call.resource.stored_as, call.namespace, selection.text)
         if query.token:
+            if query.version:
+                raise bad_request("specifying resource version is not allowed when using continue")
             asked, start = _read_token(query.token)
             found, version = self._resume(scope, asked, start, selection)
         else:
-            self._check_version(call.resource.stored_as, query)
+            version = self._version(call.resource.stored_as, query)
             found = self._find(scope, selection)
         page, metadata = found, {"resourceVersion": str(version)}
         if query.limit and len(found) > query.limit:
@@ -83,15 +84,18 @@ class Listing:
             raise ExpiredToken(_EXPIRED, details["continue"])
         return [f for f in snapshot if f[0] > start], asked
 
-    def _check_version(self, resource: str, query: ListQuery) -> None:
+    def _version(self, resource: str, query: ListQuery) -> int:
+        """Return the version that the list is of: the current one, or exactly the one asked for, while nothing has changed since."""
         version, current = query.version, self._storage.version
         if not version:
-            return
+            return current
         if version > current:
             raise too_large(version, current)
-        exact = query.match == "Exact" or (query.limit and not query.match)
-        if exact and version < self._storage.shelf(resource).changed:
+        if query.match != "Exact" and (query.match or not query.limit):
+            return current
+        if version < self._storage.shelf(resource).changed:
             raise ApiError(410, f"The resourceVersion for the provided list is too old: {version}")
+        return version
 
 
 class ExpiredToken(ApiError):

@@ -10,7 +10,7 @@ from typing import Any
 
 from minipod.api import types
 from minipod.apiserver import strategic
-from minipod.apiserver.codec import parse_json
+from minipod.apiserver.codec import Parsed, parse_json
 from minipod.apiserver.status import ApiError, bad_request
 
 Object = dict[str, Any]
@@ -22,8 +22,8 @@ APPLY = "application/apply-patch+yaml"
 OPERATIONS_MAX = 10_000
 
 
-def parse(content: bytes, media: str) -> Any:
-    """Return the patch, of the right shape. Raises ApiError 400, 415."""
+def parse(content: bytes, media: str) -> Parsed:
+    """Return the patch, of the right shape, and the fields it gives twice. Raises ApiError 400, 415."""
     if media not in (JSON_PATCH, MERGE_PATCH, STRATEGIC):
         accepted = ", ".join((JSON_PATCH, MERGE_PATCH, STRATEGIC, APPLY))
         raise ApiError(
@@ -31,11 +31,12 @@ def parse(content: bytes, media: str) -> Any:
             "the body of the request was in an unknown format - accepted media types include: "
             + accepted,
         )
-    wanted = parse_json(content).value
+    parsed = parse_json(content)
+    wanted = parsed.value
     if media != JSON_PATCH:
         if not isinstance(wanted, dict):
             raise bad_request("the patch must be a JSON object")
-        return wanted
+        return parsed
     if not isinstance(wanted, list):
         raise bad_request("a JSON patch must be a list of operations")
     if len(wanted) > OPERATIONS_MAX:
@@ -45,7 +46,7 @@ def parse(content: bytes, media: str) -> Any:
         )
     for operation in wanted:
         _check_operation(operation)
-    return wanted
+    return parsed
 
 
 def apply(current: Object, wanted: Any, media: str, type_name: str) -> Object:

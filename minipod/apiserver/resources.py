@@ -52,8 +52,8 @@ class Strategy:
     """What is special about a kind."""
 
     default: Callable[[Object], None] = _nothing  # fill in what was not given
-    validate: Callable[[Object], Errors] = _no_errors  # a new object, defaulted
-    validate_update: Callable[[Object, Object], Errors] = _no_errors  # (wanted, current)
+    validate: Callable[[Object], Errors] = _no_errors  # a new or changed object, defaulted
+    validate_update: Callable[[Object, Object], Errors] = _no_errors  # more, of (wanted, current)
     prepare: Callable[[Object], None] = _nothing  # a new object: drop what clients don't set
     name: str = "subdomain"  # the rule of metadata.name: subdomain, label or path
 

@@ -37,13 +37,13 @@ class ScaleVerbs:
     async def update(self, call: Call) -> web.Response:
         """PUT .../scale."""
         media = call.request.headers.get("Content-Type", "").partition(";")[0].strip()
-        wanted = codec.parse(await call.request.read(), media).value
+        wanted = codec.parse(await call.body(), media).value
         return await self._write(call, lambda _: wanted)
 
     async def patch(self, call: Call) -> web.Response:
         """PATCH .../scale."""
         media = call.request.content_type
-        wanted = patch.parse(await call.request.read(), media)
+        wanted = patch.parse(await call.body(), media).value
         return await self._write(call, lambda scale: patch.apply(scale, wanted, media, TYPE))
 
     async def _write(self, call: Call, change: Any) -> web.Response:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from minipod.api import selectors
+from minipod.api import selectors, types
 from minipod.apiserver.query import ListQuery
 from minipod.apiserver.resources import Resource
 from minipod.apiserver.status import bad_request
@@ -36,8 +36,25 @@ def select(resource: Resource, query: ListQuery) -> Selection:
             if path not in (*ALWAYS, *resource.fields):
                 raise bad_request(f'field label not supported: "{path}"')
         name = next((v for path, v, equal in terms if path == "metadata.name" and equal), "")
-        tests.append(selectors.field_match(terms))
+        tests.append(_fields(resource, terms))
     if not tests:
         return Selection()
     text = f"{query.labels}\0{query.fields}"
     return Selection(lambda obj: all(test(obj) for test in tests), text, name)
+
+
+def _fields(resource: Resource, terms: list[selectors.Term]) -> selectors.Match:
+    """Return the test of fields: they are those of the version that is served, and a bool that is not there is false."""
+    absent = {path: "false" for path, _, _ in terms if _is_bool(resource.type, path)}
+    test, served = selectors.field_match(terms, absent), resource.from_storage
+    return test if served is None else lambda obj: test(served(obj))
+
+
+def _is_bool(type_name: str, path: str) -> bool:
+    kind: types.Type | str = types.lookup(type_name) if type_name else ""
+    for name in path.split("."):
+        field = kind.fields.get(name) if isinstance(kind, types.Type) else None
+        if field is None or field.container:
+            return False
+        kind = types.lookup(field.element)
+    return kind == "bool"

@@ -59,7 +59,7 @@ def not_allowed() -> ApiError:
 
 def failure(e: Exception, info: RequestInfo | None = None) -> dict[str, Any]:
     """Return the Status object that tells *e*; *info* names the object in its details."""
-    about = _about(info)
+    about = _about(info, e)
     if isinstance(e, ApiError):
         return status(e.code, e.reason, e.message, {**about, **e.details})
     if isinstance(e, FieldErrors):
@@ -82,10 +82,13 @@ def _invalid(e: FieldErrors) -> dict[str, Any]:
     return {"kind": match[1], "name": match[2]} if match else {}
 
 
-def _about(info: RequestInfo | None) -> dict[str, Any]:
+def _about(info: RequestInfo | None, e: Exception) -> dict[str, Any]:
     if info is None or not info.is_resource:
         return {}
-    details = {"name": info.name, "group": info.group, "kind": info.resource}
+    name = info.name
+    if not name and (quoted := re.match(r'\S+ "([^"]+)" ', str(e))):  # a new object's, in the words
+        name = quoted[1]
+    details = {"name": name, "group": info.group, "kind": info.resource}
     return {k: v for k, v in details.items() if v}
 
 

@@ -70,7 +70,7 @@ class PodVerbs:
 
 async def _object(call: Call, kind: str) -> Object:
     media = call.request.content_type if call.request.headers.get("Content-Type") else ""
-    body = codec.parse(await call.request.read(), media).value
+    body = codec.parse(await call.body(), media).value
     if not isinstance(body, dict) or body.get("kind", kind) != kind:
         raise bad_request(f"expected {kind}")
     for name in ("metadata", "target", "deleteOptions"):

@@ -126,6 +126,8 @@ def test_nobody_grants_what_he_does_not_have(newest, ann, space):
     assert "not currently held" in ann.fails(
         "create", "rolebinding", "more", "--clusterrole=cluster-admin", "--user=ann", "-n", space
     )
+    told = ann.fails("create", "rolebinding", "x", "--clusterrole=later", "--user=ann", "-n", space)
+    assert '"later" not found' in told  # it could become anything
     patch = '[{"op":"add","path":"/rules/0/resources/-","value":"nodes"}]'
     assert "not currently held" in ann.fails(
         "patch", "role", "fine", "--type=json", "-p", patch, "-n", space

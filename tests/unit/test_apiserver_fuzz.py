@@ -111,7 +111,7 @@ def test_strategic_merges(wanted) -> None:
     media = patch.STRATEGIC
     patched = refused_or(
         lambda: patch.apply(
-            POD, patch.parse(json.dumps(wanted).encode(), media), media, "core.v1.Pod"
+            POD, patch.parse(json.dumps(wanted).encode(), media).value, media, "core.v1.Pod"
         )
     )
     assert patched is None or isinstance(patched, dict)
@@ -123,7 +123,7 @@ def test_json_patches(wanted) -> None:
     media = patch.JSON_PATCH
     patched = refused_or(
         lambda: patch.apply(
-            POD, patch.parse(json.dumps(wanted).encode(), media), media, "core.v1.Pod"
+            POD, patch.parse(json.dumps(wanted).encode(), media).value, media, "core.v1.Pod"
         )
     )
     assert patched is None or isinstance(patched, dict)

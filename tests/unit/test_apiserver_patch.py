@@ -12,7 +12,7 @@ from minipod.apiserver.status import ApiError
 
 
 def apply(current: dict, wanted: object, media: str = patch.STRATEGIC) -> dict:
-    parsed = patch.parse(json.dumps(wanted).encode(), media)
+    parsed = patch.parse(json.dumps(wanted).encode(), media).value
     return patch.apply(current, parsed, media, "core.v1.Pod")
 
 

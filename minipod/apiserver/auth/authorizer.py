@@ -86,11 +86,11 @@ class Authorizer:
             return list(EVERYTHING)
         return [rule for _, rule in self._rules(user, namespace)]
 
-    def role(self, namespace: str, kind: str, name: str) -> tuple[Rule, ...]:
-        """Return the rules of a role; none for one that is not there."""
+    def role(self, namespace: str, kind: str, name: str) -> tuple[Rule, ...] | None:
+        """Return the rules of a role, None for one that is not there."""
         if kind == "ClusterRole":
-            return self._cluster_roles.get("", name) or ()
-        return self._roles.get(namespace, name) or ()
+            return self._cluster_roles.get("", name)
+        return self._roles.get(namespace, name)
 
     def _rules(self, user: UserInfo, namespace: str) -> Iterator[tuple[str, Rule]]:
         subjects: list[Subject] = [("User", user.name), *(("Group", g) for g in user.groups)]
@@ -103,7 +103,7 @@ class Authorizer:
                 assert binding is not None  # `_by_subject` follows the informers
                 kind = "ClusterRole" if binding.cluster_role else "Role"
                 what = f'{"" if key[0] else "Cluster"}RoleBinding "{"/".join(k for k in key[::-1] if k)}"'
-                for rule in self.role(key[0], kind, binding.role):
+                for rule in self.role(key[0], kind, binding.role) or ():
                     yield f'{what} of {kind} "{binding.role}"', rule
 
 

@@ -14,7 +14,7 @@ from minipod.apiserver.auth.authorizer import Authorizer
 from minipod.apiserver.auth.rbac import Rule
 from minipod.apiserver.auth.user import MASTERS, UserInfo
 from minipod.apiserver.call import Call
-from minipod.errors import Forbidden
+from minipod.errors import Forbidden, NotFound
 
 Object = dict[str, Any]
 
@@ -57,6 +57,8 @@ class Escalation:
         if self._may(user, call, "bind", plural, role):
             return
         rules = self._authorizer.role(call.info.namespace, kind, role)
+        if rules is None:  # who binds himself to what is to come would get whatever it becomes
+            raise NotFound(f'{plural}.{GROUP} "{role}" not found')
         self._require(user, call, binding["metadata"].get("name", ""), rules)
 
     def _may(self, user: UserInfo, call: Call, verb: str, plural: str, name: str) -> bool:

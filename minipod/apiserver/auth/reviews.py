@@ -144,7 +144,7 @@ class Reviews:
 
 async def _body(call: Call, resource: Resource) -> Object:
     """Return the review that was sent. Raises ApiError 400."""
-    content = await call.request.read()
+    content = await call.body()
     media = call.request.headers.get("Content-Type", "").partition(";")[0].strip()
     parsed = codec.parse(content, media)
     obj, _warnings = codec.decode_object(parsed, resource, "Ignore")

@@ -60,6 +60,12 @@ FIELDS = (
     "reason", "reportingComponent", "source", "type",
 )  # fmt: skip
 
+
+def _new_name(path: str) -> str:
+    first, dot, rest = path.partition(".")
+    return NAMES.get(first, first) + dot + rest
+
+
 EVENT = Resource(
     plural="events",
     kind="Event",
@@ -78,7 +84,7 @@ EVENT_V1 = Resource(
     group="events.k8s.io",
     short_names=("ev",),
     durable=False,
-    fields=FIELDS,
+    fields=tuple(_new_name(path) for path in FIELDS if path != "source"),
     strategy=Strategy(validate=rules.validate_event),
     printer=PRINTER,
     to_storage=to_core,

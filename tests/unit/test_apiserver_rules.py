@@ -1,0 +1,222 @@
+"""Rules of kube-apiserver that clients rely on without naming them: each was found by holding the code against its source."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+
+import pytest
+
+from minipod.apiserver import call
+from tests.apiserver import SPACE, Server, config_map
+
+MAPS, PODS = f"{SPACE}/configmaps", f"{SPACE}/pods"
+MERGE, STRATEGIC, APPLY = (
+    "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml",
+)  # fmt: skip
+ACCESS = "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
+
+# Typed keys of requests need aiohttp 3.14; we ask for 3.12.
+pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web_exceptions.NotAppKeyWarning")
+
+
+@pytest.fixture
+async def server(tmp_path):
+    async with Server(tmp_path) as made:
+        yield made
+
+
+def pod(name: str = "p", **container: object) -> dict:
+    spec = {"containers": [{"name": "app", "image": "busybox:1.36", **container}]}
+    return {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": name}, "spec": spec}
+
+
+def names(answer) -> list[str]:
+    return [i["metadata"]["name"] for i in answer.json["items"]]
+
+
+# -- paths
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", f"{MAPS}/a"),
+        ("POST", "/api/v1/namespaces/default"),
+        ("PUT", MAPS),
+        ("PATCH", MAPS),
+    ],
+)
+async def test_collections_are_written_by_post_and_objects_by_put(server, method, path) -> None:
+    """A name in the path of a create would be held against a role's resourceNames, and another one be made."""
+    told = await server.call(method, path, config_map("b"), media=MERGE)
+    assert (told.status, told.json["reason"]) == (405, "MethodNotAllowed")
+
+
+async def test_a_refusal_names_the_object_also_where_the_path_does_not(server) -> None:
+    await server.call("POST", MAPS, config_map("a"))
+    told = (await server.call("POST", MAPS, config_map("a"))).json
+    assert told["details"] == {"name": "a", "kind": "configmaps"}
+
+
+# -- lists
+
+
+async def test_an_exact_list_is_of_the_version_that_was_asked_for(server) -> None:
+    version = (await server.call("POST", MAPS, config_map("a"))).json["metadata"]["resourceVersion"]
+    await server.call("POST", f"{SPACE}/secrets", {"metadata": {"name": "s"}})  # another kind
+    for query in (f"resourceVersion={version}&resourceVersionMatch=Exact", f"resourceVersion={version}&limit=5"):  # fmt: skip
+        found = await server.call("GET", f"{MAPS}?{query}")
+        assert (names(found), found.json["metadata"]["resourceVersion"]) == (["a"], version)
+    newer = await server.call(
+        "GET", f"{MAPS}?resourceVersion={version}&resourceVersionMatch=NotOlderThan"
+    )
+    assert int(newer.json["metadata"]["resourceVersion"]) > int(version)
+    await server.call("POST", MAPS, config_map("b"))
+    told = await server.call("GET", f"{MAPS}?resourceVersion={version}&resourceVersionMatch=Exact")
+    assert (told.status, told.json["reason"]) == (410, "Expired")
+
+
+async def test_a_page_has_the_version_of_the_first_one(server) -> None:
+    for name in "ab":
+        await server.call("POST", MAPS, config_map(name))
+    first = (await server.call("GET", f"{MAPS}?limit=1")).json["metadata"]
+    query = f"continue={first['continue']}&resourceVersion={first['resourceVersion']}"
+    assert (await server.call("GET", f"{MAPS}?{query}")).status == 400
+    other = await server.call("GET", f"{SPACE}/secrets?continue={first['continue']}")
+    assert (other.status, other.json["reason"]) == (410, "Expired")  # a token of another list
+
+
+async def test_fields_are_selected_by_the_names_of_the_version_that_is_asked(server) -> None:
+    event = {
+        "metadata": {"name": "e"}, "reason": "R", "reportingComponent": "c",
+        "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"},
+    }  # fmt: skip
+    await server.call("POST", f"{SPACE}/events", event)
+    new = "/apis/events.k8s.io/v1/namespaces/default/events"
+    for selector in ("regarding.name=p,regarding.kind=Pod", "reportingController=c", "reason!=X"):
+        assert names(await server.call("GET", f"{new}?fieldSelector={selector}")) == ["e"]
+    assert names(await server.call("GET", f"{new}?fieldSelector=regarding.name=q")) == []
+    assert (await server.call("GET", f"{new}?fieldSelector=involvedObject.name%3Dp")).status == 400
+    watching = await server.watch(f"{new}?watch=1&fieldSelector=regarding.name%3Dp")
+    assert await watching.some(1) == [("ADDED", "e")]
+    watching.close()
+
+
+async def test_a_truth_that_is_not_there_is_false_for_selectors(server) -> None:
+    await server.call("POST", "/api/v1/nodes", {"metadata": {"name": "n1"}})
+    await server.call(
+        "POST", "/api/v1/nodes", {"metadata": {"name": "n2"}, "spec": {"unschedulable": True}}
+    )
+    for value, found in (("false", ["n1"]), ("true", ["n2"])):
+        answer = await server.call("GET", f"/api/v1/nodes?fieldSelector=spec.unschedulable={value}")
+        assert names(answer) == found
+
+
+async def test_a_table_holds_what_kubernetes_knows(server) -> None:
+    table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    assert (await server.call("GET", f"{MAPS}?includeObject=All", accept=table)).status == 400
+
+
+# -- writes
+
+WRONG_CHANGES = [
+    (f"{ACCESS}/roles", {"rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]},
+     {"rules": [{"apiGroups": [""], "resources": ["pods"]}]}),
+    (f"{SPACE}/limitranges", {"spec": {"limits": [{"type": "Container", "max": {"cpu": "1"}}]}},
+     {"spec": {"limits": [{"type": "Pod", "default": {"cpu": "1"}}]}}),
+    ("/apis/coordination.k8s.io/v1/namespaces/default/leases", {"spec": {"leaseDurationSeconds": 1}},
+     {"spec": {"leaseDurationSeconds": 0}}),
+    ("/api/v1/nodes", {}, {"spec": {"taints": [{"key": "k", "effect": "Burn"}]}}),
+    (MAPS, {}, {"data": {"a/b": "x"}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "made", "wrong"), WRONG_CHANGES, ids=[w[0].rpartition("/")[2] for w in WRONG_CHANGES])  # fmt: skip
+async def test_a_change_must_obey_the_rules_of_a_new_object(server, path, made, wrong) -> None:
+    obj = {"metadata": {"name": "x"}, **made}
+    assert (await server.call("POST", path, obj)).status == 201
+    told = await server.call("PATCH", f"{path}/x", wrong, media=MERGE)
+    assert (told.status, told.json["reason"]) == (422, "Invalid")
+
+
+async def test_a_field_given_twice_in_a_patch_is_told(server) -> None:
+    await server.call("POST", MAPS, config_map("a"))
+    twice = b'{"data":{"k":"1","k":"2"}}'
+    told = await server.call("PATCH", f"{MAPS}/a?fieldValidation=Strict", twice, media=MERGE)
+    assert (told.status, 'duplicate field "k"' in told.json["message"]) == (400, True)
+    warned = await server.call("PATCH", f"{MAPS}/a", twice, media=MERGE)
+    assert 'duplicate field \\"k\\"' in warned.headers.getall("Warning")[0]
+
+
+async def test_an_apply_with_the_uid_of_an_object_that_is_gone_makes_no_other(server) -> None:
+    config = {**config_map("a"), "metadata": {"name": "a", "uid": "gone"}}
+    told = await server.call("PATCH", f"{MAPS}/a?fieldManager=m", config, media=APPLY)
+    assert (told.status, told.json["reason"]) == (409, "Conflict")
+    assert "no existing object was found" in told.json["message"]
+    assert (await server.call("GET", f"{MAPS}/a")).status == 404
+
+
+async def test_what_a_limit_range_fills_in_must_fit_what_was_given(server) -> None:
+    limit = {"type": "Container", "defaultRequest": {"cpu": "1"}, "default": {"cpu": "2"}}
+    item = {"metadata": {"name": "l"}, "spec": {"limits": [limit]}}
+    await server.call("POST", f"{SPACE}/limitranges", item)
+    told = await server.call("POST", PODS, pod(resources={"requests": {"cpu": "3"}}))
+    assert told.status == 422
+    assert [c["field"] for c in told.json["details"]["causes"]] == ["spec.containers[0].resources.requests"]  # fmt: skip
+
+
+# -- parts
+
+
+@pytest.mark.parametrize("part", ["status", "resize", "ephemeralcontainers"])
+async def test_a_part_changes_nothing_else(server, part) -> None:
+    """Who may only write a part must not get at labels, finalizers or owners by it."""
+    made = (await server.call("POST", PODS, pod())).json
+    wanted = {
+        **made,
+        "metadata": {
+            **made["metadata"], "labels": {"a": "b"}, "annotations": {"a": "b"}, "finalizers": ["a.b/c"],
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "y"}],
+        },
+    }  # fmt: skip
+    told = await server.call("PUT", f"{PODS}/p/{part}", wanted)
+    assert told.status == 200
+    for name in ("labels", "annotations", "finalizers", "ownerReferences"):
+        assert name not in told.json["metadata"]
+
+
+async def test_a_resize_counts_in_the_generation_and_a_status_does_not(server) -> None:
+    await server.call("POST", PODS, pod(resources={"requests": {"cpu": "1"}}))
+    cpu = {"spec": {"containers": [{"name": "app", "resources": {"requests": {"cpu": "2"}}}]}}
+    resized = await server.call("PATCH", f"{PODS}/p/resize", cpu, media=STRATEGIC)
+    assert resized.json["metadata"]["generation"] == 2
+    told = await server.call(
+        "PATCH", f"{PODS}/p/status", {"status": {"message": "m"}}, media=STRATEGIC
+    )
+    assert told.json["metadata"]["generation"] == 2
+    assert {(m["manager"], m.get("subresource")) for m in told.json["metadata"]["managedFields"]} >= {
+        ("Python", "resize"), ("Python", "status"),
+    }  # fmt: skip
+
+
+# -- bodies
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(server, monkeypatch) -> None:
+    monkeypatch.setattr(call, "BODY_TIME", 0.1)
+
+    async def slow():
+        yield b"{"
+        await asyncio.sleep(5)
+
+    async with server.session.post(f"http://x{MAPS}", data=slow()) as answer:
+        assert answer.status == 504
+        assert (await answer.json())["reason"] == "Timeout"
+
+
+async def test_a_compressed_body_is_measured_by_what_it_holds(server) -> None:
+    bomb = gzip.compress(b" " * (50 << 20) + b"{}", 9)
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    async with server.session.post(f"http://x{MAPS}", data=bomb, headers=headers) as answer:
+        assert answer.status == 413
