@@ -64,7 +64,7 @@ def _first(
     """Never return, whatever happens: this process must not run its caller's code."""
     try:
         _become_clean(keep)
-        _run(plan.outer, context, fail_at)
+        run(plan.outer, context, fail_at)
         if not plan.inner:
             _tell_ready(context)
         elif pid := _fork_main(context):
@@ -117,14 +117,15 @@ def _main(plan: Plan, context: Context, title: str, fail_at: str) -> None:
     """Run in the container's first process, up to execve."""
     os.setsid()
     prctl.set_title(f"minipod:[init] {title}")
-    _run(plan.inner, context, fail_at)
+    run(plan.inner, context, fail_at)
     context.sync.ready()
     if not context.sync.await_go():
         os._exit(1)
-    _run(plan.execute, context, fail_at)
+    run(plan.execute, context, fail_at)
 
 
-def _run(operations: tuple[Operation, ...], context: Context, fail_at: str) -> None:
+def run(operations: tuple[Operation, ...], context: Context, fail_at: str) -> None:
+    """Apply them in their order. Raises StepFailed."""
     for operation in operations:
         try:
             if fail_at:

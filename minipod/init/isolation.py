@@ -218,21 +218,20 @@ class PinNamespaces:
         return f"pin {' '.join(self.kinds)} in the vault{shm}"
 
     def apply(self, context: Context) -> None:
-        trees = {}
         for kind in self.kinds:
-            fd = os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
             context.fds[f"ns:{kind}"] = fd
             # An nsfs file may be cloned from anywhere, though it is in no mount namespace (open_tree(2)).
-            trees[kind] = mount.open_tree(
+            context.fds[f"tree:{kind}"] = mount.open_tree(
                 fd, "", OpenTree.CLONE | OpenTree.CLOEXEC | OpenTree.AT_EMPTY_PATH
             )
         namespaces.setns(context.vault_fd, CloneFlag.CLONE_NEWNS)
         os.mkdir(f"/{self.sandbox_id}", 0o700)
-        for kind, tree in trees.items():
+        for kind in self.kinds:
             target = f"/{self.sandbox_id}/{kind}"
             os.close(os.open(target, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC, 0o600))
+            tree = context.fds[f"tree:{kind}"]
             mount.move_mount(tree, "", AT_FDCWD, target, MoveMount.F_EMPTY_PATH)
-            os.close(tree)
         if self.shm_size:
             target = f"/{self.sandbox_id}/shm"
             os.mkdir(target, 0o1777)

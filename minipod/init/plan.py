@@ -49,14 +49,12 @@ from minipod.init.isolation import (
     JoinContainer,
     JoinNamespaces,
     OpenPins,
-    PinNamespaces,
-    SetHostname,
     Unshare,
-    WriteSysctl,
 )
 from minipod.init.operation import Operation, Plan
+from minipod.init.sandbox import shared_kinds
 from minipod.linux.flags import CloneFlag, MountFlag
-from minipod.spec.bundle import Bundle, ExecBundle, Process, SandboxBundle
+from minipod.spec.bundle import Bundle, ExecBundle, Process
 from minipod.spec.container import Mount
 from minipod.spec.sandbox import NamespaceMode
 
@@ -85,12 +83,6 @@ def cgroup_mounts(hierarchy: Hierarchy) -> MountCgroups:
     v1 = sorted(",".join(sorted(t.controllers)) for t in hierarchy.trees if not t.unified)
     unified = {Mode.V1: "", Mode.HYBRID: "unified", Mode.V2: "."}[hierarchy.mode]
     return MountCgroups(v1=tuple(n for n in v1 if "name=" not in n), unified=unified)
-
-
-def shared_kinds(network: NamespaceMode, ipc: NamespaceMode) -> tuple[str, ...]:
-    """Return which namespaces the sandbox owns; host network means the host's uts too."""
-    kinds = ("net", "uts") if network is NamespaceMode.POD else ()
-    return (*kinds, "ipc") if ipc is NamespaceMode.POD else kinds
 
 
 def _outer(bundle: Bundle) -> list[Operation]:
@@ -212,33 +204,6 @@ def _process(process: Process, *, console: bool, readonly_root: bool = False) ->
 def _execute(process: Process) -> tuple[Operation, ...]:
     execve = Execve(argv=process.argv, env=process.env)
     return (LoadSeccomp(), execve) if process.no_new_privs else (execve,)
-
-
-def sandbox_plan(bundle: SandboxBundle) -> Plan:
-    """Return the set-up of a sandbox: one fork that makes the namespaces, pins them and exits."""
-    kinds = shared_kinds(bundle.network, bundle.ipc)
-    flags = CloneFlag(0)
-    for kind in kinds:
-        flags |= CloneFlag[f"CLONE_NEW{kind.upper()}"]
-    outer: list[Operation] = [
-        CreateCgroup(path=bundle.cgroup, resources=bundle.resources),
-    ]
-    if flags:
-        outer.append(Unshare(flags=flags))
-    if "uts" in kinds:
-        outer.append(SetHostname(name=bundle.hostname))
-    outer += [
-        WriteSysctl(name=name, value=value, cause="spec.securityContext.sysctls")
-        for name, value in bundle.sysctls
-    ]
-    outer.append(
-        PinNamespaces(
-            sandbox_id=bundle.id,
-            kinds=kinds,
-            shm_size=bundle.shm_size if bundle.ipc is NamespaceMode.POD else 0,
-        )
-    )
-    return Plan(outer=tuple(outer), inner=(), execute=())
 
 
 def exec_plan(bundle: ExecBundle, cgroup: str) -> Plan:

@@ -71,6 +71,16 @@ class SyncPipe:
         return self._sock.recv(16) == b"go"
 
 
+class Unheard(SyncPipe):
+    """Of a set-up that runs in a thread: nobody listens to anything but its errors, which are raised."""
+
+    def __init__(self) -> None:
+        pass
+
+    def send(self, message: dict[str, Any], fds: list[int] | None = None) -> None:
+        """Drop it."""
+
+
 def pair() -> tuple[socket.socket, SyncPipe]:
     """Return the supervisor's end (non-blocking) and the set-up's end."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -1,4 +1,4 @@
-"""The life of a sandbox: record, namespaces and cgroup by the supervisor, network, and all of it backwards."""
+"""The life of a sandbox: record, cgroup and namespaces, network, and all of it backwards."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from dataclasses import replace
 from minipod.cgroups.hierarchy import Hierarchy
 from minipod.errors import AlreadyExists
 from minipod.network.network import Network
+from minipod.runtime.sandbox_setup import Made, build
 from minipod.runtime.state import SandboxRecord, State
-from minipod.runtime.supervisor_client import Answer, SupervisorClient
+from minipod.runtime.threads import alone
 from minipod.runtime.vault import Vault
 from minipod.spec.bundle import SandboxBundle
 from minipod.spec.container import Resources
@@ -29,13 +30,11 @@ class Sandboxes:
         self,
         instance: Instance,
         state: State,
-        supervisor: SupervisorClient,
         network: Network,
         hierarchy: Hierarchy,
     ) -> None:
         self._instance = instance
         self._state = state
-        self._supervisor = supervisor
         self._network = network
         self._hierarchy = hierarchy
         self._vault = Vault(f"{instance.run_dir}/vault")
@@ -80,27 +79,27 @@ class Sandboxes:
             shm_size=spec.shm_size,
             fail_at=fail_at,
         )
-        answer, fds = await self._set_up(bundle)
-        record = replace(record, namespaces=answer["namespaces"])
-        if spec.network is not NamespaceMode.POD:
+        made = await self._set_up(bundle)
+        record = replace(record, namespaces=made.namespaces)
+        if made.network < 0:
             return record
         try:
-            ips = await self._network.attach(record.id, fds[0], spec.bandwidth)
+            ips = await self._network.attach(record.id, made.network, spec.bandwidth)
             await self._network.map_ports(record.id, ips, spec.port_mappings)
         finally:
-            os.close(fds[0])
+            os.close(made.network)
         return replace(record, ips=tuple(ips))
 
-    async def _set_up(self, bundle: SandboxBundle) -> Answer:
-        """Ask the supervisor. Whoever is cancelled meanwhile waits for the end: no pin may be made behind the drop that follows."""
-        asked = asyncio.ensure_future(self._supervisor.request("sandbox", bundle=bundle))
+    async def _set_up(self, bundle: SandboxBundle) -> Made:
+        """Build it. Whoever is cancelled meanwhile waits for the end: no pin may be made behind the drop that follows."""
+        path = self._vault.path
+        building = asyncio.ensure_future(alone(lambda: build(bundle, self._hierarchy, path)))
         try:
-            return await asyncio.shield(asked)
+            return await asyncio.shield(building)
         except asyncio.CancelledError:
-            await asyncio.wait({asked})  # a set-up has a deadline
-            if not asked.cancelled() and asked.exception() is None:
-                for fd in asked.result()[1]:
-                    os.close(fd)
+            await asyncio.wait({building})
+            if building.exception() is None and building.result().network >= 0:
+                os.close(building.result().network)
             raise
 
     def _write_resolv(self, record: SandboxRecord) -> None:

@@ -20,7 +20,7 @@ class Vault:
     """The pins of one node; *path* is the pin of the vault itself."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self.path = path
 
     def drop(self, sandbox: str) -> None:
         """Let a sandbox's namespaces and /dev/shm go. Idempotent. Waits for the kernel: call it in a thread. Raises SetupFailed."""
@@ -41,7 +41,7 @@ class Vault:
 
     def _open(self) -> int:
         opened: list[int | OSError] = []
-        thread = threading.Thread(target=_open_root, args=(self._path, opened))
+        thread = threading.Thread(target=_open_root, args=(self.path, opened))
         thread.start()
         thread.join()
         if isinstance(found := opened[0], OSError):

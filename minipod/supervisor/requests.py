@@ -12,6 +12,7 @@ import signal
 
 from minipod import errors
 from minipod.init import plan
+from minipod.init.sandbox import sandbox_plan
 from minipod.linux import fds, process
 from minipod.spec.bundle import Bundle, ExecBundle, SandboxBundle
 from minipod.spec.codec import dumps, loads
@@ -58,11 +59,11 @@ class Requests:
     # -- sandboxes
 
     def on_sandbox(self, client: Client, message: protocol.Message, received: list[int]) -> None:
-        """Make a sandbox; answered with its namespaces and the fd of its network namespace."""
+        """Make a sandbox that needs a process for it: one with a user namespace. Answered with its namespaces and the fd of its network."""
         bundle = loads(SandboxBundle, fds.read_sealed(received[0]))
         setup = SandboxSetup(id=bundle.id)
         self._setups.await_for(setup, client, message["n"])
-        self._setups.fork(setup, plan.sandbox_plan(bundle), bundle.title, bundle.fail_at)
+        self._setups.fork(setup, sandbox_plan(bundle), bundle.title, bundle.fail_at)
 
     # -- containers
 

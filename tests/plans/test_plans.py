@@ -12,6 +12,7 @@ import pytest
 
 from minipod.init import plan
 from minipod.init.filesystem import MountCgroups
+from minipod.init.sandbox import sandbox_plan
 from minipod.spec.bundle import Bundle, ExecBundle, Process, RootFs, SandboxBundle
 from minipod.spec.container import Mount, Propagation, Resources
 from minipod.spec.sandbox import NamespaceMode
@@ -49,7 +50,7 @@ CASES = {
         ),
         V1,
     ),
-    "sandbox": plan.sandbox_plan(
+    "sandbox": sandbox_plan(
         SandboxBundle(
             id="s1", title="default/web", hostname="web", cgroup="t/kubepods/pod1",
             sysctls=(("net.ipv4.ip_local_port_range", "1024 65535"),),

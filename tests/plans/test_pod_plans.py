@@ -16,6 +16,7 @@ from minipod.api import defaults
 from minipod.image.config import ImageConfig
 from minipod.init import plan
 from minipod.init.filesystem import MountCgroups
+from minipod.init.sandbox import sandbox_plan
 from minipod.kubelet import translate
 from minipod.kubelet.rules import env
 from minipod.kubelet.rules.pods import Container, Pod, compile_pod
@@ -63,7 +64,7 @@ def lines_of(pod: Pod) -> list[str]:
     )  # fmt: skip
     lines = [f"== sandbox {pod.name}", f"resources {spec.pod_resources}"]
     lines += [f"host port {p}" for p in spec.port_mappings]
-    lines += plan.sandbox_plan(made).describe()
+    lines += sandbox_plan(made).describe()
     for container in (*pod.init_containers, *pod.containers):
         lines += [f"== {container.name}", *container_lines(pod, container, sandbox)]
     return lines

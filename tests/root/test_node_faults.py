@@ -16,6 +16,7 @@ from minipod.image.store import ImageStore
 from minipod.init import plan
 from minipod.init.filesystem import MountCgroups
 from minipod.init.operation import Plan
+from minipod.init.sandbox import sandbox_plan
 from minipod.runtime import bundle as bundles
 from minipod.runtime.container import Containers
 from minipod.runtime.images import Images
@@ -57,7 +58,7 @@ EXEC = operations(
     )
 )
 SANDBOX = operations(
-    plan.sandbox_plan(
+    sandbox_plan(
         SandboxBundle(
             id="x", title="x", hostname="x", cgroup="x", sysctls=(("net.ipv4.ip_forward", "0"),)
         )
@@ -75,7 +76,7 @@ class Parts:
         hierarchy = detect()
         images = Images(ImageStore(f"{instance.state_dir}/images"), set, instance.registries)
         # Without a network: its steps are tested with the network, and a namespace needs none to be pinned.
-        self.sandboxes = Sandboxes(instance, self.state, self.supervisor, NoLink(), hierarchy)  # type: ignore[arg-type]
+        self.sandboxes = Sandboxes(instance, self.state, NoLink(), hierarchy)  # type: ignore[arg-type]
         self.containers = Containers(
             instance, self.state, self.supervisor, hierarchy, images, lambda *_: None
         )
