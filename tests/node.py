@@ -23,12 +23,13 @@ class Node:
     def __init__(self, name: str) -> None:
         self.instance = config.load(name=name).instance
         self.client = Client(self.instance)
+        self.command = [MINIPOD, "--instance", name]  # and a verb
 
     def run(
         self, *words: str, check: bool = True, text: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [MINIPOD, "--instance", self.instance.name, *words],
+            [*self.command, *words],
             input=text, capture_output=True, text=True, check=False, timeout=50 * PATIENCE,
         )  # fmt: skip
         if check and done.returncode:

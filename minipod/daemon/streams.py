@@ -77,6 +77,9 @@ class Streams:
     async def exec_kill(self, session: str, signal: int) -> None:
         await self._runtime.exec_kill(session, signal)
 
+    async def attach_wait(self, session: str) -> None:
+        await self._runtime.attach_wait(session)
+
     async def close_stdin(self, session: str) -> None:
         await self._runtime.close_stdin(session)
 

@@ -1,11 +1,12 @@
 """A live copy of a container's output, and its stdin: what `attach` gives.
 
-The pump copies into pipes of ours with a bounded buffer; a client too far behind is cut off, and the log never waits. The end of an
-attach is the end of these pipes: the container has ended and its output is drained, or the client was too slow.
+The pump copies into pipes of ours with a bounded buffer (`supervisor.attached`); a client too far behind is cut off, and the log never
+waits. The end of an attach is the end of these pipes; `wait` tells a container's end from a client that was too slow.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import struct
@@ -13,7 +14,7 @@ import termios
 import uuid
 from dataclasses import dataclass
 
-from minipod.errors import FailedPrecondition, NotFound
+from minipod.errors import FailedPrecondition, NotFound, Unavailable
 from minipod.runtime.service import ContainerState, ExecSession
 from minipod.runtime.state import Container
 from minipod.runtime.supervisor_client import SupervisorClient
@@ -24,7 +25,7 @@ BUFFER = 1 << 20  # bytes of each pipe: what a client may be behind
 
 @dataclass(frozen=True, slots=True)
 class _Attachment:
-    container: ContainerId
+    container: Container
     console: int  # the pty's master, -1 without a tty
     stdin_once: bool  # and the client has its stdin
 
@@ -57,7 +58,7 @@ class Attachments:
             _close(*writers)
         session = uuid.uuid4().hex
         self._sessions[session] = _Attachment(
-            container_id, os.dup(held) if spec.tty else -1, stdin and spec.stdin_once
+            container, os.dup(held) if spec.tty else -1, stdin and spec.stdin_once
         )
         if not stdin:
             _close(held)
@@ -89,9 +90,20 @@ class Attachments:
         attachment = self._known(session)
         if attachment.stdin_once:
             try:
-                await self._supervisor.request("close_stdin", id=attachment.container)
+                await self._supervisor.request("close_stdin", id=attachment.container.record.id)
             except NotFound:
                 pass  # the container is gone, and its stdin with it
+
+    async def wait(self, session: str) -> None:
+        """Return when the container has ended; to be asked at the end of its output. Raises FailedPrecondition: it has not."""
+        container = self._known(session).container
+        with contextlib.suppress(Unavailable):
+            await self._supervisor.request("hello")  # the news of an end come before the answer
+        if container.state is ContainerState.RUNNING:
+            raise FailedPrecondition(
+                f"the output of {container.record.spec.name} was cut off: its reader was too slow, or the log pump ended",
+                hint="the log has all of it",
+            )
 
     async def detach(self, session: str) -> None:
         """The client has gone. Idempotent."""

@@ -165,11 +165,8 @@ class Execs:
             fcntl.ioctl(running.master, termios.TIOCSWINSZ, size)
 
     async def kill(self, session: str, number: int) -> None:
-        """SIGKILL ends the whole session, another signal goes to its first process."""
-        if number == 9:
-            await self._supervisor.request("kill_exec", id=session)
-        else:
-            await self._supervisor.request("signal", id=session, signal=number)
+        """Signal the whole session. Nothing happens when its first process has ended."""
+        await self._supervisor.request("signal_exec", id=session, signal=number)
 
     def _known(self, session: str) -> Running:
         try:

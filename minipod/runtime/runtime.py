@@ -244,6 +244,9 @@ class Runtime:
     async def attach(self, container: ContainerId, *, stdin: bool) -> ExecSession:
         return await self._attachments.attach(self.state.container(container), stdin=stdin)
 
+    async def attach_wait(self, session: str) -> None:
+        await self._attachments.wait(session)
+
     async def close_stdin(self, session: str) -> None:
         if session in self._attachments:
             await self._attachments.close_stdin(session)

@@ -225,13 +225,16 @@ class RuntimeService(Protocol):
         """Set the window size of the pty of an exec or attach."""
 
     async def exec_kill(self, session: str, signal: int) -> None:
-        """Signal an exec's whole session."""
+        """Signal an exec's whole session; nothing happens when its first process has ended."""
 
     async def attach(self, container: ContainerId, *, stdin: bool) -> ExecSession:
         """Return a live copy of the container's output from now on, and its stdin if it has one.
 
-        A client that is more than a megabyte behind is cut off: its output ends. Raises FailedPrecondition when it does not run.
+        A client that is more than eight megabytes behind is cut off: its output ends. Raises FailedPrecondition when it does not run.
         """
+
+    async def attach_wait(self, session: str) -> None:
+        """Return when the container of an attach has ended; asked at the end of its output. Raises FailedPrecondition: cut off before."""
 
     async def close_stdin(self, session: str) -> None:
         """The client of an attach sends no more: with stdin_once the container reads the end of its stdin."""

@@ -6,24 +6,47 @@ import asyncio
 import os
 from typing import Final
 
-CHUNK: Final = 32 << 10  # bytes; also what kubectl sends at once
+CHUNK: Final = 64 << 10  # bytes: what a pipe holds by default
 
 
-async def read_some(fd: int, ended: asyncio.Event | None = None, size: int = CHUNK) -> bytes:
-    """Read what is there, waiting for something; b"" at the end of file (EIO is a pty's).
+class Source:
+    """A descriptor that is read to its end, or to the end of what is buffered once `finish` was called.
 
-    With *ended* set, nothing more is waited for: b"" when what was buffered has been read. A child that was left behind may hold a
-    pipe open for ever, so a process' end is its exit and then what is buffered.
+    A child that was left behind may hold a pipe open for ever, so the end of a process' output is its exit and then what is buffered.
     """
-    while True:
-        try:
-            return os.read(fd, size)
-        except BlockingIOError:
-            if ended is not None and ended.is_set():
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._finishing = False
+        self._ready: asyncio.Future[None] | None = None  # somebody waits
+
+    async def read(self, size: int = CHUNK) -> bytes:
+        """Return what is there, waiting for something; b"" at the end (EIO is a pty's)."""
+        while True:
+            try:
+                return os.read(self._fd, size)
+            except BlockingIOError:
+                if self._finishing:
+                    return b""
+                await self._readable()
+            except OSError:
                 return b""
-            await readable(fd, ended)
-        except OSError:
-            return b""
+
+    def finish(self) -> None:
+        """Nothing more is waited for."""
+        self._finishing = True
+        if self._ready is not None:
+            _resolve(self._ready)
+
+    async def _readable(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._ready = loop.create_future()
+        loop.add_reader(self._fd, _resolve, self._ready)
+        try:
+            await self._ready
+        finally:
+            loop.remove_reader(self._fd)
+            self._ready = None
 
 
 async def write_all(fd: int, payload: bytes) -> None:
@@ -33,27 +56,10 @@ async def write_all(fd: int, payload: bytes) -> None:
         try:
             view = view[os.write(fd, view) :]
         except BlockingIOError:
-            await writable(fd)
+            await _writable(fd)
 
 
-async def readable(fd: int, ended: asyncio.Event | None = None) -> None:
-    """Wait until *fd* can be read, or *ended* is set."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(fd, _resolve, ready)
-    waiting = None if ended is None else loop.create_task(ended.wait())
-    if waiting is not None:
-        waiting.add_done_callback(lambda _: _resolve(ready))
-    try:
-        await ready
-    finally:
-        loop.remove_reader(fd)
-        if waiting is not None:
-            waiting.cancel()
-
-
-async def writable(fd: int) -> None:
-    """Wait until *fd* takes something."""
+async def _writable(fd: int) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
     loop.add_writer(fd, _resolve, ready)

@@ -3,9 +3,10 @@
     client --stdin, resize--> Remote --> write ends
     client <--stdout, stderr, error-- Remote <-- read ends
 
-The end of an exec is the process' exit, then what it had written, then one word on the error channel; a client that goes ends the
-process. An attach ends with its output, and the process goes on. Whatever happens first, no task, descriptor or process is left: `run`
-closes the session's descriptors and returns when all of it is over.
+The end of an exec is the process' exit, then what it had written, then one word on the error channel. A client that goes hangs up: the
+process' whole session gets SIGHUP, as from a terminal whose line is lost, and SIGKILL when it goes on. An attach ends with the
+container's output; when its client goes, the container stays as it is. Whatever happens first, no task, descriptor or process is left:
+`run` closes the session's descriptors and returns when all of it is over.
 
 A process that can't be started is told on the error channel, as a kubelet does: by then the connection is upgraded.
 """
@@ -17,19 +18,22 @@ import contextlib
 import json
 import logging
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from minipod.errors import MinipodError
 from minipod.runtime.service import ExecSession
 from minipod.streaming.channels import Channel, Ending
-from minipod.streaming.fds import read_some, write_all
+from minipod.streaming.fds import Source, write_all
+from minipod.streaming.terminal_size import Sizes
 
 logger = logging.getLogger(__name__)
 
-CONSOLE_END = 2.0  # seconds for a pty to hang up after its process' exit
-LINGER = 5.0  # seconds for a client to take the end in and to close
+CONSOLE_END: Final = 2.0  # seconds for a pty to hang up after its process' exit
+HANG_UP: Final = 2.0  # seconds between SIGHUP and SIGKILL when the client has gone
+LINGER: Final = 5.0  # seconds for a client to take the end in and to close
 
 Status = dict[str, Any]  # a metav1.Status
 
@@ -55,6 +59,9 @@ class Sessions(Protocol):
 
     async def exec_kill(self, session: str, signal: int) -> None:
         """Signal an exec's whole session."""
+
+    async def attach_wait(self, session: str) -> None:
+        """Return when the container of an attach has ended. Raises FailedPrecondition: its output was cut off before."""
 
     async def close_stdin(self, session: str) -> None:
         """The client of an attach sends no more stdin."""
@@ -102,82 +109,89 @@ class _Conversation:
         self._sessions = sessions
         self._session = session
         self._wanted = wanted
-        self._ended = asyncio.Event()
-        self._stdin = session.stdin_fd
-
-    async def run(self) -> None:
-        session = self._session
-        outputs = [
-            asyncio.create_task(self._output(channel, fd, sent=sent))
-            for channel, fd, sent in (
-                (Channel.STDOUT, session.stdout_fd, self._wanted.stdout),
-                (Channel.STDERR, session.stderr_fd, self._wanted.stderr),
+        self._sources = {
+            channel: Source(fd)
+            for channel, fd in (
+                (Channel.STDOUT, session.stdout_fd), (Channel.STDERR, session.stderr_fd)
             )
             if fd >= 0
-        ]
+        }  # fmt: skip
+        self._stdin = session.stdin_fd
+        self._sizes = Sizes()
+
+    async def run(self) -> None:
+        outputs = [asyncio.create_task(self._output(channel)) for channel in self._sources]
         incoming = asyncio.create_task(self._incoming())
         ending = asyncio.create_task(self._end(outputs))
         try:
             await asyncio.wait({ending, incoming}, return_when=asyncio.FIRST_COMPLETED)
             if not ending.done():  # the client went away first
-                if session.attached:
-                    return
-                await self._sessions.exec_kill(session.id, 9)
-            await _finish(self._remote, await ending, incoming)
+                if not self._session.attached:
+                    await self._hang_up(ending)
+                return
+            await _finish(self._remote, ending.result(), incoming)
         finally:
             tasks = (*outputs, incoming, ending)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for fd in {session.stdout_fd, session.stderr_fd, self._stdin} - {-1}:
+            for fd in {self._session.stdout_fd, self._session.stderr_fd, self._stdin} - {-1}:
                 os.close(fd)
-            if session.attached:
-                await self._sessions.detach(session.id)
+            if self._session.attached:
+                await self._sessions.detach(self._session.id)
+
+    async def _hang_up(self, ending: asyncio.Task[Status]) -> None:
+        """End the process of a client that has gone."""
+        for number in (signal.SIGHUP, signal.SIGKILL):
+            await self._sessions.exec_kill(self._session.id, number)
+            await asyncio.wait({ending}, timeout=HANG_UP)
+            if ending.done():
+                return
 
     async def _end(self, outputs: list[asyncio.Task[None]]) -> Status:
         """Wait for the end and for the output before it; return how it ended."""
         if self._session.attached:
             await asyncio.wait(outputs)
+            try:
+                await self._sessions.attach_wait(self._session.id)
+            except MinipodError as e:
+                return failure(f"error attaching to container: {e.message}")
             return exit_status(0)
         code = await self._sessions.exec_wait(self._session.id)
-        self._ended.set()
-        await asyncio.wait(outputs, timeout=CONSOLE_END if self._wanted.tty else None)
+        for source in self._sources.values():
+            if self._wanted.tty:
+                # A pty hangs up by itself, and what it holds becomes readable only some time after it was written.
+                asyncio.get_running_loop().call_later(CONSOLE_END, source.finish)
+            else:
+                source.finish()
+        await asyncio.wait(outputs)
         return exit_status(code)
 
-    async def _output(self, channel: Channel, fd: int, *, sent: bool) -> None:
-        # A pty hangs up by itself, and what it holds becomes readable only some time after it was written.
-        ended = None if self._wanted.tty or self._session.attached else self._ended
-        while chunk := await read_some(fd, ended):
-            if sent:
+    async def _output(self, channel: Channel) -> None:
+        wanted = self._wanted.stderr if channel is Channel.STDERR else self._wanted.stdout
+        while chunk := await self._sources[channel].read():
+            if wanted:
                 try:
                     await self._remote.send(channel, chunk)
                 except ConnectionError:
-                    sent = False  # go on reading: the process must not block before it is killed
+                    wanted = False  # go on reading: the process must not block before it is ended
 
     async def _incoming(self) -> None:
         async for channel, payload in self._remote.incoming():
             if channel is Channel.RESIZE:
-                await self._resize(payload)
+                await self._resize(payload or b"")
             elif payload is None:
                 await self._close_stdin()
-            elif self._stdin >= 0 and channel is Channel.STDIN:
+            elif self._stdin >= 0:
                 try:
                     await write_all(self._stdin, payload)
                 except OSError:
                     await self._close_stdin()  # nobody reads it: the rest is thrown away
 
-    async def _resize(self, payload: bytes | None) -> None:
-        if not payload or not self._wanted.tty:
-            return
-        try:
-            size = json.loads(payload)
-            rows, columns = int(size["Height"]), int(size["Width"])
-        except (ValueError, KeyError, TypeError):
-            logger.debug("a window size that is none: %r", payload[:100])
-            return
-        if 0 < rows < 1 << 16 and 0 < columns < 1 << 16:
+    async def _resize(self, payload: bytes) -> None:
+        if (size := self._sizes.feed(payload)) is not None and self._wanted.tty:
             with contextlib.suppress(MinipodError):  # it has ended meanwhile
-                await self._sessions.exec_resize(self._session.id, rows, columns)
+                await self._sessions.exec_resize(self._session.id, *size)
 
     async def _close_stdin(self) -> None:
         if self._stdin >= 0 and not self._wanted.tty:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import enum
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from minipod.cgroups.hierarchy import Hierarchy
 from minipod.linux import process
 from minipod.spec.bundle import Bundle, ExecBundle
 from minipod.supervisor.records import ExitRecord
@@ -97,7 +97,22 @@ class Container(Process):
 class Exec(Process):
     bundle: ExecBundle
     cgroup: str
+    owner: object  # the client that asked for it: when that goes, nobody reads what it says
     console: int = -1
+
+    def signal_session(self, hierarchy: Hierarchy, number: int) -> None:
+        """Signal every process of its session."""
+        if not self.pid:
+            return
+        pids = hierarchy.procs(self.cgroup)
+        for pid in pids:
+            try:
+                if os.getsid(pid) == self.pid:
+                    os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+        if self.pid not in pids:  # moved out of the cgroup
+            self.send_signal(number)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -124,13 +139,3 @@ def reap(record: Callable[[int, ExitRecord], None]) -> None:
             return
         record(info.si_pid, exit_record(info))
         os.waitid(os.P_PID, info.si_pid, os.WEXITED | os.WNOHANG)
-
-
-def kill_session(leader: int, pids: list[int]) -> None:
-    """Kill every process of *pids* whose session is *leader*'s (an exec that timed out)."""
-    for pid in pids:
-        try:
-            if os.getsid(pid) == leader:
-                os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue

@@ -22,6 +22,7 @@ import time
 from dataclasses import dataclass, field
 
 from minipod.supervisor import protocol
+from minipod.supervisor.attached import Attached
 from minipod.supervisor.logfile import LogFile, format_lines, partial_record, stamp
 
 CHUNK = 256 << 10  # bytes at most for one read: a FIFO holds 64 KiB by default
@@ -37,17 +38,6 @@ class Stream:
     fd: int
     rest: bytes = b""
     rest_since: float = 0.0
-
-
-@dataclass(slots=True, eq=False)
-class Attached:
-    """A client of attach: the pipe that takes its copy of each stream."""
-
-    pipes: dict[bytes, int]
-
-    def close(self) -> None:
-        for fd in self.pipes.values():
-            os.close(fd)
 
 
 @dataclass(slots=True, eq=False)
@@ -83,9 +73,13 @@ class Pump:
         signal.set_wakeup_fd(writer)
         self._selector.register(reader, selectors.EVENT_READ, "stop")
         while self._running:
-            for key, _ in self._selector.select(self._timeout()):
+            for key, events in self._selector.select(self._timeout()):
+                if key.fd not in self._selector.get_map():
+                    continue  # closed by what came before it
                 if isinstance(key.data, Stream):
                     self._read(key.data)
+                elif isinstance(key.data, Attached):
+                    key.data.ready(key.fd, events)
                 elif key.data == "stop":
                     self._running = False
                 else:
@@ -136,7 +130,7 @@ class Pump:
             for stream in log.streams:
                 self._close(stream)
             for client in log.clients:
-                client.close()
+                client.finish()
             log.close_stdin()
             log.file.close()
         self._tell("drained", message["id"])
@@ -153,13 +147,11 @@ class Pump:
 
     def _on_attach(self, message: protocol.Message, fds: list[int]) -> None:
         log = self._logs.get(message["id"])
-        client = Attached(dict(zip((b"stdout", b"stderr"), fds, strict=False)))
+        client = Attached(self._selector, dict(zip((b"stdout", b"stderr"), fds, strict=False)))
         if log is None:
             client.close()  # it has ended: so does the client's output
-            return
-        for fd in fds:
-            os.set_blocking(fd, False)
-        log.clients.append(client)
+        else:
+            log.clients.append(client)
 
     # -- streams
 
@@ -179,8 +171,9 @@ class Pump:
         if records and owner.file.write(records):
             self._tell("log_full", owner.id)
         self._hold(stream)
-        if owner.clients:
-            self._copy(stream, chunk)
+        for client in owner.clients:
+            client.give(stream.name, chunk)
+        owner.clients = [c for c in owner.clients if c.is_open]
         return True
 
     def _hold(self, stream: Stream) -> None:
@@ -201,20 +194,6 @@ class Pump:
             stream.owner.file.write(partial_record(stream.name, stream.rest, now))
             stream.rest = b""
         self._held.discard(stream)
-
-    def _copy(self, stream: Stream, chunk: bytes) -> None:
-        """Give the chunk to attached clients; one whose pipe is full is cut off."""
-        for client in list(stream.owner.clients):
-            fd = client.pipes.get(stream.name)
-            if fd is None:
-                continue
-            try:
-                whole = os.write(fd, chunk) == len(chunk)
-            except OSError:
-                whole = False
-            if not whole:
-                stream.owner.clients.remove(client)
-                client.close()
 
     def _drain(self, log: Log) -> None:
         for stream in log.streams:

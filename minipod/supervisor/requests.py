@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 
 from minipod import errors
 from minipod.init import plan
@@ -17,7 +16,7 @@ from minipod.linux import fds, process
 from minipod.spec.bundle import Bundle, ExecBundle, SandboxBundle
 from minipod.spec.codec import dumps, loads
 from minipod.spec.sandbox import NamespaceMode
-from minipod.supervisor import children, protocol
+from minipod.supervisor import protocol
 from minipod.supervisor.children import Container, Exec, Phase, SandboxSetup
 from minipod.supervisor.server import Client, Supervisor
 from minipod.supervisor.setups import Setups, compiled_filter
@@ -176,7 +175,7 @@ class Requests:
         container = self._container(bundle.container_id)
         if container.phase is not Phase.RUNNING:
             raise errors.FailedPrecondition(f"container {container.id} is {container.phase.value}")
-        started = Exec(id=bundle.id, bundle=bundle, cgroup=container.bundle.cgroup)
+        started = Exec(id=bundle.id, bundle=bundle, cgroup=container.bundle.cgroup, owner=client)
         self._tables.execs[bundle.id] = started
         self._setups.await_for(started, client, message["n"])
         made = plan.exec_plan(bundle, container.bundle.cgroup)
@@ -186,12 +185,13 @@ class Requests:
             program=compiled_filter(bundle.process, privileged=container.bundle.privileged),
         )  # fmt: skip
 
-    def on_kill_exec(self, _: Client, message: protocol.Message, __: list[int]) -> protocol.Message:
-        """Kill an exec's whole session."""
+    def on_signal_exec(
+        self, _: Client, message: protocol.Message, __: list[int]
+    ) -> protocol.Message:
+        """Signal an exec's whole session."""
         running = self._tables.execs.get(message["id"])
-        if running is not None and running.pid:
-            children.kill_session(running.pid, self._s.hierarchy.procs(running.cgroup))
-            running.send_signal(signal.SIGKILL)
+        if running is not None:
+            running.signal_session(self._s.hierarchy, message["signal"])
         return {}
 
     # -- the node

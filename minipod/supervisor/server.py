@@ -176,6 +176,9 @@ class Supervisor:
         self._clients.discard(client)
         self.unwatch(client.sock)
         client.sock.close()
+        for running in list(self.tables.execs.values()):
+            if running.owner is client:
+                running.signal_session(self.hierarchy, signal.SIGKILL)
 
     def reply(
         self, client: Client, message: protocol.Message, fds: list[int] | None = None

@@ -11,7 +11,6 @@ import re
 import select
 import socket
 import subprocess
-import sys
 import time
 
 import pytest
@@ -218,24 +217,8 @@ def test_logs_are_followed_to_the_end(kubectl, node) -> None:
         node.delete(name)
 
 
-def test_a_client_that_is_killed_ends_its_command(kubectl, pod, node) -> None:
-    """Excluded: that the client says goodbye; it gets SIGKILL."""
-    mark = f"7{kubectl.version[1]}31"
-    process = subprocess.Popen(
-        words(kubectl, "exec", "-i", pod, "-c", "app", "--", "sh", "-c", f"echo on; sleep {mark}; :"),
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    with process:
-        assert process.stdout.readline() == b"on\n"
-        process.kill()
-    deadline = time.monotonic() + 10
-    while f"sleep {mark}" in node.exec(pod, "ps", container="app"):
-        assert time.monotonic() < deadline, "the command lives on"
-
-
 def test_our_own_port_forward_and_cp(node, pod, tmp_path) -> None:
-    minipod = [f"{os.path.dirname(sys.executable)}/minipod", "--instance", node.instance.name]
-    with forwarding([*minipod, "port-forward", "--address", "127.0.0.1", pod, ":8080"]) as (
+    with forwarding([*node.command, "port-forward", "--address", "127.0.0.1", pod, ":8080"]) as (
         port,
         _,
     ):

@@ -9,7 +9,6 @@ import concurrent.futures
 import http.client
 import os
 import socket
-import sys
 import time
 
 import pytest
@@ -64,8 +63,9 @@ def test_port_forward_by_kubectl_does_not_grow(newest, node, pod) -> None:
 
 
 def test_our_port_forward_does_not_grow(node, pod) -> None:
-    minipod = [f"{os.path.dirname(sys.executable)}/minipod", "--instance", node.instance.name]
-    forward_is_bounded(node, [*minipod, "port-forward", "--address", "127.0.0.1", pod, ":7000"])
+    forward_is_bounded(
+        node, [*node.command, "port-forward", "--address", "127.0.0.1", pod, ":7000"]
+    )
 
 
 class _Unix(http.client.HTTPConnection):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import signal
 import socket
 import sys
 from dataclasses import replace
@@ -132,7 +133,9 @@ def parked_exec(node, container: str):
         os.close(memfd)
         os.close(null)
         yield
-        protocol.send(client, {"op": "kill_exec", "n": 2, "id": "parked"})
+        protocol.send(
+            client, {"op": "signal_exec", "n": 2, "id": "parked", "signal": signal.SIGKILL}
+        )
         answers = [protocol.receive(client)[0] for _ in range(2)]
         assert {a["n"] for a in answers} == {1, 2}
 

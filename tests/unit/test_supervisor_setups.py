@@ -23,7 +23,7 @@ def test_a_main_process_goes_on_when_it_is_ready_and_known_in_any_order(first: s
     process = Process(argv=("true",), env=(), cwd="/", uid=0, gid=0, groups=(), capabilities=())
     bundle = ExecBundle(id="e", container_id="c", process=process)
     ours, theirs = sync.pair()
-    made = Exec(id="e", bundle=bundle, cgroup="c", sync=ours)
+    made = Exec(id="e", bundle=bundle, cgroup="c", owner=None, sync=ours)
     supervisor.tables.setups = 1
     said = [lambda: theirs.forked(os.getpid()), theirs.ready]
     for say in said if first == "forked" else reversed(said):

@@ -1,0 +1,150 @@
+"""One side of a stream disappears: its client, the daemon that serves it, the pump that copies for it. What each leaves behind: nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.api.test_streams import words
+from tests.node import shell, sleeper
+
+TICKS = "i=0; while echo $i; do i=$((i+1)); sleep 0.05; done"
+HEARS = "trap 'echo hung up > /tmp/heard; exit' HUP; echo on; while :; do sleep 0.1; done"
+IGNORES = "trap '' HUP; echo on; sleep {mark}; :"
+
+
+@pytest.fixture(scope="module")
+def pod(node):
+    """A pod with a container that speaks at once, and one that never does."""
+    node.pod("leaves", shell(TICKS, "app"), sleeper("quiet"))
+    yield "leaves"
+    node.delete("leaves")
+
+
+@contextlib.contextmanager
+def talking(command: list[str], first: bytes):
+    """Run a client until it has heard its first line, and kill it in the end: it says no goodbye."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+    with process:
+        try:
+            assert process.stdout.readline().strip() == first or not first
+            yield process
+        finally:
+            process.kill()
+
+
+def until(condition, what: str) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)  # another process does it; nobody is told
+
+
+def descriptors(node) -> dict[str, int]:
+    """Return how many the daemon and the pump have."""
+    status = node.status()
+    pids = {"daemon": status["pid"], "pump": status["pump_pid"]}
+    return {name: len(os.listdir(f"/proc/{pid}/fd")) for name, pid in pids.items()}
+
+
+def test_an_attach_detaches_and_the_container_and_its_log_go_on(kubectl, pod, node) -> None:
+    """Excluded: that the log has a gap where the client went: its numbers are counted."""
+    with talking(words(kubectl, "attach", pod, "-c", "app"), b"") as process:
+        last = int(process.stdout.readline())
+    after = last + 10
+    with subprocess.Popen(
+        words(kubectl, "logs", "-f", pod, "-c", "app"), stdout=subprocess.PIPE, text=True
+    ) as log:
+        try:
+            said = []
+            for line in log.stdout:
+                said.append(int(line))
+                if said[-1] == after:
+                    break
+        finally:
+            log.kill()
+    assert said == list(range(after + 1))
+    assert node.get(pod)["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+@pytest.mark.parametrize("container", ["app", "quiet"])
+def test_a_client_of_attach_leaves_no_descriptor(newest, pod, node, container) -> None:
+    """Also where the container never says anything: the pump must notice without a write."""
+    node.exec(pod, "true", container=container)
+    before = descriptors(node)
+    command = words(newest, "attach", pod, "-c", container)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as client:
+        until(lambda: descriptors(node)["pump"] > before["pump"], "it does not attach")
+        client.kill()
+    until(lambda: descriptors(node) == before, f"{descriptors(node)}, {before} before")
+
+
+def test_a_command_hears_that_its_client_hung_up(kubectl, pod, node) -> None:
+    node.exec(pod, "rm", "-f", "/tmp/heard", container="quiet")
+    with talking(words(kubectl, "exec", "-i", pod, "-c", "quiet", "--", "sh", "-c", HEARS), b"on"):
+        pass
+    until(
+        lambda: node.exec(pod, "cat", "/tmp/heard", container="quiet", check=False) == "hung up\n",
+        "no SIGHUP came",
+    )
+
+
+def test_a_command_that_ignores_the_hang_up_is_killed(newest, pod, node) -> None:
+    """And what it started, too: the whole session."""
+    command = ("exec", "-i", pod, "-c", "quiet", "--", "sh", "-c", IGNORES.format(mark="4242"))
+    with talking(words(newest, *command), b"on"):
+        pass
+    until(
+        lambda: "sleep 4242" not in node.exec(pod, "ps", container="quiet"),
+        "the command lives on",
+    )
+
+
+def test_a_command_ends_with_the_daemon_that_serves_it(newest, pod, node) -> None:
+    """The client hears of it; nobody is left to read what the command says."""
+    command = ("exec", pod, "-c", "quiet", "--", "sh", "-c", IGNORES.format(mark="4343"))
+    with talking(words(newest, *command), b"on") as process:
+        os.kill(node.status()["pid"], signal.SIGKILL)
+        assert process.wait(10) != 0
+    until(lambda: node.run("status", check=False).returncode == 0, "the daemon did not come back")
+    until(
+        lambda: "sleep 4343" not in node.exec(pod, "ps", container="quiet", check=False),
+        "the command lives on",
+    )
+
+
+def test_an_attach_whose_pump_dies_says_that_something_is_missing(pod, node) -> None:
+    """Not an end like the container's. The next pump goes on with the log."""
+    with subprocess.Popen(
+        [*node.command, "attach", pod, "-c", "app"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.readline()
+        os.kill(node.status()["pump_pid"], signal.SIGKILL)
+        _, said = process.communicate(timeout=10)
+    assert (process.returncode, b"was cut off" in said) == (1, True), said
+
+
+@pytest.mark.parametrize("size", [5 << 20, 64 << 20], ids=["keeps up", "is cut off"])
+def test_a_burst_for_an_attached_client_is_whole_or_told(newest, node, size) -> None:
+    """Its log is whole in either case: it never waited."""
+    name = "bursts"
+    node.pod(
+        name, shell(f"read go; head -c {size} /dev/zero; echo; sleep 1", stdin=True, stdinOnce=True),
+        restartPolicy="Never",
+    )  # fmt: skip
+    try:
+        command = words(newest, "attach", "-i", name)
+        done = subprocess.run(command, input=b"go\n", capture_output=True, check=False, timeout=50)
+        if size < 8 << 20:
+            assert (done.returncode, len(done.stdout)) == (0, size + 1)
+        else:
+            assert (done.returncode, b"was cut off" in done.stderr) == (1, True), done.stderr
+            assert len(done.stdout) < size
+    finally:
+        node.delete(name)

@@ -1,0 +1,95 @@
+"""A client of attach in the log pump, with real pipes: nothing is lost within the bound, and nobody is waited for."""
+
+from __future__ import annotations
+
+import os
+import selectors
+
+import pytest
+
+from minipod.supervisor import attached
+from minipod.supervisor.attached import Attached
+
+
+@pytest.fixture
+def selector():
+    with selectors.DefaultSelector() as made:
+        yield made
+
+
+@pytest.fixture
+def pipe():
+    reader, writer = os.pipe()
+    yield reader, writer
+    os.close(reader)
+
+
+def turn(selector: selectors.BaseSelector) -> None:
+    for key, events in selector.select(0):
+        key.data.ready(key.fd, events)
+
+
+def is_closed(fd: int) -> bool:
+    return not os.path.exists(f"/proc/self/fd/{fd}")
+
+
+def test_what_does_not_fit_the_pipe_comes_later_and_whole(selector, pipe) -> None:
+    reader, writer = pipe
+    client = Attached(selector, {b"stdout": writer})
+    said = [bytes([n]) * 50_000 for n in range(40)]
+    for chunk in said:
+        client.give(b"stdout", chunk)
+    client.finish()
+    heard = b""
+    while chunk := os.read(reader, 30_000):
+        heard += chunk
+        turn(selector)
+    assert heard == b"".join(said)
+    assert not client.is_open
+    assert not selector.get_map()
+
+
+def test_who_is_too_far_behind_is_cut_off_and_keeps_what_the_pipe_has(
+    selector, pipe, monkeypatch
+) -> None:
+    monkeypatch.setattr(attached, "BEHIND", 100_000)
+    reader, writer = pipe
+    client = Attached(selector, {b"stdout": writer})
+    while client.is_open:
+        client.give(b"stdout", b"x" * 10_000)
+    assert is_closed(writer)
+    assert 0 < len(os.read(reader, 1 << 20)) <= 65_536  # the capacity of a pipe
+
+
+def test_a_reader_that_goes_is_noticed_while_nothing_is_said(selector) -> None:
+    reader, writer = os.pipe()
+    client = Attached(selector, {b"stdout": writer})
+    turn(selector)
+    assert client.is_open
+    os.close(reader)
+    turn(selector)
+    assert not client.is_open
+    assert is_closed(writer)
+
+
+def test_a_reader_that_goes_while_it_is_behind_is_let_go(selector) -> None:
+    reader, writer = os.pipe()
+    client = Attached(selector, {b"stdout": writer})
+    client.give(b"stdout", bytes(200_000))
+    client.finish()
+    assert client.is_open  # it still may take what it has not
+    os.close(reader)
+    turn(selector)
+    assert not client.is_open
+    assert not selector.get_map()
+
+
+def test_one_stream_that_is_not_read_takes_the_other_with_it(selector, pipe, monkeypatch) -> None:
+    monkeypatch.setattr(attached, "BEHIND", 1000)
+    (out, out_end), (err, err_end) = pipe, os.pipe()
+    client = Attached(selector, {b"stdout": out_end, b"stderr": err_end})
+    client.give(b"stdout", b"said")
+    client.give(b"stderr", bytes(100_000))
+    assert not client.is_open
+    assert os.read(out, 100) + os.read(out, 100) == b"said"
+    os.close(err)
