@@ -1,13 +1,15 @@
 """Tables (meta.k8s.io/v1): the columns that `kubectl get` prints, computed by the server; and how it writes ages.
 
-The columns of each kind are in `apiserver.kinds`. Cells are strings and integers, as Kubernetes' own.
+The columns of each kind are in `apiserver.kinds`: `printer(NAME, Column("Type", "type"), AGE)`, or a `Printer` whose row computes several
+cells in one walk. Cells are strings and integers, as Kubernetes' own.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -100,7 +102,41 @@ def created(item: Object) -> str:
     return age(item["metadata"].get("creationTimestamp"))
 
 
+# -- columns
+
+Cell = Callable[[Object], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column and the cell of one object: computed, or the field at a path ("spec.volumeName")."""
+
+    name: str
+    cell: Cell | str
+    absent: str = ""  # what a field that is not there is shown as
+    wide: bool = False  # only with -o wide
+
+    def of(self, item: Object) -> Any:
+        return self.cell(item) if callable(self.cell) else field(item, self.cell) or self.absent
+
+
+def field(item: Object, path: str) -> Any:
+    """Return the field at *path* as a table shows it, "" where there is none."""
+    value: Any = item
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else value
+
+
+def printer(*columns: Column) -> Printer:
+    """Return the printer of these columns."""
+    return Printer(
+        columns=tuple((c.name, int(c.wide)) for c in columns),
+        row=lambda item: [c.of(item) for c in columns],
+    )
+
+
 INTEGERS = frozenset(("Value",))
-GENERIC = Printer(
-    columns=(("Name", 0), ("Age", 0)), row=lambda item: [item["metadata"]["name"], created(item)]
-)
+NAME, AGE = Column("Name", "metadata.name"), Column("Age", created)
+CREATED = Column("Created At", "metadata.creationTimestamp")
+GENERIC = printer(NAME, AGE)

@@ -6,26 +6,24 @@ from typing import Any
 
 from minipod.api import validation_kinds as rules
 from minipod.apiserver.resources import Printer, Resource, Strategy
-from minipod.apiserver.table import created
+from minipod.apiserver.table import AGE, CREATED, NAME, Column, field, printer
 
 Object = dict[str, Any]
 
 GROUP = "rbac.authorization.k8s.io"
 
 
-def binding_row(item: Object) -> list[Any]:
-    """Return the cells of a binding: whom it binds by kind."""
-    ref = item.get("roleRef") or {}
-    named: dict[str, list[str]] = {"User": [], "Group": [], "ServiceAccount": []}
-    for subject in item.get("subjects") or []:
-        name = subject.get("name", "")
-        if subject.get("kind") == "ServiceAccount":
-            name = f"{subject.get('namespace', '')}/{name}"
-        named.setdefault(subject.get("kind", ""), []).append(name)
-    return [
-        item["metadata"]["name"], f"{ref.get('kind', '')}/{ref.get('name', '')}", created(item),
-        ", ".join(named["User"]), ", ".join(named["Group"]), ", ".join(named["ServiceAccount"]),
-    ]  # fmt: skip
+def _subjects(kind: str) -> Column:
+    """Return the column of those of one kind whom a binding binds."""
+
+    def cell(item: Object) -> str:
+        bound = [s for s in item.get("subjects") or [] if s.get("kind") == kind]
+        account = kind == "ServiceAccount"
+        return ", ".join(
+            f"{s.get('namespace', '')}/{s['name']}" if account else s["name"] for s in bound
+        )
+
+    return Column(f"{kind}s", cell, wide=True)
 
 
 def _default_binding(item: Object) -> None:
@@ -37,50 +35,32 @@ def _default_binding(item: Object) -> None:
             subject["apiGroup"] = GROUP
 
 
-_ROLES = Printer(
-    columns=(("Name", 0), ("Created At", 0)),
-    row=lambda i: [i["metadata"]["name"], i["metadata"].get("creationTimestamp", "")],
+def _role_of(item: Object) -> str:
+    return f"{field(item, 'roleRef.kind')}/{field(item, 'roleRef.name')}"
+
+
+_ROLES = Strategy(name="path", validate=rules.validate_role)
+_BINDINGS = Strategy(
+    name="path",
+    default=_default_binding,
+    validate=rules.validate_binding,
+    validate_update=rules.validate_binding_update,
 )
-_BINDINGS = Printer(
-    columns=(
-        ("Name", 0), ("Role", 0), ("Age", 0), ("Users", 1), ("Groups", 1), ("ServiceAccounts", 1),
-    ),
-    row=binding_row,
-)  # fmt: skip
+_BINDING_COLUMNS = printer(
+    NAME, Column("Role", _role_of), AGE, *map(_subjects, ("User", "Group", "ServiceAccount"))
+)
 
 
-def _role(plural: str, kind: str, *, namespaced: bool) -> Resource:
+def _resource(kind: str, strategy: Strategy, columns: Printer) -> Resource:
     return Resource(
-        plural=plural,
-        kind=kind,
-        type=f"rbac.v1.{kind}",
-        group=GROUP,
-        namespaced=namespaced,
-        strategy=Strategy(name="path", validate=rules.validate_role),
-        printer=_ROLES,
-    )
-
-
-def _binding(plural: str, kind: str, *, namespaced: bool) -> Resource:
-    return Resource(
-        plural=plural,
-        kind=kind,
-        type=f"rbac.v1.{kind}",
-        group=GROUP,
-        namespaced=namespaced,
-        strategy=Strategy(
-            name="path",
-            default=_default_binding,
-            validate=rules.validate_binding,
-            validate_update=rules.validate_binding_update,
-        ),
-        printer=_BINDINGS,
-    )
+        plural=f"{kind.lower()}s", kind=kind, type=f"rbac.v1.{kind}", group=GROUP,
+        namespaced=not kind.startswith("Cluster"), strategy=strategy, printer=columns,
+    )  # fmt: skip
 
 
 RESOURCES = (
-    _role("roles", "Role", namespaced=True),
-    _role("clusterroles", "ClusterRole", namespaced=False),
-    _binding("rolebindings", "RoleBinding", namespaced=True),
-    _binding("clusterrolebindings", "ClusterRoleBinding", namespaced=False),
+    _resource("Role", _ROLES, printer(NAME, CREATED)),
+    _resource("ClusterRole", _ROLES, printer(NAME, CREATED)),
+    _resource("RoleBinding", _BINDINGS, _BINDING_COLUMNS),
+    _resource("ClusterRoleBinding", _BINDINGS, _BINDING_COLUMNS),
 )

@@ -6,14 +6,17 @@ import base64
 from typing import Any
 
 from minipod.api import validation_kinds as rules
-from minipod.apiserver.resources import ALL_VERBS, STATUS, Printer, Resource, Strategy, Subresource
-from minipod.apiserver.table import created
+from minipod.apiserver.resources import ALL_VERBS, STATUS, Resource, Strategy, Subresource
+from minipod.apiserver.table import AGE, CREATED, NAME, Column, printer
 
 Object = dict[str, Any]
 
 
 def _keys(item: Object) -> str:
     return str(len(item.get("data") or {}) + len(item.get("binaryData") or {}))
+
+
+_DATA = Column("Data", _keys)
 
 
 CONFIG_MAP = Resource(
@@ -24,10 +27,7 @@ CONFIG_MAP = Resource(
     strategy=Strategy(
         validate=rules.validate_config_map, validate_update=rules.validate_config_map_update
     ),
-    printer=Printer(
-        columns=(("Name", 0), ("Data", 0), ("Age", 0)),
-        row=lambda i: [i["metadata"]["name"], _keys(i), created(i)],
-    ),
+    printer=printer(NAME, _DATA, AGE),
 )
 
 
@@ -47,10 +47,7 @@ SECRET = Resource(
         validate=rules.validate_secret,
         validate_update=rules.validate_secret_update,
     ),
-    printer=Printer(
-        columns=(("Name", 0), ("Type", 0), ("Data", 0), ("Age", 0)),
-        row=lambda i: [i["metadata"]["name"], i.get("type", ""), _keys(i), created(i)],
-    ),
+    printer=printer(NAME, Column("Type", "type"), _DATA, AGE),
 )
 
 SERVICE_ACCOUNT = Resource(
@@ -67,10 +64,7 @@ SERVICE_ACCOUNT = Resource(
             group_version="authentication.k8s.io/v1",
         ),
     ),
-    printer=Printer(
-        columns=(("Name", 0), ("Secrets", 0), ("Age", 0)),
-        row=lambda i: [i["metadata"]["name"], str(len(i.get("secrets") or [])), created(i)],
-    ),
+    printer=printer(NAME, Column("Secrets", lambda i: str(len(i.get("secrets") or []))), AGE),
 )
 
 
@@ -102,13 +96,8 @@ NAMESPACE = Resource(
         prepare=_prepare_namespace,
         name="label",
     ),
-    printer=Printer(
-        columns=(("Name", 0), ("Status", 0), ("Age", 0)),
-        row=lambda i: [
-            i["metadata"]["name"], (i.get("status") or {}).get("phase", "Active"), created(i),
-        ],
-    ),
-)  # fmt: skip
+    printer=printer(NAME, Column("Status", "status.phase", "Active"), AGE),
+)
 
 
 LIMIT_RANGE = Resource(
@@ -117,10 +106,7 @@ LIMIT_RANGE = Resource(
     type="core.v1.LimitRange",
     short_names=("limits",),
     strategy=Strategy(default=rules.default_limit_range, validate=rules.validate_limit_range),
-    printer=Printer(
-        columns=(("Name", 0), ("Created At", 0)),
-        row=lambda i: [i["metadata"]["name"], i["metadata"].get("creationTimestamp", "")],
-    ),
+    printer=printer(NAME, CREATED),
 )
 
 RESOURCES = (CONFIG_MAP, SECRET, SERVICE_ACCOUNT, NAMESPACE, LIMIT_RANGE)

@@ -5,37 +5,37 @@ from __future__ import annotations
 from typing import Any
 
 from minipod.api import validation_kinds as rules
-from minipod.apiserver.resources import STATUS, Printer, Resource, Strategy, Subresource
-from minipod.apiserver.table import created
+from minipod.apiserver.resources import STATUS, Resource, Strategy, Subresource
+from minipod.apiserver.table import AGE, NAME, Column, field, printer
 
 Object = dict[str, Any]
 
 _ROLE = "node-role.kubernetes.io/"
 
 
-def node_row(node: Object) -> list[Any]:
-    """Return the cells of one node (printNode)."""
-    status, metadata = node.get("status") or {}, node["metadata"]
-    ready = next(
-        (c["status"] for c in status.get("conditions") or [] if c["type"] == "Ready"), None
-    )
-    words = ["Unknown" if ready is None else "Ready" if ready == "True" else "NotReady"]
-    if (node.get("spec") or {}).get("unschedulable"):
-        words.append("SchedulingDisabled")
-    labels = metadata.get("labels") or {}
-    roles = sorted(k.removeprefix(_ROLE) for k in labels if k.startswith(_ROLE))
-    about = status.get("nodeInfo") or {}
+def _status(node: Object) -> str:
+    conditions = (node.get("status") or {}).get("conditions") or []
+    ready = next((c["status"] for c in conditions if c["type"] == "Ready"), None)
+    word = "Unknown" if ready is None else "Ready" if ready == "True" else "NotReady"
+    return f"{word},SchedulingDisabled" if field(node, "spec.unschedulable") == "true" else word
 
-    def address(kind: str) -> str:
-        found = (a["address"] for a in status.get("addresses") or [] if a["type"] == kind)
-        return next(found, "<none>")
 
-    return [
-        metadata["name"], ",".join(words), ",".join(roles) or "<none>", created(node),
-        about.get("kubeletVersion", ""), address("InternalIP"), address("ExternalIP"),
-        about.get("osImage") or "<unknown>", about.get("kernelVersion") or "<unknown>",
-        about.get("containerRuntimeVersion") or "<unknown>",
-    ]  # fmt: skip
+def _roles(node: Object) -> str:
+    labels = node["metadata"].get("labels") or {}
+    found = sorted(k.removeprefix(_ROLE) for k in labels if k.startswith(_ROLE))
+    return ",".join(found) or "<none>"
+
+
+def _address(kind: str) -> Column:
+    def cell(node: Object) -> str:
+        addresses = (node.get("status") or {}).get("addresses") or []
+        return next((a["address"] for a in addresses if a["type"] == kind), "<none>")
+
+    return Column(kind.replace("IP", "-IP"), cell, wide=True)
+
+
+def _info(name: str, key: str) -> Column:
+    return Column(name, f"status.nodeInfo.{key}", "<unknown>", wide=True)
 
 
 NODE = Resource(
@@ -47,12 +47,10 @@ NODE = Resource(
     subresources=(Subresource(name="proxy", verbs=("create", "delete", "get", "patch", "update"), kind="NodeProxyOptions"), STATUS),
     fields=("spec.unschedulable",),
     strategy=Strategy(validate=rules.validate_node),
-    printer=Printer(
-        columns=(
-            ("Name", 0), ("Status", 0), ("Roles", 0), ("Age", 0), ("Version", 0), ("Internal-IP", 1),
-            ("External-IP", 1), ("OS-Image", 1), ("Kernel-Version", 1), ("Container-Runtime", 1),
-        ),
-        row=node_row,
+    printer=printer(
+        NAME, Column("Status", _status), Column("Roles", _roles), AGE, Column("Version", "status.nodeInfo.kubeletVersion"),
+        _address("InternalIP"), _address("ExternalIP"), _info("OS-Image", "osImage"),
+        _info("Kernel-Version", "kernelVersion"), _info("Container-Runtime", "containerRuntimeVersion"),
     ),
 )  # fmt: skip
 
@@ -63,13 +61,8 @@ LEASE = Resource(
     group="coordination.k8s.io",
     durable=False,
     strategy=Strategy(validate=rules.validate_lease),
-    printer=Printer(
-        columns=(("Name", 0), ("Holder", 0), ("Age", 0)),
-        row=lambda i: [
-            i["metadata"]["name"], (i.get("spec") or {}).get("holderIdentity", ""), created(i),
-        ],
-    ),
-)  # fmt: skip
+    printer=printer(NAME, Column("Holder", "spec.holderIdentity"), AGE),
+)
 
 
 def _default_priority(item: Object) -> None:
@@ -90,12 +83,8 @@ PRIORITY_CLASS = Resource(
         validate=rules.validate_priority_class,
         validate_update=rules.validate_priority_class_update,
     ),
-    printer=Printer(
-        columns=(("Name", 0), ("Value", 0), ("Global-Default", 0), ("Age", 0)),
-        row=lambda i: [
-            i["metadata"]["name"], i.get("value", 0),
-            str(i.get("globalDefault", False)).lower(), created(i),
-        ],
+    printer=printer(
+        NAME, Column("Value", lambda i: i.get("value", 0)), Column("Global-Default", "globalDefault", "false"), AGE
     ),
 )  # fmt: skip
 
@@ -109,10 +98,7 @@ RUNTIME_CLASS = Resource(
         validate=rules.validate_runtime_class,
         validate_update=rules.immutable("handler"),
     ),
-    printer=Printer(
-        columns=(("Name", 0), ("Handler", 0), ("Age", 0)),
-        row=lambda i: [i["metadata"]["name"], i.get("handler", ""), created(i)],
-    ),
+    printer=printer(NAME, Column("Handler", "handler"), AGE),
 )
 
 RESOURCES = (NODE, LEASE, PRIORITY_CLASS, RUNTIME_CLASS)

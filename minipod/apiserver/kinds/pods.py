@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from minipod.api import pod_template
 from minipod.apiserver.kinds import pod_printer
-from minipod.apiserver.resources import STATUS, Printer, Resource, Subresource
+from minipod.apiserver.resources import STATUS, Resource, Strategy, Subresource
+from minipod.apiserver.table import NAME, Cell, Column, field, printer
 
 Object = dict[str, Any]
 
@@ -39,15 +41,16 @@ POD = Resource(
 )  # fmt: skip
 
 
-def _template_row(item: Object) -> list[Any]:
-    template = item.get("template") or {}
-    containers = (template.get("spec") or {}).get("containers") or []
-    labels = (template.get("metadata") or {}).get("labels") or {}
-    return [
-        item["metadata"]["name"], ",".join(c["name"] for c in containers),
-        ",".join(c.get("image", "") for c in containers),
-        ",".join(f"{k}={v}" for k, v in sorted(labels.items())) or "<none>",
-    ]  # fmt: skip
+def _containers(key: str) -> Cell:
+    """Return the cell that lists one field of a template's containers."""
+    return lambda item: ",".join(
+        c.get(key, "") for c in field(item, "template.spec.containers") or []
+    )
+
+
+def _labels(item: Object) -> str:
+    labels = field(item, "template.metadata.labels") or {}
+    return ",".join(f"{k}={v}" for k, v in sorted(labels.items())) or "<none>"
 
 
 POD_TEMPLATE = Resource(
@@ -56,11 +59,15 @@ POD_TEMPLATE = Resource(
     type="core.v1.PodTemplate",
     returns_deleted=True,
     has_generation=True,
-    printer=Printer(
-        columns=(("Name", 0), ("Containers", 0), ("Images", 0), ("Pod Labels", 0)),
-        row=_template_row,
+    strategy=Strategy(
+        default=lambda item: pod_template.complete(item.get("template")),
+        validate=lambda item: pod_template.check(item.get("template"), "template"),
     ),
-)
+    printer=printer(
+        NAME, Column("Containers", _containers("name")), Column("Images", _containers("image")),
+        Column("Pod Labels", _labels),
+    ),
+)  # fmt: skip
 
 BINDING = Resource(
     plural="bindings", kind="Binding", type="core.v1.Binding", verbs=("create",), stored=False

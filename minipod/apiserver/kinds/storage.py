@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from minipod.api import validation_kinds as rules
-from minipod.apiserver.resources import STATUS, Printer, Resource, Strategy
-from minipod.apiserver.table import created
+from minipod.apiserver.resources import STATUS, Resource, Strategy
+from minipod.apiserver.table import AGE, NAME, Cell, Column, field, printer
 
 Object = dict[str, Any]
 
@@ -20,56 +20,47 @@ _DEFAULT_CLASS = (
 )
 
 
-def modes(item: Object) -> str:
-    """Return accessModes in short, in a fixed order."""
-    given = item.get("accessModes") or []
-    return ",".join(short for mode, short in MODES.items() if mode in given)
+def _modes(path: str) -> Cell:
+    """Return the cell of accessModes in short, in a fixed order."""
+
+    def cell(item: Object) -> str:
+        given = field(item, f"{path}.accessModes") or []
+        return ",".join(short for mode, short in MODES.items() if mode in given)
+
+    return cell
 
 
 def _phase(item: Object) -> str:
     gone = item["metadata"].get("deletionTimestamp")
-    return "Terminating" if gone else (item.get("status") or {}).get("phase", "")
+    return "Terminating" if gone else str(field(item, "status.phase"))
 
 
 def _class(item: Object) -> str:
     annotations = item["metadata"].get("annotations") or {}
-    name = annotations.get(_BETA_CLASS) or (item.get("spec") or {}).get("storageClassName", "")
-    return str(name)
+    return str(annotations.get(_BETA_CLASS) or field(item, "spec.storageClassName"))
 
 
-def volume_row(item: Object) -> list[Any]:
-    """Return the cells of a PersistentVolume."""
-    spec = item.get("spec") or {}
-    claim = spec.get("claimRef")
-    return [
-        item["metadata"]["name"], (spec.get("capacity") or {}).get("storage", ""), modes(spec),
-        spec.get("persistentVolumeReclaimPolicy", ""), _phase(item),
-        f"{claim.get('namespace', '')}/{claim.get('name', '')}" if claim else "", _class(item),
-        spec.get("volumeAttributesClassName") or "<unset>", (item.get("status") or {}).get("reason", ""),
-        created(item), spec.get("volumeMode") or "<unset>",
-    ]  # fmt: skip
+def _claim(volume: Object) -> str:
+    claim = (volume.get("spec") or {}).get("claimRef")
+    return f"{claim.get('namespace', '')}/{claim.get('name', '')}" if claim else ""
 
 
-def claim_row(item: Object) -> list[Any]:
-    """Return the cells of a PersistentVolumeClaim: capacity and modes only when bound."""
-    spec, status = item.get("spec") or {}, item.get("status") or {}
-    bound = bool(spec.get("volumeName"))
-    return [
-        item["metadata"]["name"], _phase(item), spec.get("volumeName", ""),
-        (status.get("capacity") or {}).get("storage", "") if bound else "", modes(status) if bound else "",
-        _class(item), spec.get("volumeAttributesClassName") or "<unset>", created(item), spec.get("volumeMode") or "<unset>",
-    ]  # fmt: skip
+def _when_bound(cell: Cell) -> Cell:
+    """What a claim has is told only when it is bound."""
+    return lambda item: cell(item) if field(item, "spec.volumeName") else ""
 
 
-def class_row(item: Object) -> list[Any]:
-    """Return the cells of a StorageClass."""
+def _class_name(item: Object) -> str:
     annotations = item["metadata"].get("annotations") or {}
     default = any(annotations.get(k) == "true" for k in _DEFAULT_CLASS)
-    return [
-        item["metadata"]["name"] + (" (default)" if default else ""), item.get("provisioner", ""),
-        item.get("reclaimPolicy", "Delete"), item.get("volumeBindingMode") or "<unset>",
-        str(item.get("allowVolumeExpansion", False)).lower(), created(item),
-    ]  # fmt: skip
+    return str(item["metadata"]["name"]) + (" (default)" if default else "")
+
+
+_CLASS_COLUMNS = (
+    Column("StorageClass", _class),
+    Column("VolumeAttributesClass", "spec.volumeAttributesClassName", "<unset>"),
+)
+_MODE = Column("VolumeMode", "spec.volumeMode", "<unset>", wide=True)
 
 
 def _default_volume(item: Object) -> None:
@@ -105,12 +96,10 @@ VOLUME = Resource(
         validate=rules.validate_volume,
         validate_update=rules.validate_volume_update,
     ),
-    printer=Printer(
-        columns=(
-            ("Name", 0), ("Capacity", 0), ("Access Modes", 0), ("Reclaim Policy", 0), ("Status", 0), ("Claim", 0),
-            ("StorageClass", 0), ("VolumeAttributesClass", 0), ("Reason", 0), ("Age", 0), ("VolumeMode", 1),
-        ),
-        row=volume_row,
+    printer=printer(
+        NAME, Column("Capacity", "spec.capacity.storage"), Column("Access Modes", _modes("spec")),
+        Column("Reclaim Policy", "spec.persistentVolumeReclaimPolicy"), Column("Status", _phase), Column("Claim", _claim),
+        *_CLASS_COLUMNS, Column("Reason", "status.reason"), AGE, _MODE,
     ),
 )  # fmt: skip
 
@@ -127,12 +116,10 @@ CLAIM = Resource(
         validate=rules.validate_claim,
         validate_update=rules.validate_claim_update,
     ),
-    printer=Printer(
-        columns=(
-            ("Name", 0), ("Status", 0), ("Volume", 0), ("Capacity", 0), ("Access Modes", 0), ("StorageClass", 0),
-            ("VolumeAttributesClass", 0), ("Age", 0), ("VolumeMode", 1),
-        ),
-        row=claim_row,
+    printer=printer(
+        NAME, Column("Status", _phase), Column("Volume", "spec.volumeName"),
+        Column("Capacity", _when_bound(lambda i: field(i, "status.capacity.storage"))),
+        Column("Access Modes", _when_bound(_modes("status"))), *_CLASS_COLUMNS, AGE, _MODE,
     ),
 )  # fmt: skip
 
@@ -151,12 +138,10 @@ STORAGE_CLASS = Resource(
             "parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"
         ),
     ),
-    printer=Printer(
-        columns=(
-            ("Name", 0), ("Provisioner", 0), ("ReclaimPolicy", 0), ("VolumeBindingMode", 0),
-            ("AllowVolumeExpansion", 0), ("Age", 0),
-        ),
-        row=class_row,
+    printer=printer(
+        Column("Name", _class_name), Column("Provisioner", "provisioner"), Column("ReclaimPolicy", "reclaimPolicy", "Delete"),
+        Column("VolumeBindingMode", "volumeBindingMode", "<unset>"),
+        Column("AllowVolumeExpansion", "allowVolumeExpansion", "false"), AGE,
     ),
 )  # fmt: skip
 
