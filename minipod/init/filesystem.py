@@ -1,8 +1,7 @@
 """Operations that build a container's view of the file system, in its own mount namespace.
 
-Sources are opened by fd before anything is mounted (`OpenSource`), so nothing can be exchanged under us and no
-host path is walked afterwards; targets are resolved inside the root by openat2(RESOLVE_IN_ROOT), so that a symlink in the
-image can't lead a mount outside.
+What is attached was opened before (`minipod.init.sources`); targets are resolved inside the root by openat2(RESOLVE_IN_ROOT), so
+that a symlink in the image can't lead a mount outside.
 """
 
 from __future__ import annotations
@@ -20,90 +19,6 @@ from minipod.spec.container import Propagation
 PAGE = 4096  # mount(2) cuts its data at one page
 
 NOSUID_NODEV_NOEXEC = MountFlag.MS_NOSUID | MountFlag.MS_NODEV | MountFlag.MS_NOEXEC
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenSource:
-    """Open *path* as a detached clone of its mount tree, under the name *key*.
-
-    With *sub_path* the source is resolved inside *path*, and no symlink can lead out (CVE-2017-1002101). What is missing of
-    it is made, with the mode of *path* (K8S pkg/volume/util/subpath, SafeMakeDir).
-    """
-
-    key: str
-    path: str
-    sub_path: str = ""
-    cause: str = ""
-
-    def describe(self) -> str:
-        inside = f" in_root {self.sub_path}" if self.sub_path else ""
-        return f"open_tree {self.path}{inside}"
-
-    def apply(self, context: Context) -> None:
-        flags = OpenTree.CLONE | OpenTree.CLOEXEC | OpenTree.AT_RECURSIVE
-        if not self.sub_path:
-            context.fds[self.key] = mount.open_tree(AT_FDCWD, self.path, flags)
-            return
-        volume = os.open(self.path, os.O_PATH | os.O_CLOEXEC)
-        inner = _open_sub_path(volume, self.sub_path)
-        os.close(volume)
-        context.fds[self.key] = mount.open_tree(inner, "", flags | OpenTree.AT_EMPTY_PATH)
-        os.close(inner)
-
-
-def _open_sub_path(volume: int, path: str) -> int:
-    try:
-        return files.open_in_root(volume, path, os.O_PATH | os.O_CLOEXEC)
-    except FileNotFoundError:
-        mode = stat.S_IMODE(os.fstat(volume).st_mode)
-        old = os.umask(0)
-        try:
-            return files.open_or_make_directory(volume, path, mode)
-        finally:
-            os.umask(old)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenImage:
-    """Open the files of an image as a detached, read-only tree, under the name *key*: its one layer, or an overlay of them."""
-
-    key: str
-    image: str
-    layers: tuple[str, ...]  # top first
-    cause: str = ""
-
-    def describe(self) -> str:
-        return f"open image {self.image}: {len(self.layers)} layers"
-
-    def apply(self, context: Context) -> None:
-        tree = self._overlay() if len(self.layers) > 1 else self._clone(self.layers[0])
-        attrs = MountAttr.RDONLY | MountAttr.NOSUID | MountAttr.NODEV
-        mount.mount_setattr(tree, "", attrs, flags=AT.EMPTY_PATH)
-        context.fds[self.key] = tree
-
-    def _clone(self, layer: str) -> int:
-        return mount.open_tree(AT_FDCWD, layer, OpenTree.CLONE | OpenTree.CLOEXEC)
-
-    def _overlay(self) -> int:
-        """An overlay that is never written needs no upper directory; layers by name, relative to their common directory."""
-        base = os.path.commonpath(self.layers)
-        os.chdir(base)
-        fs = mount.fsopen("overlay")
-        try:
-            self._name_layers(fs, [os.path.relpath(path, base) for path in self.layers])
-            mount.fsconfig_create(fs)
-            return mount.fsmount(fs, MountAttr.RDONLY)
-        finally:
-            os.close(fs)
-            os.chdir("/")
-
-    def _name_layers(self, fs: int, layers: list[str]) -> None:
-        """One by one since Linux 6.5; before, all in one value of 255 bytes."""
-        try:
-            for layer in layers:
-                mount.fsconfig_set_string(fs, "lowerdir+", layer)
-        except OSError:
-            mount.fsconfig_set_string(fs, "lowerdir", ":".join(layers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -140,8 +140,12 @@ class Unshare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinContainer:
-    """Enter all namespaces of a running container at once, by the pidfd of its main process."""
+    """Enter all namespaces of a running container at once, by the pidfd of its main process.
 
+    *user*: it has a user namespace of its own, too. Without that one an exec would be root of the host in there.
+    """
+
+    user: bool = False
     cause: str = ""
     ALL = (  # the cgroup namespace comes last, see JoinCgroupNamespace
         CloneFlag.CLONE_NEWNS | CloneFlag.CLONE_NEWPID | CloneFlag.CLONE_NEWNET
@@ -149,10 +153,16 @@ class JoinContainer:
     )  # fmt: skip
 
     def describe(self) -> str:
-        return f"setns pidfd: {names(self.ALL)}"
+        return f"{'not dumpable; ' if self.user else ''}setns pidfd: {names(self._flags())}"
 
     def apply(self, context: Context) -> None:
-        namespaces.setns(context.target_pidfd, self.ALL)
+        if self.user:
+            # Its root may trace whoever is in its user namespace, unless that is not dumpable (ptrace(2)); see `init.userns`.
+            prctl.set_dumpable(False)
+        namespaces.setns(context.target_pidfd, self._flags())
+
+    def _flags(self) -> CloneFlag:
+        return self.ALL | CloneFlag.CLONE_NEWUSER if self.user else self.ALL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,16 +221,20 @@ class PinNamespaces:
     sandbox_id: str
     kinds: tuple[str, ...]
     shm_size: int  # bytes; 0 for no /dev/shm of the pod's own (host ipc)
+    shm_owner: int = 0  # its user and group, as the host counts
     cause: str = ""
 
     def describe(self) -> str:
-        shm = f"; tmpfs size={self.shm_size} for /dev/shm" if self.shm_size else ""
+        owner = f" of {self.shm_owner}" if self.shm_owner else ""
+        shm = f"; tmpfs{owner} size={self.shm_size} for /dev/shm" if self.shm_size else ""
         return f"pin {' '.join(self.kinds)} in the vault{shm}"
 
     def apply(self, context: Context) -> None:
         for kind in self.kinds:
-            fd = os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
-            context.fds[f"ns:{kind}"] = fd
+            fd = context.fds.get(f"ns:{kind}", -1)  # of a pod in a user namespace: opened there
+            if fd < 0:
+                fd = os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+                context.fds[f"ns:{kind}"] = fd
             # An nsfs file may be cloned from anywhere, though it is in no mount namespace (open_tree(2)).
             context.fds[f"tree:{kind}"] = mount.open_tree(
                 fd, "", OpenTree.CLONE | OpenTree.CLOEXEC | OpenTree.AT_EMPTY_PATH
@@ -236,7 +250,8 @@ class PinNamespaces:
             target = f"/{self.sandbox_id}/shm"
             os.mkdir(target, 0o1777)
             flags = MountFlag.MS_NOSUID | MountFlag.MS_NODEV | MountFlag.MS_NOEXEC
-            mount.mount("shm", target, "tmpfs", flags, f"mode=1777,size={self.shm_size}")
+            owner = f",uid={self.shm_owner},gid={self.shm_owner}" if self.shm_owner else ""
+            mount.mount("shm", target, "tmpfs", flags, f"mode=1777,size={self.shm_size}{owner}")
 
 
 def pinned(vault_fd: int) -> list[str]:

@@ -5,7 +5,8 @@ allocates outside of it; namespaces of the sandbox joined before own ones are ma
 that they can't be exchanged, and in the copied mount namespace, which has no mount of a mount namespace (as the vault's pin is):
 the kernel attaches no tree with one in it (ELOOP), and a hostPath of / would fail; cgroup namespace after the attach, or its root
 is wrong; devices and mounts before pivot_root; masks after it and before the capabilities go; the console before the user changes;
-seccomp before the capabilities go, unless no_new_privs allows it last.
+seccomp before the capabilities go, unless no_new_privs allows it last. What differs for a pod in a user namespace of its own, and why:
+`minipod.init.userns`.
 """
 
 from __future__ import annotations
@@ -25,8 +26,6 @@ from minipod.init.filesystem import (
     MountCgroups,
     MountFilesystem,
     MountRoot,
-    OpenImage,
-    OpenSource,
     PivotRoot,
     ReadOnlyPaths,
     ReadOnlyRoot,
@@ -53,6 +52,18 @@ from minipod.init.isolation import (
 )
 from minipod.init.operation import Operation, Plan
 from minipod.init.sandbox import shared_kinds
+from minipod.init.sources import OpenImage, OpenSource
+from minipod.init.userns import (
+    NODE_PATHS,
+    AttachRoot,
+    BecomeRoot,
+    BindDevices,
+    CloneDevices,
+    CloneRoot,
+    EnterUserNamespace,
+    LinkDevices,
+    MountMappedRoot,
+)
 from minipod.linux.flags import CloneFlag, MountFlag
 from minipod.spec.bundle import Bundle, ExecBundle, Process
 from minipod.spec.container import Mount
@@ -66,9 +77,13 @@ SYS_FLAGS = MountFlag.MS_NOSUID | MountFlag.MS_NODEV | MountFlag.MS_NOEXEC | Mou
 
 def container_plan(bundle: Bundle, cgroups: MountCgroups) -> Plan:
     """Return the set-up of *bundle*; *cgroups* is how this machine's hierarchies are shown."""
+    become_root: list[Operation] = []
+    if bundle.userns:
+        become_root = [AttachRoot(mountpoint=bundle.rootfs.mountpoint), BecomeRoot()]
     return Plan(
         outer=tuple(_outer(bundle)),
         inner=(
+            *become_root,
             # Only here is this process in all of its cgroups: made earlier, the namespace's root would be wrong.
             Unshare(flags=CloneFlag.CLONE_NEWCGROUP),
             *_filesystem(bundle, cgroups),
@@ -86,7 +101,7 @@ def cgroup_mounts(hierarchy: Hierarchy) -> MountCgroups:
 
 
 def _outer(bundle: Bundle) -> list[Operation]:
-    kinds = shared_kinds(bundle.network, bundle.ipc)
+    kinds, userns = shared_kinds(bundle.network, bundle.ipc), bundle.userns
     flags = CloneFlag.CLONE_NEWNS
     if bundle.pid is NamespaceMode.CONTAINER:
         flags |= CloneFlag.CLONE_NEWPID
@@ -108,42 +123,74 @@ def _outer(bundle: Bundle) -> list[Operation]:
         operations.append(
             OpenFifos(
                 directory=bundle.directory,
-                uid=process.uid,
-                gid=process.gid,
+                uid=userns.host(process.uid) if userns else process.uid,
+                gid=userns.host(process.gid) if userns else process.gid,
                 stdin=process.stdin,
             )
         )
+    opened = (*kinds, "user") if userns else kinds
     operations += [
-        OpenDevice(source=d.host_path, cause=f"{bundle.cause}.devices") for d in bundle.devices
-    ]
-    operations += [
-        OpenPins(sandbox_id=bundle.sandbox_id, kinds=kinds, shm=bundle.ipc is NamespaceMode.POD),
+        *_devices(bundle),
+        OpenPins(sandbox_id=bundle.sandbox_id, kinds=opened, shm=bundle.ipc is NamespaceMode.POD),
         JoinNamespaces(kinds=kinds, target_pid=bundle.pid is NamespaceMode.TARGET),
-        Unshare(flags=flags),
     ]
+    if userns:
+        return [
+            *operations,
+            Unshare(flags=CloneFlag.CLONE_NEWNS),
+            *_mapped(bundle),
+            EnterUserNamespace(flags=flags),
+        ]
+    operations.append(Unshare(flags=flags))
     operations += [_source(f"mount:{i}", m) for i, m in enumerate(bundle.mounts)]
     if bundle.ipc is NamespaceMode.NODE:
         operations.append(OpenSource(key="shm", path="/dev/shm", cause="spec.hostIPC"))  # noqa: S108 the host's
     return operations
 
 
-def _source(key: str, mount: Mount) -> Operation:
+def _devices(bundle: Bundle) -> list[Operation]:
+    cause = f"{bundle.cause}.devices"
+    if not bundle.userns:
+        return [OpenDevice(source=d.host_path, cause=cause) for d in bundle.devices]
+    clones: list[Operation] = [CloneDevices(sources=NODE_PATHS)]
+    if bundle.devices:
+        clones.append(CloneDevices(sources=tuple(d.host_path for d in bundle.devices), cause=cause))
+    return clones
+
+
+def _mapped(bundle: Bundle) -> list[Operation]:
+    """What must be done by the host's root: sources, then (nothing may reach the host from here on) what is mounted to map it."""
+    root, keys = bundle.rootfs, list(enumerate(bundle.mounts))
+    mount_root = MountMappedRoot(root=root) if root.mapped else MountRoot(root=root)
+    return [
+        *(_source(f"mount:{i}", m) for i, m in keys if not m.layers),
+        SetPropagation(),
+        *(_source(f"mount:{i}", m, stage=root.mountpoint) for i, m in keys if m.layers),
+        mount_root,
+        CloneRoot(mountpoint=root.mountpoint),
+    ]
+
+
+def _source(key: str, mount: Mount, *, stage: str = "") -> Operation:
     if mount.layers:
-        return OpenImage(key=key, image=mount.image, layers=mount.layers, cause=mount.cause)
-    return OpenSource(key=key, path=mount.host_path, sub_path=mount.sub_path, cause=mount.cause)
+        return OpenImage(
+            key=key, image=mount.image, layers=mount.layers, stage=stage, cause=mount.cause
+        )
+    return OpenSource(
+        key=key, path=mount.host_path, sub_path=mount.sub_path, mapped=mount.mapped, cause=mount.cause
+    )  # fmt: skip
 
 
 def _filesystem(bundle: Bundle, cgroups: MountCgroups) -> list[Operation]:
     sys_flags = SYS_FLAGS & ~MountFlag.MS_RDONLY if bundle.privileged else SYS_FLAGS
+    root: list[Operation] = [SetPropagation(), MountRoot(root=bundle.rootfs)]
     operations: list[Operation] = [
-        SetPropagation(),
-        MountRoot(root=bundle.rootfs),
+        *([] if bundle.userns else root),
         MountFilesystem(fstype="proc", target="/proc"),
         MountFilesystem(fstype="sysfs", target="/sys", flags=sys_flags),
         cgroups,
         MountFilesystem(fstype="tmpfs", target="/dev", flags=NOSUID, options="mode=755,size=64k"),
-        MakeDeviceNodes(),
-        *(CopyDevice(source=d.host_path, target=d.container_path) for d in bundle.devices),
+        *_nodes(bundle),
         MountFilesystem(
             fstype="devpts",
             target="/dev/pts",
@@ -172,6 +219,15 @@ def _filesystem(bundle: Bundle, cgroups: MountCgroups) -> list[Operation]:
     if bundle.readonly_paths:
         operations.append(ReadOnlyPaths(paths=bundle.readonly_paths))
     return operations
+
+
+def _nodes(bundle: Bundle) -> list[Operation]:
+    if not bundle.userns:
+        copies = [CopyDevice(source=d.host_path, target=d.container_path) for d in bundle.devices]
+        return [MakeDeviceNodes(), *copies]
+    own = [(path, path) for path in NODE_PATHS]
+    asked = [(d.host_path, d.container_path) for d in bundle.devices]
+    return [BindDevices(devices=(*own, *asked)), LinkDevices()]
 
 
 def _process(process: Process, *, console: bool, readonly_root: bool = False) -> list[Operation]:
@@ -206,8 +262,8 @@ def _execute(process: Process) -> tuple[Operation, ...]:
     return (LoadSeccomp(), execve) if process.no_new_privs else (execve,)
 
 
-def exec_plan(bundle: ExecBundle, cgroup: str) -> Plan:
-    """Return one more process in a container: its cgroups first, then all its namespaces at once."""
+def exec_plan(bundle: ExecBundle, cgroup: str, *, userns: bool = False) -> Plan:
+    """Return one more process in a container: its cgroups first, then all its namespaces at once, *userns*: with its user namespace."""
     process = bundle.process
     outer: list[Operation] = [
         EnterCgroup(path=cgroup),
@@ -215,9 +271,10 @@ def exec_plan(bundle: ExecBundle, cgroup: str) -> Plan:
     ]
     if process.rlimits:
         outer.append(SetRlimits(limits=process.rlimits))
-    outer.append(JoinContainer())
+    outer.append(JoinContainer(user=userns))
+    become: list[Operation] = [BecomeRoot()] if userns else []
     return Plan(
         outer=tuple(outer),
-        inner=(JoinCgroupNamespace(), *_process(process, console=False)),
+        inner=(*become, JoinCgroupNamespace(), *_process(process, console=False)),
         execute=_execute(process),
     )

@@ -18,7 +18,7 @@ from minipod.runtime.state import ContainerRecord, SandboxRecord
 from minipod.spec.bundle import Bundle, Process, RootFs
 from minipod.spec.codec import dumps, loads
 from minipod.spec.container import ContainerSpec, Mount, SeccompMode, Security
-from minipod.spec.sandbox import NamespaceMode
+from minipod.spec.sandbox import NamespaceMode, UserNamespace
 from minipod.supervisor import records
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -43,6 +43,7 @@ class ImageFacts:
     digest: str = ""  # "name@sha256:..." of the repository that it was asked for by
     passwd: bytes = b""
     group: bytes = b""
+    of_node: bool = False  # no image, but a program of the node's; its owners mean nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,10 @@ def build(  # noqa: PLR0913 the two last are rare, and keyword-only
     privileged = spec.security.privileged
     masked = MASKED if spec.security.masked_paths is None else spec.security.masked_paths
     readonly = READONLY if spec.security.readonly_paths is None else spec.security.readonly_paths
-    metadata = sandbox.spec.metadata
+    metadata, userns = sandbox.spec.metadata, sandbox.spec.userns
+    made = process(spec, image, sandbox.spec.hostname)
+    if userns is not None:
+        check_ids(made, userns)
     return Bundle(
         id=record.id,
         sandbox_id=record.sandbox_id,
@@ -84,6 +88,7 @@ def build(  # noqa: PLR0913 the two last are rare, and keyword-only
             work=f"{places.storage}/work",
             mountpoint=f"{places.directory}/rootfs",
             readonly=spec.security.readonly_rootfs,
+            mapped=userns is not None and not image.of_node,
         ),
         mounts=(*own_mounts_not_shadowed(own, spec.mounts), *in_path_order(spec.mounts)),
         devices=spec.devices,
@@ -92,11 +97,26 @@ def build(  # noqa: PLR0913 the two last are rare, and keyword-only
         network=sandbox.spec.network,
         ipc=sandbox.spec.ipc,
         pid=pid_mode(sandbox, target_pid),
-        process=process(spec, image, sandbox.spec.hostname),
+        process=made,
         target_pid=target_pid,
+        userns=userns,
         fail_at=fail_at,
         cause=spec.cause,
     )
+
+
+def check_ids(process: Process, userns: UserNamespace) -> None:
+    """Raise InvalidSpec for an id that the pod's user namespace does not have."""
+    for name, number in (
+        ("runAsUser", process.uid),
+        ("runAsGroup", process.gid),
+        *(("supplementalGroups", g) for g in process.groups),
+    ):
+        if number >= userns.length:
+            words = f"{number} is not in the pod's user namespace (0 to {userns.length - 1})"
+            raise InvalidSpec(
+                words, path=f"securityContext.{name}", hint="hostUsers: true has all ids"
+            )
 
 
 def pid_mode(sandbox: SandboxRecord, target_pid: int) -> NamespaceMode:

@@ -119,6 +119,8 @@ class Containers:
         )
         for name in ("", "/upper", "/work"):
             os.makedirs(places.storage + name, 0o755 if name == "/upper" else 0o700, exist_ok=True)
+        if (userns := sandbox.spec.userns) is not None:
+            os.chown(f"{places.storage}/upper", userns.first, userns.first)  # it becomes the root
         own = (Mount(host_path=resolv, container_path="/etc/resolv.conf"),) if resolv else ()
         target = 0
         if record.spec.pid_target:

@@ -20,7 +20,7 @@ from minipod.runtime import bundle as bundles
 from minipod.runtime.service import ContainerState, ExecResult, ExecSession
 from minipod.runtime.state import Container
 from minipod.runtime.supervisor_client import SupervisorClient
-from minipod.spec.bundle import ExecBundle, Process
+from minipod.spec.bundle import Bundle, ExecBundle, Process
 
 CHUNK = 64 << 10
 
@@ -87,26 +87,22 @@ class Execs:
                 f"container {container.record.spec.name} is {container.state.value.lower()}, not running"
             )
         running = Running(uuid.uuid4().hex)
+        made = _bundle_of(f"{self._run_dir}/containers/{container.record.id}")
         bundle = ExecBundle(
             id=running.id,
             container_id=container.record.id,
-            process=self._process(container, command, tty=tty),
+            process=_process(made.process, command, tty=tty),
         )
         self._running[running.id] = running
         try:
             if tty:
                 return await self._with_console(running, bundle)
-            return await self._with_pipes(running, bundle, stdin=stdin)
+            first = 0 if made.userns is None else made.userns.first
+            owner = (first + made.process.uid, first + made.process.gid)
+            return await self._with_pipes(running, bundle, owner, stdin=stdin)
         except BaseException:
             del self._running[running.id]
             raise
-
-    def _process(self, container: Container, command: tuple[str, ...], *, tty: bool) -> Process:
-        made = _process_of(f"{self._run_dir}/containers/{container.record.id}")
-        env = made.env
-        if tty and not any(e.startswith("TERM=") for e in env):
-            env = (*env, "TERM=xterm")
-        return replace(made, argv=command, env=env, tty=tty, stdin=False)
 
     async def _with_console(self, running: Running, bundle: ExecBundle) -> ExecSession:
         answer, fds = await self._supervisor.request("exec", id=bundle.id, bundle=bundle)
@@ -117,7 +113,7 @@ class Execs:
         )
 
     async def _with_pipes(
-        self, running: Running, bundle: ExecBundle, *, stdin: bool
+        self, running: Running, bundle: ExecBundle, owner: tuple[int, int], *, stdin: bool
     ) -> ExecSession:
         ours, theirs = [-1, -1, -1], [-1, -1, -1]
         if stdin:
@@ -126,7 +122,7 @@ class Execs:
             theirs[0] = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         for n in (1, 2):
             ours[n], theirs[n] = os.pipe2(os.O_CLOEXEC)
-            os.fchown(theirs[n], bundle.process.uid, bundle.process.gid)
+            os.fchown(theirs[n], *owner)
         try:
             answer, _ = await self._supervisor.request(
                 "exec", id=bundle.id, bundle=bundle, fds=tuple(theirs)
@@ -176,9 +172,16 @@ class Execs:
 
 
 @lru_cache(maxsize=256)
-def _process_of(directory: str) -> Process:
+def _bundle_of(directory: str) -> Bundle:
     """What a container was made with; never changes, and exec probes ask every second."""
-    return bundles.read(directory).process
+    return bundles.read(directory)
+
+
+def _process(made: Process, command: tuple[str, ...], *, tty: bool) -> Process:
+    env = made.env
+    if tty and not any(e.startswith("TERM=") for e in env):
+        env = (*env, "TERM=xterm")
+    return replace(made, argv=command, env=env, tty=tty, stdin=False)
 
 
 class Collector:

@@ -45,7 +45,7 @@ def image(run_dir: str) -> ImageFacts:
         os.close(fd)
         os.rename(f"{path}.new", path)
     config = ImageConfig(entrypoint=("/pause",))
-    return ImageFacts(id="", ref="", config=config, layers=(layer,))
+    return ImageFacts(id="", ref="", config=config, layers=(layer,), of_node=True)
 
 
 def of(state: State, sandbox: SandboxId) -> Container | None:

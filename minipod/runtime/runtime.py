@@ -65,7 +65,7 @@ class Runtime:
             instance.supervisor_socket, on_event=self._event, on_lost=self._lost
         )
         self.images = Images(store, self.images_in_use, instance.registries)
-        self._sandboxes = Sandboxes(instance, self.state, network, hierarchy)
+        self._sandboxes = Sandboxes(instance, self.state, self.supervisor, network, hierarchy)
         self._containers = Containers(
             instance, self.state, self.supervisor, hierarchy, self.images, self._tell
         )

@@ -9,10 +9,11 @@ import uuid
 from dataclasses import replace
 
 from minipod.cgroups.hierarchy import Hierarchy
-from minipod.errors import AlreadyExists
+from minipod.errors import AlreadyExists, InvalidSpec
 from minipod.network.network import Network
 from minipod.runtime.sandbox_setup import Made, build
 from minipod.runtime.state import SandboxRecord, State
+from minipod.runtime.supervisor_client import SupervisorClient
 from minipod.runtime.threads import alone
 from minipod.runtime.vault import Vault
 from minipod.spec.bundle import SandboxBundle
@@ -30,11 +31,13 @@ class Sandboxes:
         self,
         instance: Instance,
         state: State,
+        supervisor: SupervisorClient,
         network: Network,
         hierarchy: Hierarchy,
     ) -> None:
         self._instance = instance
         self._state = state
+        self._supervisor = supervisor
         self._network = network
         self._hierarchy = hierarchy
         self._vault = Vault(f"{instance.run_dir}/vault")
@@ -47,12 +50,15 @@ class Sandboxes:
         return f"{self._state.run_dir}/sandboxes/{sandbox}.resolv.conf"
 
     async def run(self, spec: SandboxSpec, *, fail_at: str = "") -> SandboxId:
-        """Make it; what was made is undone when a step fails. Raises AlreadyExists for a second one of the same metadata."""
+        """Make it; what was made is undone when a step fails. Raises AlreadyExists for a second one of the same metadata, InvalidSpec."""
         if any(r.spec.metadata == spec.metadata for r in self._state.sandboxes.values()):
             raise AlreadyExists(
                 f"sandbox {spec.metadata.namespace}/{spec.metadata.name} exists, attempt {spec.metadata.attempt}",
                 hint="remove it, or count attempt up",
             )
+        if spec.userns is not None and NamespaceMode.NODE in (spec.network, spec.ipc, spec.pid):
+            words = "a user namespace can't be had with the node's network, ipc or pid namespace"
+            raise InvalidSpec(words, path="user")
         sandbox = SandboxId(uuid.uuid4().hex)
         record = SandboxRecord(id=sandbox, spec=spec, created_at=time.time())
         self._state.put_sandbox(record)
@@ -75,6 +81,7 @@ class Sandboxes:
             resources=spec.pod_resources if spec.owns_cgroup else Resources(),
             network=spec.network,
             ipc=spec.ipc,
+            userns=spec.userns,
             sysctls=spec.sysctls,
             shm_size=spec.shm_size,
             fail_at=fail_at,
@@ -92,8 +99,7 @@ class Sandboxes:
 
     async def _set_up(self, bundle: SandboxBundle) -> Made:
         """Build it. Whoever is cancelled meanwhile waits for the end: no pin may be made behind the drop that follows."""
-        path = self._vault.path
-        building = asyncio.ensure_future(alone(lambda: build(bundle, self._hierarchy, path)))
+        building = asyncio.ensure_future(self._made(bundle))
         try:
             return await asyncio.shield(building)
         except asyncio.CancelledError:
@@ -102,11 +108,21 @@ class Sandboxes:
                 os.close(building.result().network)
             raise
 
+    async def _made(self, bundle: SandboxBundle) -> Made:
+        """In a thread, or by the supervisor: a process with threads can't unshare a user namespace."""
+        if bundle.userns is None:
+            path = self._vault.path
+            return await alone(lambda: build(bundle, self._hierarchy, path))
+        answer, fds = await self._supervisor.request("sandbox", bundle=bundle)
+        return Made(namespaces=answer["namespaces"], network=fds[0] if fds else -1)
+
     def _write_resolv(self, record: SandboxRecord) -> None:
         dns = record.spec.dns
         if dns is not None:
             records.write(self.resolv_path(record.id), resolv_conf(dns).encode())
             os.chmod(self.resolv_path(record.id), 0o644)
+            if (userns := record.spec.userns) is not None:
+                os.chown(self.resolv_path(record.id), userns.first, userns.first)
 
     async def update_resources(self, record: SandboxRecord, to: Resources) -> None:
         """Write new limits of the pod's cgroup, and remember them."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from minipod.spec.container import Device, Mount, Resources, SeccompMode
-from minipod.spec.sandbox import NamespaceMode
+from minipod.spec.sandbox import NamespaceMode, UserNamespace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,7 @@ class RootFs:
     work: str
     mountpoint: str
     readonly: bool = False
+    mapped: bool = False  # the owners in *lower* are ids of the pod's user namespace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,7 @@ class Bundle:
     ipc: NamespaceMode = NamespaceMode.POD
     pid: NamespaceMode = NamespaceMode.CONTAINER
     target_pid: int = 0  # whose pid namespace to join, for NamespaceMode.TARGET
+    userns: UserNamespace | None = None  # the sandbox's; the process' ids are inside of it
     process: Process
     cause: str = ""  # manifest path of the container
     fail_at: str = (
@@ -83,6 +85,7 @@ class SandboxBundle:
     resources: Resources = field(default_factory=Resources)
     network: NamespaceMode = NamespaceMode.POD
     ipc: NamespaceMode = NamespaceMode.POD
+    userns: UserNamespace | None = None
     sysctls: tuple[tuple[str, str], ...] = ()
     shm_size: int = 64 << 20
     fail_at: str = ""

@@ -30,6 +30,9 @@ class Mount:
     recursive_readonly: bool = False
     propagation: Propagation = Propagation.PRIVATE
     sub_path: str = ""  # resolved inside host_path; no symlink can escape it
+    mapped: bool = (
+        False  # the owners on the disk are ids of the pod's user namespace: id-mapped mount
+    )
     cause: str = ""
 
 

@@ -58,6 +58,18 @@ class Bandwidth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UserNamespace:
+    """Ids 0 to *length* - 1 of the pod, users and groups alike, are *first* and onwards on the host (user_namespaces(7))."""
+
+    first: int
+    length: int = 1 << 16
+
+    def host(self, inside: int) -> int:
+        """Return what the host calls a pod's id."""
+        return self.first + inside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSpec:
     """One pod sandbox.
 
@@ -73,6 +85,9 @@ class SandboxSpec:
     network: NamespaceMode = NamespaceMode.POD
     ipc: NamespaceMode = NamespaceMode.POD
     pid: NamespaceMode = NamespaceMode.CONTAINER
+    userns: UserNamespace | None = (
+        None  # None: the node's; one of its own wants POD for network and ipc
+    )
     dns: DnsConfig | None = None  # None: a copy of the node's resolv.conf
     port_mappings: tuple[PortMapping, ...] = ()
     bandwidth: Bandwidth = field(default_factory=Bandwidth)

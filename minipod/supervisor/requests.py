@@ -178,7 +178,8 @@ class Requests:
         started = Exec(id=bundle.id, bundle=bundle, cgroup=container.bundle.cgroup, owner=client)
         self._tables.execs[bundle.id] = started
         self._setups.await_for(started, client, message["n"])
-        made = plan.exec_plan(bundle, container.bundle.cgroup)
+        userns = container.bundle.userns is not None
+        made = plan.exec_plan(bundle, container.bundle.cgroup, userns=userns)
         self._setups.fork(
             started, made, f"exec {container.bundle.title}", bundle.fail_at,
             target=process.pidfd_open(container.pid), stdio=tuple(received[1:4]),

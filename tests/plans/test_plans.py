@@ -14,13 +14,14 @@ from minipod.init import plan
 from minipod.init.filesystem import MountCgroups
 from minipod.init.sandbox import sandbox_plan
 from minipod.spec.bundle import Bundle, ExecBundle, Process, RootFs, SandboxBundle
-from minipod.spec.container import Mount, Propagation, Resources
-from minipod.spec.sandbox import NamespaceMode
+from minipod.spec.container import Device, Mount, Propagation, Resources
+from minipod.spec.sandbox import NamespaceMode, UserNamespace
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 V1 = MountCgroups(v1=("cpu", "memory"), unified="unified")
 V2 = MountCgroups(unified=".")
 
+USERNS = UserNamespace(first=1 << 20)
 PROCESS = Process(argv=("sh", "-c", "true"), env=("PATH=/bin",), capabilities=("CHOWN", "KILL"))
 BUNDLE = Bundle(
     id="c1", sandbox_id="s1", title="default/web/app", directory="/run/t/containers/c1", log_path="/log/0.log",
@@ -56,6 +57,28 @@ CASES = {
             sysctls=(("net.ipv4.ip_local_port_range", "1024 65535"),),
         )
     ),
+    "container-userns": plan.container_plan(
+        replace(
+            BUNDLE,
+            userns=USERNS,
+            process=replace(PROCESS, uid=1000, gid=1000),
+            rootfs=replace(BUNDLE.rootfs, mapped=True),
+            devices=(Device(host_path="/dev/kvm", container_path="/dev/kvm"),),
+            mounts=(
+                replace(BUNDLE.mounts[0], mapped=True),
+                Mount(host_path="/termination", container_path="/dev/termination-log"),
+                Mount(host_path="", image="tools:1", layers=("/t2", "/t1"), container_path="/tools"),
+            ),
+        ),
+        V2,
+    ),
+    "sandbox-userns": plan.sandbox_plan(
+        SandboxBundle(
+            id="s1", title="default/web", hostname="web", cgroup="t/kubepods/pod1", userns=USERNS,
+            sysctls=(("kernel.shmmax", "65536"),),
+        )
+    ),
+    "exec-userns": plan.exec_plan(ExecBundle(id="e1", container_id="c1", process=PROCESS), "t/kubepods/pod1/c1", userns=True),
     "exec": plan.exec_plan(ExecBundle(id="e1", container_id="c1", process=PROCESS), "t/kubepods/pod1/c1"),
 }  # fmt: skip
 
@@ -74,6 +97,14 @@ def test_a_plan_reads_as_its_golden_file(name: str) -> None:
 def test_the_cgroup_is_entered_before_anything_is_opened() -> None:
     names = [type(o).__name__ for o in CASES["container-v1"].outer]
     assert names.index("EnterCgroup") < names.index("OpenFifos") < names.index("OpenSource")
+
+
+def test_whoever_joins_a_user_namespace_can_not_be_traced_there() -> None:
+    text = "\n".join(CASES["container-userns"].describe())
+    assert (
+        text.index("not dumpable") < text.index("setns user") < text.index("of the user namespace")
+    )
+    assert "not dumpable; setns pidfd: mnt uts ipc user pid net" in CASES["exec-userns"].describe()
 
 
 def test_seccomp_comes_last_only_with_no_new_privs() -> None:

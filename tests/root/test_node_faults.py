@@ -7,6 +7,7 @@ import errno
 import glob
 import os
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,13 @@ from minipod.runtime.state import State
 from minipod.runtime.supervisor_client import SupervisorClient
 from minipod.spec.bundle import Bundle, ExecBundle, Process, RootFs, SandboxBundle
 from minipod.spec.container import ContainerSpec, Mount, Security
-from minipod.spec.sandbox import Bandwidth, PortMapping, SandboxMetadata, SandboxSpec
+from minipod.spec.sandbox import (
+    Bandwidth,
+    PortMapping,
+    SandboxMetadata,
+    SandboxSpec,
+    UserNamespace,
+)
 from minipod.supervisor.records import ExitRecord
 
 
@@ -33,37 +40,32 @@ def operations(made: Plan) -> list[str]:
     return sorted({type(o).__name__ for o in (*made.outer, *made.inner, *made.execute)})
 
 
-CONTAINER = operations(
-    plan.container_plan(
-        Bundle(
-            id="x", sandbox_id="x", title="x", directory="/x", log_path="/x", cgroup="x", readonly_paths=("/x",),
-            masked_paths=("/x",),
-            mounts=(
-                Mount(host_path="/", container_path="/x"), Mount(host_path="", image="x", layers=("/",), container_path="/i"),
-            ),
-            rootfs=RootFs(lower=("/",), upper="/", work="/", mountpoint="/", readonly=True),
-            process=Process(argv=("x",), env=(), rlimits=(("RLIMIT_NOFILE", 64, 64),)),
-        ),
-        MountCgroups(unified="."),
-    )
+USERNS = UserNamespace(first=1 << 20)
+PROCESS = Process(argv=("x",), env=(), rlimits=(("RLIMIT_NOFILE", 64, 64),))
+BUNDLE = Bundle(
+    id="x", sandbox_id="x", title="x", directory="/x", log_path="/x", cgroup="x", readonly_paths=("/x",), masked_paths=("/x",),
+    mounts=(
+        Mount(host_path="/", container_path="/x"), Mount(host_path="", image="x", layers=("/",), container_path="/i"),
+    ),
+    rootfs=RootFs(lower=("/",), upper="/", work="/", mountpoint="/", readonly=True),
+    process=PROCESS,
 )  # fmt: skip
-EXEC = operations(
-    plan.exec_plan(
-        ExecBundle(
-            id="x",
-            container_id="x",
-            process=Process(argv=("x",), env=(), rlimits=(("RLIMIT_NOFILE", 64, 64),)),
-        ),
-        "x",
-    )
+MAPPED = replace(BUNDLE, userns=USERNS, rootfs=replace(BUNDLE.rootfs, mapped=True))
+POD = SandboxBundle(
+    id="x", title="x", hostname="x", cgroup="x", sysctls=(("net.ipv4.ip_forward", "0"),)
 )
-SANDBOX = operations(
-    sandbox_plan(
-        SandboxBundle(
-            id="x", title="x", hostname="x", cgroup="x", sysctls=(("net.ipv4.ip_forward", "0"),)
-        )
-    )
-)
+CGROUPS = MountCgroups(unified=".")
+EXECUTED = ExecBundle(id="x", container_id="x", process=PROCESS)
+
+CONTAINER = operations(plan.container_plan(BUNDLE, CGROUPS))
+EXEC = operations(plan.exec_plan(EXECUTED, "x"))
+SANDBOX = operations(sandbox_plan(POD))
+# What a pod in a user namespace of its own has beside these.
+OWN_USERS = sorted(
+    {("container", name) for name in operations(plan.container_plan(MAPPED, CGROUPS)) if name not in CONTAINER}
+    | {("execute", name) for name in operations(plan.exec_plan(EXECUTED, "x", userns=True)) if name not in EXEC}
+    | {("sandbox", name) for name in operations(sandbox_plan(replace(POD, userns=USERNS))) if name not in SANDBOX}
+)  # fmt: skip
 
 
 class Parts:
@@ -76,7 +78,7 @@ class Parts:
         hierarchy = detect()
         images = Images(ImageStore(f"{instance.state_dir}/images"), set, instance.registries)
         # Without a network: its steps are tested with the network, and a namespace needs none to be pinned.
-        self.sandboxes = Sandboxes(instance, self.state, NoLink(), hierarchy)  # type: ignore[arg-type]
+        self.sandboxes = Sandboxes(instance, self.state, self.supervisor, NoLink(), hierarchy)  # type: ignore[arg-type]
         self.containers = Containers(
             instance, self.state, self.supervisor, hierarchy, images, lambda *_: None
         )
@@ -102,18 +104,24 @@ class NoLink:
         return
 
 
-def sandbox_spec() -> SandboxSpec:
+def sandbox_spec(userns: UserNamespace | None = None) -> SandboxSpec:
     return SandboxSpec(
+        userns=userns,
         metadata=SandboxMetadata(name="fault", namespace="default", uid="u"), hostname="fault", log_directory="/nonexistent",
         cgroup_parent="kubepods/besteffort/podfault", sysctls=(("net.ipv4.ip_unprivileged_port_start", "0"),),
     )  # fmt: skip
 
 
 async def run_all(
-    parts: Parts, *, sandbox: str = "", container: str = "", execute: str = ""
+    parts: Parts,
+    *,
+    sandbox: str = "",
+    container: str = "",
+    execute: str = "",
+    userns: UserNamespace | None = None,
 ) -> None:
     """A sandbox, a container in it and an exec in that, each with a fault; removed whatever happens."""
-    made = await parts.sandboxes.run(sandbox_spec(), fail_at=sandbox)
+    made = await parts.sandboxes.run(sandbox_spec(userns), fail_at=sandbox)
     try:
         spec = ContainerSpec(
             name="c", image="busybox", command=("sleep", "1000"), rlimits=(("RLIMIT_NOFILE", 64, 64),),
@@ -139,7 +147,7 @@ async def run_all(
         await parts.sandboxes.remove(made)
 
 
-async def attempt(node, **faults: str) -> SetupFailed:
+async def attempt(node, **faults: Any) -> SetupFailed:
     """Return the error; no record is left, and the leak check looks at the rest."""
     parts = Parts(node)
     parts.supervisor.connect()
@@ -176,6 +184,13 @@ def test_a_failing_step_of_a_container_leaves_nothing(node, step: str) -> None:
 @pytest.mark.parametrize("step", EXEC)
 def test_a_failing_step_of_an_exec_leaves_nothing(node, step: str) -> None:
     error = asyncio.run(attempt(node, execute=step))
+    assert (error.subject, error.errno) == (step, errno.EIO)
+    assert directories(node) == []
+
+
+@pytest.mark.parametrize(("where", "step"), OWN_USERS)
+def test_a_failing_step_of_a_user_namespace_leaves_nothing(node, where: str, step: str) -> None:
+    error = asyncio.run(attempt(node, userns=USERNS, **{where: step}))
     assert (error.subject, error.errno) == (step, errno.EIO)
     assert directories(node) == []
 
