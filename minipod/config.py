@@ -40,8 +40,8 @@ def load(path: str | None = None, *, name: str | None = None) -> Config:
     if name is not None:
         values["name"] = name
         if name != "minipod":
-            values |= _own_subnets(name)
-            sources |= dict.fromkeys(("subnet4", "subnet6"), "derived from the name")
+            values |= (derived := _derived(name))
+            sources |= dict.fromkeys(derived, "derived from the name")
     for where, found in _from_file(path, name or "minipod"):
         for key, value in found.items():
             if key not in fields or key == "name":
@@ -52,12 +52,17 @@ def load(path: str | None = None, *, name: str | None = None) -> Config:
     return Config(instance=Instance(**values), sources=sources)
 
 
-def _own_subnets(name: str) -> dict[str, str]:
-    """Return subnets for a node of another name, so that two live side by side without settings."""
+def _derived(name: str) -> dict[str, Any]:
+    """Return subnets and ids for a node of another name, so that two live side by side without settings."""
     import zlib
 
-    octet = 89 + zlib.crc32(name.encode()) % 160
-    return {"subnet4": f"10.{octet}.0.0/16", "subnet6": f"fd00:6d70:{octet:x}::/64"}
+    number = zlib.crc32(name.encode())
+    octet = 89 + number % 160
+    return {
+        "subnet4": f"10.{octet}.0.0/16",
+        "subnet6": f"fd00:6d70:{octet:x}::/64",
+        "userns_first": 0x7000_0000 + (1 + number % 14) * 0x100_0000,
+    }
 
 
 def _from_file(path: str | None, name: str) -> list[tuple[str, dict[str, Any]]]:

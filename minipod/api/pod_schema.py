@@ -79,7 +79,7 @@ PodSpec
     serviceAccount str
     automountServiceAccountToken bool
     overhead ! a RuntimeClass sets it, and minipod has one runtime
-    hostUsers bool only true: pods in user namespaces of their own are not built yet
+    hostUsers bool false: 65536 ids of the node's for the pod; volumes on file systems that can be id-mapped
     runtimeClassName ! minipod has one runtime
     resources PodResources
     hostnameOverride str

@@ -143,7 +143,8 @@ def _container(spec: Object, container: Object, path: str, volumes: set[Any]) ->
         container.get("resources") or {}, f"{path}.resources"
     )
     yield from validation_containers.resize_policy(container, path)
-    yield from validation_security.container(container, path)
+    host_users = spec.get("hostUsers") is not False
+    yield from validation_security.container(container, path, host_users=host_users)
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
         if container.get(probe) is not None:
             yield from validation_probes.probe(container[probe], f"{path}.{probe}", probe)

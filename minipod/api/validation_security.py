@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from minipod.api.fields import FieldError
 from minipod.api.messages import (
     Errors,
     Object,
@@ -44,8 +43,6 @@ def pod(spec: Object) -> Errors:
         words = "ShareProcessNamespace and HostPID cannot both be enabled"
         yield invalid("spec.shareProcessNamespace", True, words)
     if spec.get("hostUsers") is False:
-        words = "not supported by minipod: pods in user namespaces of their own are not built yet"
-        yield FieldError("spec.hostUsers", words, "FieldValueNotSupported")
         for field in ("hostNetwork", "hostPID", "hostIPC"):
             if spec.get(field):
                 yield forbidden(f"spec.{field}", "when `pod.Spec.HostUsers` is false")
@@ -57,10 +54,12 @@ def pod(spec: Object) -> Errors:
             yield from choice(os, "name", "spec.os", ("linux", "windows"))
 
 
-def container(item: Object, path: str) -> Errors:
+def container(item: Object, path: str, *, host_users: bool = True) -> Errors:
     context, at = item.get("securityContext") or {}, f"{path}.securityContext"
     yield from _identity(context, at)
     yield from choice(context, "procMount", at, ("Default", "Unmasked"))
+    if host_users and context.get("procMount") == "Unmasked":
+        yield invalid(f"{at}.procMount", "Unmasked", "`hostUsers` must be false to use `Unmasked`")
     if context.get("allowPrivilegeEscalation") is not False:
         return
     if context.get("privileged"):

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from minipod.errors import FailedPrecondition, MinipodError
-from minipod.kubelet import explaining, logs, podstatus, probing, translate
+from minipod.kubelet import explaining, logs, podstatus, probing, translate, userns
 from minipod.kubelet.addresses import node_facts, pod_ip
 from minipod.kubelet.resizing import Resizer
 from minipod.kubelet.rules import conditions, dns, restart
@@ -142,6 +142,7 @@ class PodSync:
         if not observed.anything_alive:
             return
         self._shown = shows
+        self._own_users(pod)
         try:
             await self.volumes.refresh(pod, node_facts(pod, observed.sandbox, self.context))
         except FailedPrecondition as error:
@@ -269,6 +270,7 @@ class PodSync:
         log_directory = translate.pod_log_directory(context.instance.log_dir, pod)
         os.makedirs(log_directory, mode=0o755, exist_ok=True)
         try:
+            self._own_users(pod)
             await self._set_up_volumes(pod, None)
             spec = translate.sandbox_spec(
                 pod,
@@ -276,6 +278,7 @@ class PodSync:
                 hostname=dns.hostname(pod, context.machine.node_name, context.cluster.domain),
                 log_directory=log_directory,
                 dns=resolver.config,
+                userns=self.directory.userns,
             )
             await context.runtime.run_pod_sandbox(spec)
         except FailedPrecondition as error:
@@ -343,7 +346,13 @@ class PodSync:
         due = self.context.clock() + _ERROR_RETRY * self.context.jitter()
         self._retry_at = min(due, self._retry_at or due)
 
+    def _own_users(self, pod: Pod) -> None:
+        """hostUsers: false: find out which ids are the pod's. Raises Unavailable, Internal."""
+        if not pod.host_users and self.directory.userns is None:
+            self.directory.userns = userns.assign(self.context.instance, pod.uid)
+
     async def _set_up_volumes(self, pod: Pod, observed: Observed | None) -> Volumes:
+        self._own_users(pod)
         sandbox = None if observed is None else observed.sandbox
         made = await self.volumes.set_up(pod, node_facts(pod, sandbox, self.context))
         self._shown = (pod.labels, pod.annotations)

@@ -25,6 +25,7 @@ from minipod.spec.sandbox import (
     PortMapping,
     SandboxMetadata,
     SandboxSpec,
+    UserNamespace,
 )
 
 if TYPE_CHECKING:
@@ -71,9 +72,15 @@ def pod_log_directory(log_dir: str, pod: Pod) -> str:
 
 
 def sandbox_spec(
-    pod: Pod, *, attempt: int, hostname: str, log_directory: str, dns: DnsConfig | None
+    pod: Pod,
+    *,
+    attempt: int,
+    hostname: str,
+    log_directory: str,
+    dns: DnsConfig | None,
+    userns: UserNamespace | None = None,
 ) -> SandboxSpec:
-    """The pod's sandbox."""
+    """The pod's sandbox; *userns*: the ids of its user namespace, with hostUsers: false."""
     return SandboxSpec(
         metadata=SandboxMetadata(
             name=pod.name, namespace=pod.namespace, uid=pod.uid, attempt=attempt
@@ -85,6 +92,7 @@ def sandbox_spec(
         network=NamespaceMode.NODE if pod.host_network else NamespaceMode.POD,
         ipc=NamespaceMode.NODE if pod.host_ipc else NamespaceMode.POD,
         pid=_pid_mode(pod),
+        userns=userns,
         dns=dns,
         port_mappings=_port_mappings(pod),
         bandwidth=bandwidth(pod),
@@ -243,6 +251,7 @@ def _mounts(container: Container, start: Start, variables: Mapping[str, str]) ->
                 recursive_readonly=mount.get("recursiveReadOnly") in ("Enabled", "IfPossible"),
                 propagation=_PROPAGATION[mount.get("mountPropagation") or ""],
                 sub_path=sub_path,
+                mapped=volume.mapped,
                 cause=cause,
             )
         )

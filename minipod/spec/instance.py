@@ -55,6 +55,9 @@ class Instance:
     registries: str = "/etc/minipod/registries"  # <registry>/hosts.toml, config.json (credentials)
     secure_port: int = 0  # of the API over TLS; 0 = 6443, for another name derived from it
     api_addresses: tuple[str, ...] = ()  # where TLS listens besides 127.0.0.1 and the gateway
+    # The host's ids for pods with hostUsers: false, 65536 each, above those that systemd and adduser hand out (systemd's UIDS-GIDS).
+    userns_first: int = 0x7000_0000
+    userns_pods: int = 256
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -67,6 +70,13 @@ class Instance:
             raise InvalidSpec(f"{self.face!r} is neither kubernetes nor cri", path="face")
         if self.secure_port not in range(65536):
             raise InvalidSpec(f"{self.secure_port!r} is not a TCP port", path="secure_port")
+        last = self.userns_first + (self.userns_pods << 16)
+        if self.userns_first % (1 << 16) or not 1 << 16 <= self.userns_first < last <= 1 << 32:
+            raise InvalidSpec(
+                f"{self.userns_first} and {self.userns_pods} are no ranges of 65536 ids above the host's",
+                path="userns_first",
+                hint="a multiple of 65536, of subordinate ids that nobody else has",
+            )
         if not 0 <= self.image_gc_low < self.image_gc_high <= 100:
             raise InvalidSpec(
                 f"{self.image_gc_low} is not below image_gc_high ({self.image_gc_high}), both percents",

@@ -72,7 +72,7 @@ CASES = {
         ),
         V2,
     ),
-    "sandbox-userns": plan.sandbox_plan(
+    "sandbox-userns": sandbox_plan(
         SandboxBundle(
             id="s1", title="default/web", hostname="web", cgroup="t/kubepods/pod1", userns=USERNS,
             sysctls=(("kernel.shmmax", "65536"),),

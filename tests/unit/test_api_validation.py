@@ -46,7 +46,10 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("spec.containers.0.resources.limits.memory", "64Mo", "spec.containers[0].resources.limits[memory]: expected a quantity"),
         ("spec.containers.0.resources.requests", {"cpu": "2"}, "must be less than or equal to cpu limit of 500m"),
         ("spec.restartPolicy", "Sometimes", 'spec.restartPolicy: Unsupported value: "Sometimes"'),
-        ("spec.hostUsers", False, "spec.hostUsers: not supported by minipod"),
+        (
+            "spec.containers.0.securityContext.procMount", "Unmasked",
+            'spec.containers[0].securityContext.procMount: Invalid value: "Unmasked": `hostUsers` must be false to use `Unmasked`',
+        ),
         ("metadata.name", "Web", 'metadata.name: Invalid value: "Web": a lowercase RFC 1123 subdomain'),
         (
             "spec.containers.0.volumeMounts",

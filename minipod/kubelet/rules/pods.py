@@ -116,6 +116,7 @@ class Pod:
     host_network: bool = False
     host_pid: bool = False
     host_ipc: bool = False
+    host_users: bool = True  # False: a user namespace of its own
     os_name: str = ""
     share_process_namespace: bool = False
     hostname: str = ""
@@ -194,6 +195,7 @@ def compile_pod(raw: Raw) -> Pod:
         host_network=bool(spec.get("hostNetwork")),
         host_pid=bool(spec.get("hostPID")),
         host_ipc=bool(spec.get("hostIPC")),
+        host_users=spec.get("hostUsers") is not False,
         os_name=(spec.get("os") or {}).get("name", ""),
         share_process_namespace=bool(spec.get("shareProcessNamespace")),
         hostname=spec.get("hostname", ""),

@@ -2,6 +2,7 @@
 
     <state_dir>/pods/<uid>/volumes/kubernetes.io~<plugin>/<name>
                            etc-hosts
+                           userns                             the pod's ids, with hostUsers: false
                            containers/<container>/<8 hex>         one termination log per instance
     <run_dir>/pods/<uid>/<name>      volumes that no disk may keep: secret, downwardAPI, projected
 
@@ -20,6 +21,7 @@ from minipod.errors import FailedPrecondition
 
 if TYPE_CHECKING:
     from minipod.kubelet.rules.pods import Container
+    from minipod.spec.sandbox import UserNamespace
 
 
 class PodDirectory:
@@ -28,6 +30,7 @@ class PodDirectory:
     def __init__(self, state_dir: str, run_dir: str, uid: str) -> None:
         self.path = f"{state_dir}/pods/{uid}"
         self.memory = f"{run_dir}/pods/{uid}"  # on the run directory's tmpfs
+        self.userns: UserNamespace | None = None  # of a pod with hostUsers: false
 
     def volume(self, plugin: str, name: str) -> str:
         """The directory of one volume; *plugin* as the kubelet names it, like "empty-dir"."""
@@ -48,6 +51,12 @@ class PodDirectory:
             os.open(self.hosts_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), "w"
         ) as file:
             file.write(text)
+        self.give(self.hosts_path)
+
+    def give(self, path: str, group: int = 0) -> None:
+        """Make the pod's root the owner of what we made for it, where that is another than the host's; *group* is the pod's id of one."""
+        if self.userns is not None:
+            os.chown(path, self.userns.first, self.userns.host(group), follow_symlinks=False)
 
     def new_termination_file(self, container: Container) -> str:
         """A fresh empty file, 0666 whatever the umask: any user of the container writes it."""
@@ -59,6 +68,7 @@ class PodDirectory:
             os.fchmod(fd, 0o666)
         finally:
             os.close(fd)
+        self.give(path)
         return path
 
     def remove(self) -> None:

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from minipod.kubelet.rules.pods import Pod, Raw
 
 
-def make(path: str, pod: Pod, source: Raw, memory_capacity: int) -> None:
-    """Make what is missing at *path*. Raises FailedPrecondition, OSError."""
+def make(path: str, pod: Pod, source: Raw, memory_capacity: int, owner: int = 0) -> None:
+    """Make what is missing at *path*; *owner* of what has a file system of its own. Raises FailedPrecondition, OSError."""
     os.makedirs(path, exist_ok=True)
     medium = source.get("medium") or ""
     if medium and not os.path.ismount(path):
         _mount(path, medium, pod, source, memory_capacity)
+        os.chown(path, owner, owner)
     if os.stat(path).st_mode & 0o777 != 0o777:
         os.chmod(path, 0o777)  # noqa: S103 - what emptyDir is
 

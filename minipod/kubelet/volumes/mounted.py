@@ -14,6 +14,7 @@ class MountedVolume:
     path: str = ""
     image: str = ""
     readonly: bool = False  # whatever the container asks for
+    mapped: bool = False  # its owners are ids of the pod's user namespace
 
 
 def mount_failure(volume: str, why: str) -> FailedPrecondition:

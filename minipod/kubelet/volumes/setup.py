@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from minipod.errors import FailedPrecondition, InvalidSpec, MinipodError
@@ -111,7 +112,7 @@ class PodVolumes:
     def _make_one(
         self, pod: Pod, volume: Raw, files: Payload | None, bound: Raw | None
     ) -> MountedVolume:
-        name = volume["name"]
+        name, mapped = volume["name"], self._directory.userns is not None
         if files is not None:
             return MountedVolume(path=self._write(pod, volume, files), readonly=True)
         if bound is not None:
@@ -119,19 +120,25 @@ class PodVolumes:
             if "local" in bound["spec"]:
                 self._give(pod, path, fresh=True)
             claim = volume.get("persistentVolumeClaim") or {}
-            return MountedVolume(path=path, readonly=bool(claim.get("readOnly")))
+            readonly = bool(claim.get("readOnly"))
+            return MountedVolume(path=path, readonly=readonly, mapped=mapped)
         if (source := volume.get("hostPath")) is not None:
-            return MountedVolume(path=host_path.check(source))
+            return MountedVolume(path=host_path.check(source), mapped=mapped)
         if "emptyDir" in volume:
-            path = self._directory.volume("empty-dir", name)
-            fresh = not os.path.isdir(path)
-            empty_dir.make(path, pod, volume["emptyDir"] or {}, self._memory_capacity)
-            self._give(pod, path, fresh=fresh)
-            return MountedVolume(path=path)
+            return self._empty_dir(pod, name, volume["emptyDir"] or {})
         if (image := volume.get("image")) is not None:
             return MountedVolume(image=image["reference"], readonly=True)
         kind = next((key for key in volume if key != "name"), "nothing")
         raise FailedPrecondition(f"volume type {kind} is not supported")
+
+    def _empty_dir(self, pod: Pod, name: str, source: Raw) -> MountedVolume:
+        """One on a disk is id-mapped; a file system of its own can't be everywhere (tmpfs: Linux 6.3), and has the pod's owners itself."""
+        path, userns = self._directory.volume("empty-dir", name), self._directory.userns
+        fresh, on_disk = not os.path.isdir(path), not source.get("medium")
+        first = userns.first if userns is not None and not on_disk else 0
+        empty_dir.make(path, pod, source, self._memory_capacity, first)
+        self._give(pod, path, fresh=fresh, by=first)
+        return MountedVolume(path=path, mapped=userns is not None and on_disk)
 
     def _write(self, pod: Pod, volume: Raw, files: Payload) -> str:
         name = volume["name"]
@@ -144,21 +151,31 @@ class PodVolumes:
         os.makedirs(path, 0o755, exist_ok=True)
         if os.stat(path).st_mode & 0o777 != 0o777:
             os.chmod(path, 0o777)  # noqa: S103 - the kubelet wraps an emptyDir; it is mounted read-only
-        group = group_of(pod)
+        group, userns = group_of(pod), self._directory.userns
 
         def own(directory: str) -> None:
             if group is not None:
                 ownership.give(directory, group, readonly=True)
+            if userns is not None:
+                ownership.shift(directory, userns.first)
 
-        if atomic.write(path, files, own) and group is not None:
-            os.chown(path, -1, group.gid)
+        if atomic.write(path, files, own):
+            if group is not None:
+                os.chown(path, -1, group.gid)
+            self._directory.give(path, 0 if group is None else group.gid)
+            for entry in os.scandir(path) if userns is not None else ():
+                if entry.is_symlink():
+                    self._directory.give(entry.path)
         return path
 
-    def _give(self, pod: Pod, path: str, *, fresh: bool) -> None:
-        """An emptyDir is given to the pod's group once: later its files are the containers' business."""
+    def _give(self, pod: Pod, path: str, *, fresh: bool, by: int = 0) -> None:
+        """An emptyDir is given to the pod's group once: later its files are the containers' business.
+
+        The host's id of the group is *by* above the pod's.
+        """
         group = group_of(pod)
         if group is not None and fresh:
-            ownership.give(path, group)
+            ownership.give(path, replace(group, gid=group.gid + by))
 
 
 def follows(pod: Pod) -> bool:
