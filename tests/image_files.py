@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import stat
 import tarfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from minipod.image.content import Descriptor, digest_of
 from minipod.image.manifest import CONFIG, INDEX, LAYER, MANIFEST, plain
 from minipod.image.store import Image, ImageStore
+from minipod.linux import mount
+from minipod.linux.flags import MountFlag, UmountFlag
 
 Member = tuple[tarfile.TarInfo, bytes]
 
@@ -95,6 +100,22 @@ def write_layout(root: str, name: str, image: tuple[bytes, bytes, list[bytes]]) 
         file.write('{"imageLayoutVersion": "1.0.0"}')
     with open(f"{root}/index.json", "w", encoding="ascii") as file:
         json.dump({"schemaVersion": 2, "mediaType": INDEX, "manifests": [listed]}, file)
+
+
+@contextlib.contextmanager
+def mounted(store: ImageStore, name: str, tmp_path: Path) -> Iterator[str]:
+    """The image as a container sees it."""
+    target = str(tmp_path / "merged")
+    os.makedirs(target, exist_ok=True)
+    found = store.resolve(name)
+    assert found is not None
+    lower = ":".join((*store.layers(found), str(tmp_path / "nothing")))
+    os.makedirs(tmp_path / "nothing", exist_ok=True)
+    mount.mount("overlay", target, "overlay", MountFlag.MS_RDONLY, f"lowerdir={lower}")
+    try:
+        yield target
+    finally:
+        mount.umount2(target, UmountFlag.MNT_DETACH)
 
 
 def tree(root: str) -> dict[str, tuple[object, ...]]:

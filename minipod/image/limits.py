@@ -18,6 +18,7 @@ class Limits:
     image_devices: bool = (
         True  # whether layers may hold device nodes; cgroups decide who may open them
     )
+    image_absolute_names: bool = True  # whether /x may mean x: ko, Nix, kaniko, buildpacks write it
 
 
 DEFAULT = Limits()
@@ -29,4 +30,5 @@ def of_node(instance: Instance) -> Limits:
         image_layer_max=instance.image_layer_max,
         image_layer_entries=instance.image_layer_entries,
         image_devices=instance.image_devices,
+        image_absolute_names=instance.image_absolute_names,
     )

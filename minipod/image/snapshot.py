@@ -32,7 +32,7 @@ from minipod.image import unpack
 from minipod.image.limits import DEFAULT, Limits
 from minipod.image.stream import LayerStream
 from minipod.linux import files, mount
-from minipod.linux.flags import MountAttr, MountFlag, UmountFlag
+from minipod.linux.flags import AT_FDCWD, MountAttr, MountFlag, OpenTree, UmountFlag
 
 NAME_DIGITS = 32  # of the chain id: all lower directories must fit into mount(2)'s one page
 PAGE = 4096  # bytes that mount(2) takes as options
@@ -221,7 +221,9 @@ def _overlay(top: str, below: Sequence[str], temporary: str) -> int:
         return _overlay_of_many(top, below, work)
     mount.mount("overlay", merged, "overlay", MountFlag(0), options)
     try:
-        return _open_path(merged)
+        # Its copy is in a mount namespace of its own, if one without a process. A mount in none takes mount_lock for each
+        # symlink that is followed (mntput), and a `..` behind one then fails with EAGAIN for ever (openat2(2)).
+        return mount.open_tree(AT_FDCWD, merged, OpenTree.CLONE | OpenTree.CLOEXEC)
     finally:
         mount.umount2(merged, UmountFlag.MNT_DETACH)
 

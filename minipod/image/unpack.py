@@ -2,8 +2,9 @@
 
 Every path is resolved inside the directory (openat2 RESOLVE_IN_ROOT), so that no symlink, of an
 earlier entry or of a lower layer, leads out; the last component is never followed. An absolute name
-or link target means one inside, as it does for containerd and umoci (ko makes such layers); a `..` in
-a name is refused. Owners, modes with setuid, times, xattrs (security.capability) and hard links are kept.
+or link target means one inside, as it does for containerd, umoci and podman (ko, Nix, kaniko and
+buildpacks write such layers), unless a setting refuses it; a `..` in a name is refused. Owners,
+modes with setuid, times, xattrs (security.capability) and hard links are kept.
 
 Whiteouts (OCI image-spec, layer.md) remove what the lower layers have: applied to an overlay mount
 they become what overlayfs itself writes, a character device 0:0 in the upper directory, and for an
@@ -36,6 +37,7 @@ FORBIDDEN_XATTRS = ("trusted.overlay.", "user.overlay.")
 NODES = {"3": stat.S_IFCHR, "4": stat.S_IFBLK, "6": stat.S_IFIFO}
 NO_ID = 2**32 - 1  # chown(2) would leave the owner as it is
 DIRECTORY = os.O_PATH | os.O_DIRECTORY
+MAX_LINKS = 40  # symlinks on the way to one place, as the kernel has it
 
 T = TypeVar("T")
 
@@ -49,7 +51,7 @@ def apply(stream: Readable, root: int, limits: Limits = DEFAULT) -> None:
         for number, entry in enumerate(reader):
             if number >= limits.image_layer_entries:
                 raise corrupt(f"it has more than {limits.image_layer_entries} entries")
-            path = _inside(entry.name)
+            path = _inside(entry.name, limits)
             try:
                 layer.add(path, entry)
             except (OSError, OverflowError, RecursionError) as e:  # a number or depth out of range
@@ -60,8 +62,10 @@ def apply(stream: Readable, root: int, limits: Limits = DEFAULT) -> None:
         layer.finish()
 
 
-def _inside(name: str) -> str:
+def _inside(name: str, limits: Limits) -> str:
     """Return *name* relative to the root, without empty parts and dots. Raises ImageError."""
+    if name.startswith("/") and not limits.image_absolute_names:
+        raise corrupt(f"{name!r} is absolute, which the setting image_absolute_names forbids")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise corrupt(f"{name!r} leads out of its directory")
@@ -75,16 +79,18 @@ class _Layer:
         self._root = root
         self._reader = reader
         self._limits = limits
-        self._own: set[str] = {""}  # paths that this layer brought, with all that is above them
+        # Paths of what follows are real ones: two names that lead to one place are that place.
+        self._own: set[str] = {""}  # what this layer brought, with all that is above it
         self._filled: set[str] = set()  # directories in which this layer brought something
         self._times: dict[
             str, int
-        ] = {}  # of directories that the layer says: they change with what comes in
+        ] = {}  # of directories that the layer says: what comes in changes them
         self._before: dict[
             str, int
         ] = {}  # of those below that it only adds to: they keep theirs, as in umoci
-        self._above = ""  # the directory that is open for the next entry
-        self._parent = files.open_in_root(root, ".", DIRECTORY)
+        self._parent = files.open_in_root(root, ".", DIRECTORY)  # the next entry's directory
+        self._above = self._real = ""  # its name in the archive, and its real path
+        self._base = _path_of(root)
         self._before[""] = os.stat(self._parent).st_mtime_ns
 
     def close(self) -> None:
@@ -96,14 +102,15 @@ class _Layer:
         if above != self._above:
             self._enter(above)
         if name.startswith(WHITEOUT):
-            self._white_out(above, name)
+            self._white_out(name)
         elif entry.type == "3" and entry.device == (0, 0):
             return  # overlayfs would read it as a whiteout
         else:
             self._make(name, entry)
-            self._own_up(path)
+            place = f"{self._real}/{name}".strip("/")
+            self._own_up(place)
             if entry.type == "5":
-                self._times[path] = entry.mtime_ns
+                self._times[place] = entry.mtime_ns
 
     def finish(self) -> None:
         """Give the directories their times, now that nothing changes in them any more."""
@@ -128,30 +135,41 @@ class _Layer:
         """Make *path* the open directory; what is missing of it gets the default owner and mode."""
         try:
             fd = files.open_in_root(self._root, path or ".", DIRECTORY)
-            if path not in self._before:
-                self._before[path] = os.stat(fd).st_mtime_ns
+            old = True
         except FileNotFoundError:
-            fd = self._make_directories(path)
+            fd, old = self._make_directories(path, MAX_LINKS), False
         os.close(self._parent)
         self._parent, self._above = fd, path
+        self._real = _path_of(fd).removeprefix(self._base).lstrip("/")
+        if old and self._real not in self._before:
+            self._before[self._real] = os.stat(fd).st_mtime_ns
 
-    def _make_directories(self, path: str) -> int:
+    def _make_directories(self, path: str, links: int) -> int:
         here = files.open_in_root(self._root, ".", DIRECTORY)
         done = ""
         for name in path.split("/"):
             done = f"{done}/{name}"
             try:
-                following = self._open_or_make(here, name, done)
+                following = self._open_or_make(here, name, done, links)
             finally:
                 os.close(here)
             here = following
         return here
 
-    def _open_or_make(self, parent: int, name: str, path: str) -> int:
+    def _open_or_make(self, parent: int, name: str, path: str, links: int) -> int:
         try:
             return files.open_in_root(self._root, path, DIRECTORY)
         except FileNotFoundError:
-            os.mkdir(name, dir_fd=parent)  # EEXIST: a dangling symlink is in the way
+            try:
+                os.mkdir(name, dir_fd=parent)
+            except (
+                FileExistsError
+            ):  # a symlink to what is not there: it is made, as containerd and umoci do
+                if not links:
+                    raise
+                above = _path_of(parent).removeprefix(self._base)
+                target = os.path.join("/", above, os.readlink(name, dir_fd=parent))
+                return self._make_directories(os.path.normpath(target).strip("/"), links - 1)
             os.chmod(name, 0o755, dir_fd=parent)  # noqa: S103 mkdir obeys the umask
             return files.open_in_root(self._root, path, DIRECTORY)
 
@@ -159,33 +177,29 @@ class _Layer:
         """Open the next entry's directory anew: what was removed may have been on the way to it."""
         os.close(self._parent)
         self._parent, self._above = files.open_in_root(self._root, ".", DIRECTORY), ""
+        self._real = ""
 
     # -- whiteouts
 
-    def _white_out(self, above: str, name: str) -> None:
+    def _white_out(self, name: str) -> None:
         if name == OPAQUE:
-            self._make_opaque(above)
+            self._make_opaque(self._real)
         elif not name.startswith(METADATA):
             name = name.removeprefix(WHITEOUT)
             if name in ("", ".", ".."):  # `.wh...` would name the directory above
                 raise corrupt(f"a whiteout of {name!r}")
-            if f"{above}/{name}".lstrip("/") not in self._own:
-                _remove(self._parent, name)
+            self._remove_below(self._parent, name, f"{self._real}/{name}".lstrip("/"))
         self._removed()
 
     def _make_opaque(self, path: str) -> None:
         """Remove all that the lower layers have in *path*, and keep what this layer brought."""
         above, _, name = path.rpartition("/")
-        if name and path not in self._filled:
-            # Made anew over its own whiteout, overlayfs marks the directory as opaque.
-            self._enter(above)
-            with contextlib.suppress(NotADirectoryError):  # a symlink to it: emptied below
-                before = os.stat(name, dir_fd=self._parent, follow_symlinks=False)
-                if stat.S_ISDIR(before.st_mode):
-                    self._renew(name, before)
-                    return
-            self._enter(path)
-        self._remove_lower(self._parent, path)
+        if not path or path in self._filled:
+            self._remove_lower(self._parent, path)
+            return
+        # Made anew over its own whiteout, overlayfs marks the directory as opaque.
+        self._enter(above)
+        self._renew(name, os.stat(name, dir_fd=self._parent, follow_symlinks=False))
 
     def _renew(self, name: str, before: os.stat_result) -> None:
         parent = self._parent
@@ -205,17 +219,20 @@ class _Layer:
         listing = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
         try:
             for name in os.listdir(listing):
-                child = f"{path}/{name}".lstrip("/")
-                if child not in self._own:
-                    _remove(listing, name)
-                elif _is_directory(listing, name):
-                    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=listing)
-                    try:
-                        self._remove_lower(fd, child)
-                    finally:
-                        os.close(fd)
+                self._remove_below(listing, name, f"{path}/{name}".lstrip("/"))
         finally:
             os.close(listing)
+
+    def _remove_below(self, parent: int, name: str, path: str) -> None:
+        """Remove what is at *name* (*path* from the root on), but for what this layer brought."""
+        if path not in self._own:
+            _remove(parent, name)
+        elif _is_directory(parent, name):
+            fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+            try:
+                self._remove_lower(fd, path)
+            finally:
+                os.close(fd)
 
     # -- members
 
@@ -306,7 +323,7 @@ class _Layer:
 
     def _link(self, name: str, target: str) -> None:
         """Hard link to *target*: its directory is resolved in the root, itself is not followed."""
-        above, _, last = _inside(target).rpartition("/")
+        above, _, last = _inside(target, self._limits).rpartition("/")
         parent = self._parent
         directory = files.open_in_root(self._root, above or ".", DIRECTORY)
         try:
@@ -318,6 +335,12 @@ class _Layer:
             )
         finally:
             os.close(directory)
+
+
+def _path_of(fd: int) -> str:
+    """Return where an open directory is; of a detached mount, from the mount's root on."""
+    path = os.readlink(f"/proc/self/fd/{fd}")
+    return "" if path == "/" else path
 
 
 def _write(fd: int, chunk: memoryview) -> None:

@@ -48,6 +48,7 @@ class Instance:
     image_layer_max: int = 64 << 30  # bytes that one layer may unpack to
     image_layer_entries: int = 4_000_000  # files that one layer may have
     image_devices: bool = True  # whether layers may hold device nodes
+    image_absolute_names: bool = True  # whether names in layers may begin with a slash
     image_gc_high: int = 85  # percent of the disk at which unused images go...
     image_gc_low: int = 80  # ...until no more than this is used
     image_gc_min_age: float = 120.0  # seconds that an image stays, whatever the disk says

@@ -5,7 +5,6 @@ Excluded: hostile layers (test_image_hostile), and who brings the blobs (test_im
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import socket
@@ -16,9 +15,7 @@ import pytest
 
 from minipod.image import archive
 from minipod.image.store import ImageStore
-from minipod.linux import mount
-from minipod.linux.flags import MountFlag, UmountFlag
-from tests.image_files import directory, entry, ingest, layer, parts, symlink, tree
+from tests.image_files import directory, entry, ingest, layer, mounted, parts, symlink, tree
 
 CAP_NET_RAW = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw=ep
 NSEC = 1_700_000_000_123_456_789
@@ -27,20 +24,6 @@ NSEC = 1_700_000_000_123_456_789
 @pytest.fixture
 def store(tmp_path):
     return ImageStore(str(tmp_path / "store"))
-
-
-@contextlib.contextmanager
-def mounted(store, name, tmp_path):
-    """The image as a container sees it."""
-    target = str(tmp_path / "merged")
-    os.makedirs(target, exist_ok=True)
-    lower = ":".join((*store.layers(store.resolve(name)), str(tmp_path / "nothing")))
-    os.makedirs(tmp_path / "nothing", exist_ok=True)
-    mount.mount("overlay", target, "overlay", MountFlag.MS_RDONLY, f"lowerdir={lower}")
-    try:
-        yield target
-    finally:
-        mount.umount2(target, UmountFlag.MNT_DETACH)
 
 
 def run(*command: str, **options) -> None:
@@ -244,6 +227,41 @@ def test_a_layer_adds_through_a_symlink_of_the_layer_below(store, tmp_path):
     with mounted(store, "links:1", tmp_path) as merged:
         assert sorted(os.listdir(f"{merged}/usr/lib")) == ["one", "two"]
         assert os.readlink(f"{merged}/lib") == "usr/lib"
+
+
+def test_a_path_goes_through_a_symlink_and_then_up(store):
+    """In an overlay that no mount namespace has, openat2(2) says EAGAIN for ever to the second half of such a path."""
+    base = layer(directory("a"), directory("b"), symlink("l", "a"), symlink("a/up", "../b"))
+    ingest(store, "app:1", parts([base, layer(entry("l/up/new", b"new"))]))
+    top = store.layers(store.resolve("app:1"))[0]
+    assert list(tree(top)) == ["b", "b/new"]
+
+
+def test_a_directory_that_only_a_symlink_names_is_made(store):
+    """As containerd and umoci: /var/run is a link in many bases, and not each of them has /run."""
+    made = layer(
+        directory("var"),
+        symlink("var/run", "/run"),
+        symlink("x", "var/none/../y"),
+        entry("var/run/a/pid"),
+        entry("x/z"),
+    )
+    (root,) = store.layers(ingest(store, "app:1", parts([made])))
+    regular = {path for path, found in tree(root).items() if str(found[0]).startswith("0o100")}
+    assert regular == {"run/a/pid", "var/y/z"}
+
+
+def test_a_whiteout_hides_what_is_below_and_nothing_of_its_own_layer(store, tmp_path):
+    """Wherever it stands in the archive, and whatever name its directory has there."""
+    base = layer(
+        directory("d"), entry("d/old"), directory("o"), entry("o/old"), symlink("alias", "o")
+    )
+    top = layer(
+        directory("d"), entry("d/new"), entry(".wh.d"), entry("alias/new"), entry("o/.wh..wh..opq")
+    )
+    ingest(store, "app:1", parts([base, top]))
+    with mounted(store, "app:1", tmp_path) as merged:
+        assert sorted(tree(merged)) == ["alias", "d", "d/new", "o", "o/new"]
 
 
 def test_an_absolute_name_is_one_inside_the_root_as_ko_writes_them(store):
