@@ -1,4 +1,4 @@
-"""OpenAPI documents, from the registry and the table of types: v3 per group version, v2 as one; no descriptions.
+"""OpenAPI documents, from the registry, the table of types and the descriptions: v3 per group version, v2 as one.
 
 Trimmed to what clients read: `kubectl explain` the schemas of the kinds, `apply` the merge keys and that PATCH takes fieldValidation and
 strategic merge patches. A v3 document has a hash in its address, with which it may be cached for ever (apimachinery's handler3).
@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from minipod.api import types
+from minipod.api import descriptions, types
 from minipod.api.types import Field, Type
 from minipod.apiserver import patch
 from minipod.apiserver.discovery import VERSION
@@ -174,8 +174,12 @@ def _schemas(resources: list[Resource], prefix: str) -> Object:
 
 def _schema(kind: Type, prefix: str) -> Object:
     made: Object = {
+        **_described(descriptions.of_type(kind.name)),
         "type": "object",
-        "properties": {f.name: _field(f, prefix) for f in kind.fields.values()},
+        "properties": {
+            f.name: {**_described(descriptions.of_field(kind.name, f)), **_field(f, prefix)}
+            for f in kind.fields.values()
+        },
     }
     if required := [f.name for f in kind.fields.values() if f.required]:
         made["required"] = required
@@ -189,9 +193,13 @@ def _schema(kind: Type, prefix: str) -> Object:
     return made
 
 
+def _described(words: str) -> Object:
+    return {"description": words} if words else {}
+
+
 def _list_schema(r: Resource, prefix: str) -> Object:
     return {
-        "type": "object", "required": ["items"],
+        "description": f"A list of {r.plural}.", "type": "object", "required": ["items"],
         "properties": {
             "apiVersion": {"type": "string"}, "kind": {"type": "string"},
             "metadata": _reference("meta.v1.ListMeta", prefix),

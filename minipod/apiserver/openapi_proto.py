@@ -59,6 +59,8 @@ def _schema(schema: Object) -> bytes:
         out += field(1, schema["$ref"])
     if "format" in schema:
         out += field(2, schema["format"])
+    if "description" in schema:
+        out += field(4, schema["description"])
     out += b"".join(field(19, name) for name in schema.get("required", ()))
     if "additionalProperties" in schema:
         out += field(21, field(1, _schema(schema["additionalProperties"])))

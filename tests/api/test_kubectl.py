@@ -59,8 +59,11 @@ def test_version_and_discovery(kubectl) -> None:
 @pytest.mark.parametrize(
     ("field", "words"),
     [
-        ("pod.spec.containers.ports", ["containerPort", "<integer>"]),
-        ("role.rules", ["verbs", "<[]string>"]),
+        (
+            "pod.spec.containers.ports",
+            ["containerPort", "<integer>", "A port that a container serves."],
+        ),
+        ("role.rules", ["verbs", "<[]string>", "The rights; they add up."]),
         ("configmaps", ["binaryData", "<map[string]string>"]),
         ("pv.spec.claimRef", ["uid", "<string>"]),
     ],

@@ -7,7 +7,8 @@ import gzip
 
 import pytest
 
-from minipod.apiserver import call
+from minipod.api import descriptions, types
+from minipod.apiserver import call, kinds
 from tests.apiserver import SPACE, Server, config_map
 
 MAPS, PODS = f"{SPACE}/configmaps", f"{SPACE}/pods"
@@ -260,3 +261,36 @@ async def test_the_cells_of_a_kind_are_kubernetes(server, path, obj, cells) -> N
     ages = [i for i, c in enumerate(shown["columnDefinitions"]) if c["name"] == "Age"]
     row = ["AGE" if i in ages else str(c) for i, c in enumerate(shown["rows"][0]["cells"])]
     assert " ".join(row).startswith(f"x {cells}")
+
+
+# -- descriptions
+
+
+def reached() -> set[str]:
+    """Return the names of the types of all kinds that can be made."""
+    waiting = [r.type for r in kinds.RESOURCES if r.type and "create" in r.verbs]
+    found: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        kind = types.lookup(name) if name not in found else ""
+        if isinstance(kind, types.Type):
+            found.add(name)
+            elements = [f.element.removeprefix("[]") for f in kind.fields.values()]
+            waiting += [e for e in elements if e not in types.SCALARS]
+    return found
+
+
+def test_every_type_and_field_says_what_it_is() -> None:
+    silent = [name for name in reached() if not descriptions.of_type(name)]
+    for name in reached():
+        kind = types.object_type(name)
+        silent += [
+            f"{name}.{f}" for f, k in kind.fields.items() if not descriptions.of_field(name, k)
+        ]
+    assert not silent
+
+
+def test_what_is_described_is_there() -> None:
+    for name, field in descriptions.words():
+        if name != descriptions.ANY:
+            assert field in ("", *types.object_type(name).fields), (name, field)
