@@ -6,6 +6,7 @@ Whatever can be wrong with a request is told before its connection is upgraded, 
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from minipod.apiserver.status import ApiError
 from minipod.apiserver.store_sqlite import SqliteStore
 from minipod.apiserver.streams import LogQuery, NodeStreams
 from minipod.streaming import server
+from minipod.streaming.presence import Presence
 
 Object = dict[str, Any]
 
@@ -39,12 +41,10 @@ class PodStreams:
         query = log_query(pod, call.request.query)
         chunks = self._streams.logs(pod, query)
         try:
-            first = await anext(
-                chunks, b""
-            )  # errors are told as a Status, before the stream begins
+            await anext(chunks, b"")  # errors are told as a Status, before the stream begins
             if call.request.headers.get("Upgrade", "").lower() == "websocket":
-                return await _log_messages(call.request, first, chunks)
-            return await _log_text(call.request, first, chunks)
+                return await _log_messages(call.request, chunks)
+            return await _log_text(call.request, chunks)
         finally:
             await chunks.aclose()  # type: ignore[attr-defined]
 
@@ -96,32 +96,30 @@ class PodStreams:
             raise ApiError(500, f"unable to upgrade connection: {e.message}") from e
 
 
-async def _log_text(
-    request: web.Request, first: bytes, chunks: AsyncIterator[bytes]
-) -> web.StreamResponse:
+async def _log_text(request: web.Request, chunks: AsyncIterator[bytes]) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-    try:
+
+    async def send() -> None:
         await response.prepare(request)
-        await response.write(first)
         async for chunk in chunks:
             await response.write(chunk)
-    except ConnectionError:
-        pass
+
+    with contextlib.suppress(ConnectionError):
+        await Presence(request).hold(send())
     return response
 
 
-async def _log_messages(
-    request: web.Request, first: bytes, chunks: AsyncIterator[bytes]
-) -> web.StreamResponse:
+async def _log_messages(request: web.Request, chunks: AsyncIterator[bytes]) -> web.StreamResponse:
     socket = web.WebSocketResponse(protocols=(BINARY, BASE64))
     await socket.prepare(request)
-    try:
-        await _send(socket, first)
+
+    async def send() -> None:
         async for chunk in chunks:
             await _send(socket, chunk)
         await socket.close()
-    except ConnectionError:
-        pass
+
+    with contextlib.suppress(ConnectionError):
+        await Presence(request).hold(send())
     return socket
 
 

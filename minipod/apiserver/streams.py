@@ -32,7 +32,7 @@ class NodeStreams(Sessions, Protocol):
     """What the daemon offers. *pod* is the stored object, *container* the name of one of its containers."""
 
     def logs(self, pod: Object, query: LogQuery) -> AsyncIterator[bytes]:
-        """Yield the log's bytes. Raises FailedPrecondition while there is none."""
+        """Yield b"" when the log is found, and then its bytes. Raises FailedPrecondition while there is none."""
 
     async def has_tty(self, pod: Object, container: str) -> bool:
         """Whether the running container has a terminal. Raises FailedPrecondition when it does not run."""

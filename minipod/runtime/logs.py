@@ -77,7 +77,10 @@ async def read(
     finished: Callable[[], bool],
     until_finished: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[bytes]:
-    """Yield the log's text. With follow, until *finished* says that nothing more can come."""
+    """Yield the log's text. With follow, until *finished* says that nothing more can come.
+
+    The first piece is empty and comes at once: it was found. Raises FailedPrecondition, NotFound before it.
+    """
     if options.tail_lines is not None and options.tail_lines < 0:
         raise FailedPrecondition("tailLines must be greater than or equal to 0")
     reader = _open(path)
@@ -92,6 +95,7 @@ async def read(
         waker = None
         if options.follow:
             waker = stack.enter_context(contextlib.closing(_Waker(path, until_finished)))
+        yield b""
         async for text in _texts(files, Decoder(options), finished, waker):
             yield text
 

@@ -36,12 +36,12 @@ class Source:
         """Nothing more is waited for."""
         self._finishing = True
         if self._ready is not None:
-            _resolve(self._ready)
+            resolve(self._ready)
 
     async def _readable(self) -> None:
         loop = asyncio.get_running_loop()
         self._ready = loop.create_future()
-        loop.add_reader(self._fd, _resolve, self._ready)
+        loop.add_reader(self._fd, resolve, self._ready)
         try:
             await self._ready
         finally:
@@ -62,13 +62,14 @@ async def write_all(fd: int, payload: bytes) -> None:
 async def _writable(fd: int) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(fd, _resolve, ready)
+    loop.add_writer(fd, resolve, ready)
     try:
         await ready
     finally:
         loop.remove_writer(fd)
 
 
-def _resolve(future: asyncio.Future[None]) -> None:
+def resolve(future: asyncio.Future[None]) -> None:
+    """Wake who waits. Idempotent."""
     if not future.done():
         future.set_result(None)

@@ -24,6 +24,7 @@ from typing import Final
 from minipod.errors import MinipodError
 from minipod.streaming import spdy
 from minipod.streaming.carriers import Carrier
+from minipod.streaming.presence import Presence
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +61,10 @@ class PortForward:
         self._by_data: dict[int, _Pair] = {}
         self._sending = asyncio.Lock()
 
-    async def run(self) -> None:
+    async def run(self, presence: Presence) -> None:
         """Return when the client has gone; every connection of it is closed then."""
         try:
-            while data := await self._carrier.receive():
-                for event in self._connection.receive(data):
-                    await self._handle(event)
-                await self._flush()
+            await presence.hold(self._receive(), self._ping)
         except ConnectionError:
             pass
         except spdy.ProtocolError as e:
@@ -78,6 +76,16 @@ class PortForward:
             for pair in pairs:
                 self._end(pair)
             await asyncio.gather(*(p.task for p in pairs if p.task), return_exceptions=True)
+
+    async def _receive(self) -> None:
+        while data := await self._carrier.receive():
+            for event in self._connection.receive(data):
+                await self._handle(event)
+            await self._flush()
+
+    async def _ping(self) -> None:
+        self._connection.ping()
+        await self._flush()
 
     async def _flush(self) -> None:
         async with self._sending:  # frames of several connections must not be mixed up

@@ -21,6 +21,7 @@ from aiohttp import WSMsgType, web
 from minipod.errors import FailedPrecondition, MinipodError
 from minipod.streaming.channels import Protocol, by_name
 from minipod.streaming.portforward import CHUNK, QUEUE, Connect
+from minipod.streaming.presence import Presence
 
 PROTOCOLS: Final = ("v4.channel.k8s.io", "v4.base64.channel.k8s.io")
 PORTS_MAX: Final = 64  # two channels each; a channel's number is one byte
@@ -48,10 +49,10 @@ class PortForwardChannels:
         self._queues: list[asyncio.Queue[bytes]] = [asyncio.Queue(QUEUE) for _ in ports]
         self._serving: list[asyncio.Task[None]] = []
 
-    async def run(self) -> None:
+    async def run(self, presence: Presence) -> None:
         """Return when it is over; every connection is closed then."""
         self._serving = [asyncio.create_task(self._serve(n)) for n in range(len(self._ports))]
-        incoming = asyncio.create_task(self._incoming())
+        incoming = asyncio.create_task(presence.hold(self._incoming(), self._socket.ping))
         ended = asyncio.create_task(self._all_ended())
         try:
             await asyncio.wait({incoming, ended}, return_when=asyncio.FIRST_COMPLETED)

@@ -27,6 +27,7 @@ from minipod.errors import MinipodError
 from minipod.runtime.service import ExecSession
 from minipod.streaming.channels import Channel, Ending
 from minipod.streaming.fds import Source, write_all
+from minipod.streaming.presence import Presence
 from minipod.streaming.terminal_size import Sizes
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,9 @@ class Remote(Protocol):
     async def send(self, channel: Channel, payload: bytes) -> None:
         """Send output. Raises ConnectionError when it has gone."""
 
+    async def ping(self) -> None:
+        """Say something that the client's end of the connection answers by itself. Raises ConnectionError."""
+
     async def finish(self, status: Status) -> None:
         """Say how it ended, and that nothing more comes."""
 
@@ -88,6 +92,7 @@ async def run(
     sessions: Sessions,
     start: Callable[[], Awaitable[ExecSession]],
     wanted: Wanted,
+    presence: Presence,
 ) -> None:
     """Start a process and serve it to its end."""
     try:
@@ -98,7 +103,7 @@ async def run(
             remote, failure(f"error executing command in container: {e.message}"), leaving
         )
         return
-    await _Conversation(remote, sessions, session, wanted).run()
+    await _Conversation(remote, sessions, session, wanted).run(presence)
 
 
 class _Conversation:
@@ -119,9 +124,9 @@ class _Conversation:
         self._stdin = session.stdin_fd
         self._sizes = Sizes()
 
-    async def run(self) -> None:
+    async def run(self, presence: Presence) -> None:
         outputs = [asyncio.create_task(self._output(channel)) for channel in self._sources]
-        incoming = asyncio.create_task(self._incoming())
+        incoming = asyncio.create_task(presence.hold(self._incoming(), self._remote.ping))
         ending = asyncio.create_task(self._end(outputs))
         try:
             await asyncio.wait({ending, incoming}, return_when=asyncio.FIRST_COMPLETED)

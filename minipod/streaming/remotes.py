@@ -20,6 +20,10 @@ CREATION: Final = (
     30.0  # seconds for a SPDY client to open its streams (a kubelet's streamCreationTimeout)
 )
 
+EARLY: Final = (
+    64  # events, data among them, that a SPDY client may cause before it has opened its streams
+)
+
 _CLOSE_STDIN: Final = (Channel.CLOSE, bytes([Channel.STDIN]))
 
 # What we would rather speak comes first. v5 exists over WebSockets only: SPDY closes a stream by itself.
@@ -69,6 +73,9 @@ class WebSocketRemote:
         else:
             await self._socket.send_bytes(message)
 
+    async def ping(self) -> None:
+        await self._socket.ping()
+
     async def finish(self, status: Status) -> None:
         if said := spoken(status, self._protocol.ending):
             await self.send(Channel.ERROR, said)
@@ -100,8 +107,8 @@ class SpdyRemote:
         """Wait until the client has opened every stream it asked for. Raises ConnectionError, TimeoutError."""
         async with asyncio.timeout(CREATION):
             while self._missing:
-                if not await self._fill():
-                    raise ConnectionResetError("the client went before it had opened its streams")
+                if not await self._fill() or len(self._pending) > EARLY:
+                    raise ConnectionResetError("the client did not open its streams")
                 opened = [e for e in self._pending if isinstance(e, spdy.StreamOpened)]
                 self._pending = deque(e for e in self._pending if e not in opened)
                 for event in opened:
@@ -158,6 +165,10 @@ class SpdyRemote:
         if stream is not None:
             self._connection.send(stream, payload)
             await self._flush()
+
+    async def ping(self) -> None:
+        self._connection.ping()
+        await self._flush()
 
     async def finish(self, status: Status) -> None:
         for name, stream in self._streams.items():

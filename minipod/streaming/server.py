@@ -19,6 +19,7 @@ from minipod.runtime.service import ExecSession
 from minipod.streaming import portforward
 from minipod.streaming.carriers import MESSAGE_MAX, Messages, Upgraded
 from minipod.streaming.channels import REMOTE_COMMAND, by_name
+from minipod.streaming.presence import Presence
 from minipod.streaming.remotecommand import Sessions, Wanted, run
 from minipod.streaming.remotes import SPDY_PROTOCOLS, SpdyRemote, WebSocketRemote
 
@@ -55,18 +56,19 @@ async def remote_command(
     request: web.Request, sessions: Sessions, start: Start, wanted: Wanted
 ) -> web.StreamResponse:
     """Serve one exec or attach to its end."""
+    presence = Presence(request)
     if require_upgrade(request) == "websocket":
         socket = await _websocket(request, [p.name for p in REMOTE_COMMAND if p.name])
         websocket = WebSocketRemote(socket, by_name(socket.ws_protocol))
         await websocket.greet(wanted)
-        await run(websocket, sessions, start, wanted)
+        await run(websocket, sessions, start, wanted, presence)
         return socket
     protocol = _spdy_protocol(request, SPDY_PROTOCOLS)
     carrier = await _upgraded(request, protocol)
     try:
         remote = SpdyRemote(carrier, protocol, wanted)
         await remote.accept()
-        await run(remote, sessions, start, wanted)
+        await run(remote, sessions, start, wanted, presence)
     except (ConnectionError, TimeoutError):
         pass  # a client that opens no streams gets none
     finally:
@@ -80,12 +82,12 @@ async def port_forward(request: web.Request, connect: portforward.Connect) -> we
         if portforward.TUNNEL not in _listed(request, "Sec-WebSocket-Protocol"):
             return await _port_forward_channels(request, connect)
         socket = await _websocket(request, [portforward.TUNNEL])
-        await portforward.PortForward(Messages(socket), connect).run()
+        await portforward.PortForward(Messages(socket), connect).run(Presence(request))
         await socket.close()
         return socket
     carrier = await _upgraded(request, _spdy_protocol(request, [portforward.PROTOCOL]))
     try:
-        await portforward.PortForward(carrier, connect).run()
+        await portforward.PortForward(carrier, connect).run(Presence(request))
     finally:
         carrier.close()
     return carrier.response
@@ -98,7 +100,7 @@ async def _port_forward_channels(
 
     ports = channels.ports_of(request.query.getall("ports", []))
     socket = await _websocket(request, channels.PROTOCOLS, needed=True)
-    await channels.PortForwardChannels(socket, connect, ports).run()
+    await channels.PortForwardChannels(socket, connect, ports).run(Presence(request))
     return socket
 
 
@@ -110,7 +112,7 @@ async def _websocket(
         raise Forbidden(
             f"requested protocol(s) are not supported: [{' '.join(offered)}]; supports [{' '.join(known)}]"
         )
-    socket = web.WebSocketResponse(protocols=known, max_msg_size=MESSAGE_MAX)
+    socket = web.WebSocketResponse(protocols=known, max_msg_size=MESSAGE_MAX, compress=False)
     await socket.prepare(request)
     return socket
 

@@ -172,6 +172,10 @@ class Connection:
         if self._streams.pop(stream, None) is not None:
             self._reset(stream, status)
 
+    def ping(self) -> None:
+        """Make the peer say something: it sends the same back, which is no event."""
+        self._control(Kind.PING, 0, struct.pack("!I", 1 if self.client else 2))
+
     def go_away(self, status: int = 0) -> None:
         """Tell the peer to open no more streams."""
         self._control(Kind.GOAWAY, 0, struct.pack("!II", self._newest, status))

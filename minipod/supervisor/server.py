@@ -116,7 +116,9 @@ class Supervisor:
             self.shut_down()
 
     def shut_down(self) -> None:
-        """End our services and leave; containers live on and can be adopted."""
+        """End our services and the execs, whose ends nobody could tell any more; containers live on and can be adopted."""
+        for running in self.tables.execs.values():
+            running.signal_session(self.hierarchy, signal.SIGKILL)
         for service in self.services.values():
             service.stop()
         self.stop()

@@ -85,6 +85,26 @@ def test_a_client_of_attach_leaves_no_descriptor(newest, pod, node, container) -
     until(lambda: descriptors(node) == before, f"{descriptors(node)}, {before} before")
 
 
+def test_a_follower_of_a_log_that_says_nothing_leaves_no_descriptor(newest, pod, node) -> None:
+    before = descriptors(node)
+    with subprocess.Popen(words(newest, "logs", "-f", pod, "-c", "quiet")) as client:
+        until(lambda: descriptors(node)["daemon"] > before["daemon"] + 1, "it does not follow")
+        client.kill()
+    until(lambda: descriptors(node) == before, f"{descriptors(node)}, {before} before")
+
+
+def test_a_client_goes_unheard_while_its_input_is_not_read(pod, node) -> None:
+    """Nobody reads from it then: its connection alone tells."""
+    command = ("exec", "-i", pod, "-c", "quiet", "--", "sh", "-c", "echo on; sleep 4141; :")
+    with talking([*node.command, *command], b"on") as process, contextlib.suppress(BrokenPipeError):
+        os.set_blocking(process.stdin.fileno(), False)
+        until(lambda: not process.stdin.raw.write(bytes(1 << 20)), "all of it was taken")
+    until(
+        lambda: "sleep 4141" not in node.exec(pod, "ps", container="quiet"),
+        "the command lives on",
+    )
+
+
 def test_a_command_hears_that_its_client_hung_up(kubectl, pod, node) -> None:
     node.exec(pod, "rm", "-f", "/tmp/heard", container="quiet")
     with talking(words(kubectl, "exec", "-i", pod, "-c", "quiet", "--", "sh", "-c", HEARS), b"on"):

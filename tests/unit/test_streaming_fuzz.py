@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from minipod.errors import FailedPrecondition
 from minipod.streaming import spdy
 from minipod.streaming.portforward import PortForward
+from minipod.streaming.presence import Presence
 from minipod.streaming.remotecommand import Wanted
 from minipod.streaming.remotes import SpdyRemote
 
@@ -65,6 +66,18 @@ class Client:
 
 
 KINDS = ["pair", "pair", "error", "data", "stdin", "stdout", "odd", "send", "fin", "reset", "raw"]
+
+
+class Present(Presence):
+    """The presence of a client that has no connection of its own: what it does not send tells."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def _lost(self) -> None:
+        await asyncio.Event().wait()
+
+
 STEPS = st.lists(
     st.tuples(st.sampled_from(KINDS), st.integers(0, 20), st.binary(max_size=40)), max_size=25
 )
@@ -95,7 +108,7 @@ async def forward(client: Client) -> None:
         return ours
 
     try:
-        await PortForward(client, connect).run()
+        await PortForward(client, connect).run(Present())
     finally:
         for other in others:
             other.close()
