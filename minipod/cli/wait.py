@@ -61,20 +61,21 @@ def await_one(
 ) -> None:
     """Return when it is so. Raises DeadlineExceeded, NotFound."""
     test: Test = (lambda _: False) if what == "delete" else parse(what)
-    try:
-        obj = client.request("GET", client.path(resource, namespace, name))
-    except NotFound:
+    path, only = client.path(resource, namespace), {"fieldSelector": f"metadata.name={name}"}
+    # A list and not the object: its own version may be older than what a watch can begin at.
+    listed = client.request("GET", path, query=only)
+    if not listed["items"]:
         if what == "delete":
             return
-        raise
-    if test(obj):
+        raise NotFound(f'{resource} "{name}" not found')
+    if test(listed["items"][0]):
         return
     left = deadline - time.monotonic()
-    query = {
-        "fieldSelector": f"metadata.name={name}", "resourceVersion": obj["metadata"]["resourceVersion"],
-        "timeoutSeconds": max(1, math.ceil(left)),
-    }  # fmt: skip
-    for event in client.watch(client.path(resource, namespace), query):
+    query = only | {
+        "resourceVersion": listed["metadata"]["resourceVersion"],
+        "timeoutSeconds": str(max(1, math.ceil(left))),
+    }
+    for event in client.watch(path, query):
         if event["type"] == "DELETED":
             if what == "delete":
                 return

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import signal
-import socket
 import sys
-from dataclasses import replace
 
 import pytest
 
 from minipod.image import build
 from minipod.image.store import ImageStore
-from minipod.linux import fds
-from minipod.runtime import bundle as bundles
-from minipod.spec.bundle import ExecBundle
-from minipod.spec.codec import dumps
-from minipod.supervisor import protocol
 from tests.node import shell, sleeper
+from tests.parked import parked_exec
 
 
 @pytest.fixture
@@ -106,7 +98,7 @@ def test_the_interpreter_can_not_be_written_from_a_container(node, pods) -> None
     pods.append("exe")
     node.pod("exe", sleeper(securityContext={"privileged": True}))
     container = node.containers(node.get("exe"))["app"]
-    with parked_exec(node, container["id"]):
+    with parked_exec(node, container["id"], "Execve"):
         attack = (
             "for i in $(seq 500); do for p in /proc/[0-9]*; do case $(cat $p/comm) in minipod*)"
             " echo met; (echo x >> $p/exe) 2>&1; exit 0;; esac; done; usleep 10000; done"
@@ -116,28 +108,6 @@ def test_the_interpreter_can_not_be_written_from_a_container(node, pods) -> None
     assert "Read-only file system" in seen or "Text file busy" in seen
     with open(interpreter, "rb") as f:
         assert hashlib.sha256(f.read()).hexdigest() == before
-
-
-@contextlib.contextmanager
-def parked_exec(node, container: str):
-    """An exec that stops right before execve, inside the container."""
-    process = bundles.read(f"{node.instance.run_dir}/containers/{container}").process
-    bundle = ExecBundle(
-        id="parked", container_id=container, process=replace(process, argv=("true",)), fail_at="hang:Execve"
-    )  # fmt: skip
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
-        client.connect(node.instance.supervisor_socket)
-        null = os.open(os.devnull, os.O_RDWR)
-        memfd = fds.sealed_memfd("bundle", dumps(bundle))
-        protocol.send(client, {"op": "exec", "n": 1}, [memfd, null, null, null])
-        os.close(memfd)
-        os.close(null)
-        yield
-        protocol.send(
-            client, {"op": "signal_exec", "n": 2, "id": "parked", "signal": signal.SIGKILL}
-        )
-        answers = [protocol.receive(client)[0] for _ in range(2)]
-        assert {a["n"] for a in answers} == {1, 2}
 
 
 def test_nothing_of_ours_leaks_into_a_container(node, pods) -> None:

@@ -6,13 +6,15 @@ Excluded: what validation refuses (unit tests), the failing of each step (test_n
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from minipod.spec.sandbox import UserNamespace
-from tests.node import sleeper
+from tests.node import shell, sleeper
+from tests.parked import parked_exec
 
 
 def status(pid: int) -> dict[str, str]:
@@ -87,3 +89,154 @@ def test_a_pod_has_users_and_namespaces_of_its_own(node, pods, place) -> None:
     upper = f"{node.instance.state_dir}/containers/{node.containers(pod)['app']['id']}/upper/made"
     assert os.stat(upper).st_uid == userns.first
     assert "nobody" not in node.exec("own", "ps", "-o", "user,pid,args")
+
+
+def test_users_and_groups_are_those_inside(node, pods, place) -> None:
+    """A user that is not root: its streams, terminal, token, group of the volumes; one that the namespace does not have."""
+    pods += ["user", "beyond"]
+    place.chmod(0o777)
+    spec = volumes(place)
+    token = {"serviceAccountToken": {"path": "token", "expirationSeconds": 600}}
+    spec["volumes"].append({"name": "token", "projected": {"sources": [token]}})
+    script = (
+        "echo out > /dev/stdout; touch /host/mine /disk/mine /memory/mine /dev/shm/mine; stat -c %u:%g /disk/mine /memory/mine;"
+        " cat /about/name && echo; cut -c1-3 /token/token; id -u; id -G; exec sleep 1000"
+    )
+    mounts = [*MOUNTS, {"name": "token", "mountPath": "/token"}]
+    node.pod(
+        "user", shell(script, volumeMounts=mounts, tty=True), hostUsers=False, **spec,
+        securityContext={"runAsUser": 1000, "runAsGroup": 1001, "fsGroup": 2000, "supplementalGroups": [65535]},
+    )  # fmt: skip
+    lines = node.run("logs", "user").stdout.splitlines()
+    assert lines[:3] == ["out", "1000:2000", "1000:2000"]
+    assert lines[3:6] == ["user", "eyJ", "1000"]
+    assert set(lines[6].split()) == {"1001", "2000", "65535"}
+    assert node.exec("user", "id", "-u") == "1000\n"
+    assert (os.stat(place / "mine").st_uid, os.stat(place / "mine").st_gid) == (1000, 1001)
+    reason = "jsonpath={.status.containerStatuses[0].state.waiting.reason}=CreateContainerError"
+    node.pod("beyond", sleeper(securityContext={"runAsUser": 70000}), hostUsers=False, wait=reason)
+    said = node.state("beyond")["waiting"]["message"]
+    assert "70000 is not in the pod's user namespace (0 to 65535)" in said
+
+
+def test_root_of_a_pod_is_nobody_on_the_node(node, pods) -> None:
+    """Privileged and unmasked as it may be: its capabilities concern what its user namespace owns."""
+    pods.append("priv")
+    node.pod("priv", sleeper(securityContext={"privileged": True}), hostUsers=False)
+    pid = node.containers(node.get("priv"))["app"]["pid"]
+    assert int(status(pid)["CapEff"], 16) & 0xFFFFFFFF == 0xFFFFFFFF
+    script = (
+        "mount -t tmpfs none /tmp && echo mounted; hostname other && hostname; ip link add d type dummy && echo linked;"
+        " echo 7 > /proc/sys/kernel/shmmni && echo shared; echo x > /proc/sys/kernel/core_pattern; mknod /n c 1 1;"
+        " echo 1 > /proc/sysrq-trigger; echo -1000 > /proc/1/oom_score_adj; dmesg -c; date -s 1;"
+        " ls /sys/firmware > /dev/null && echo unmasked"
+    )
+    said = node.exec("priv", "sh", "-c", f"({script}) 2>/dev/null", check=False).split("\n")
+    assert [
+        word for word in said if word in ("mounted", "other", "linked", "shared", "unmasked")
+    ] == said[:-1]
+    assert {"mounted", "other", "shared"} <= set(said)
+
+
+def test_a_volume_that_can_not_be_mapped_is_an_error_with_its_name(node, pods) -> None:
+    pods.append("sys")
+    container = sleeper(volumeMounts=[{"name": "sys", "mountPath": "/s"}])
+    reason = "jsonpath={.status.containerStatuses[0].state.waiting.reason}=CreateContainerError"
+    node.pod(
+        "sys", container, hostUsers=False, volumes=[{"name": "sys", "hostPath": {"path": "/sys"}}], wait=reason,
+    )  # fmt: skip
+    said = node.state("sys")["waiting"]["message"]
+    assert "/sys" in said
+    assert "its file system can't be id-mapped by this kernel" in said
+    assert "(from spec.containers[0].volumeMounts[0])" in said
+
+
+def test_sysctls_and_name_are_set_in_the_namespaces_of_the_pod(node, pods) -> None:
+    pods.append("named")
+    sysctls = [
+        {"name": "kernel.shm_rmid_forced", "value": "1"},
+        {"name": "net.ipv4.ip_unprivileged_port_start", "value": "7"},
+    ]
+    node.pod(
+        "named", sleeper(), hostUsers=False, hostname="chosen", securityContext={"sysctls": sysctls}
+    )
+    read = "hostname; cat /proc/sys/kernel/shm_rmid_forced /proc/sys/net/ipv4/ip_unprivileged_port_start"
+    assert node.exec("named", "sh", "-c", read).split() == ["chosen", "1", "7"]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("step", ["BecomeRoot", "Execve"])
+def test_a_process_on_its_way_into_a_pod_can_not_be_traced_there(node, pods, step: str) -> None:
+    """Before BecomeRoot it is the host's root, with a copy of the supervisor's memory."""
+    pods.append("trace")
+    container = sleeper(
+        securityContext={"capabilities": {"add": ["SYS_PTRACE", "DAC_READ_SEARCH"]}}
+    )
+    node.pod("trace", container, hostUsers=False)
+    found = node.containers(node.get("trace"))["app"]
+    attack = (
+        "exec 2>/dev/null; try() { ls -l $1/fd/ > /dev/null && echo $2 fd; [ $(cat $1/environ | wc -c) != 0 ] && echo $2 environ;"
+        " [ $(head -c 1 $1/mem | wc -c) != 0 ] && echo $2 mem; ls $1/root/ > /dev/null && echo $2 root; }; sleep 7 & try /proc/$! own;"
+        " for i in $(seq 500); do for p in /proc/[0-9]*; do case $(cat $p/comm) in minipod*) try $p ours; echo met; exit 0;; esac; done;"
+        " usleep 10000; done"
+    )
+    with parked_exec(node, found["id"], step):
+        said = node.exec("trace", "sh", "-c", attack, check=False).split("\n")
+    assert said == ["own fd", "own environ", "own root", "met", ""]
+
+
+def test_ids_are_kept_over_restarts_and_given_to_nobody_else(node, pods) -> None:
+    pods += ["first", "second"]
+    restarting = shell(
+        "mkdir /v/first && exit; while [ ! -e /v/stop ]; do usleep 20000; done; rm /v/stop",
+        volumeMounts=[{"name": "v", "mountPath": "/v"}],
+    )
+    volume = {"volumes": [{"name": "v", "emptyDir": {}}]}
+    node.pod(
+        "first",
+        restarting,
+        hostUsers=False,
+        wait="jsonpath={.status.containerStatuses[0].restartCount}=1",
+        **volume,
+    )
+    node.pod("second", sleeper(), hostUsers=False)
+    node.run("wait", "pod/first", "--for=condition=Ready")
+    before = {
+        name: ids(node.containers(node.get(name))["app"]["pid"]) for name in ("first", "second")
+    }
+    assert before["first"].first != before["second"].first
+    node.run("down", "--keep-pods")
+    node.run("up")
+    node.exec("first", "touch", "/v/stop")
+    node.run("wait", "pod/first", "--for=jsonpath={.status.containerStatuses[0].restartCount}=2")
+    after = ids(node.containers(node.get("first"))["app"]["pid"])
+    assert after == before["first"]
+    assert node.exec("second", "stat", "-c", "%u", "/") == "0\n"
+
+
+def test_a_mount_of_the_host_reaches_the_pod(node, pods, place) -> None:
+    """HostToContainer; what is mounted there keeps its own owners. Sub-paths are inside of the volume."""
+    pods.append("slave")
+    (place / "a").mkdir()
+    mounts = [
+        {"name": "host", "mountPath": "/host", "mountPropagation": "HostToContainer"},
+        {"name": "host", "mountPath": "/sub", "subPath": "a/b"},
+    ]
+    volume = [{"name": "host", "hostPath": {"path": str(place)}}]
+    from minipod.linux import mount
+    from minipod.linux.flags import MountFlag, UmountFlag
+
+    mount.mount(str(place), str(place), "", MountFlag.MS_BIND)
+    mount.mount("", str(place), "", MountFlag.MS_SHARED)
+    try:
+        node.pod("slave", sleeper(volumeMounts=mounts), hostUsers=False, volumes=volume)
+        mount.mount("late", str(place / "a"), "tmpfs", MountFlag(0), "mode=755")
+        assert node.exec("slave", "stat", "-c", "%u", "/host", "/host/a", "/sub").split() == [
+            "0",
+            "65534",
+            "0",
+        ]
+        assert stat.S_IMODE(os.stat(place / "a").st_mode) == 0o755
+    finally:
+        node.delete("slave")
+        mount.umount2(str(place), UmountFlag.MNT_DETACH)

@@ -1,0 +1,39 @@
+"""An exec that is stopped on its way into a container, to be met there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+
+from minipod.linux import fds
+from minipod.runtime import bundle as bundles
+from minipod.spec.bundle import ExecBundle
+from minipod.spec.codec import dumps
+from minipod.supervisor import protocol
+from tests.node import Node
+
+
+@contextlib.contextmanager
+def parked_exec(node: Node, container: str, step: str) -> Iterator[None]:
+    """An exec that stops right before *step*, inside the container."""
+    process = bundles.read(f"{node.instance.run_dir}/containers/{container}").process
+    bundle = ExecBundle(
+        id="parked", container_id=container, process=replace(process, argv=("true",)), fail_at=f"hang:{step}"
+    )  # fmt: skip
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.connect(node.instance.supervisor_socket)
+        null = os.open(os.devnull, os.O_RDWR)
+        memfd = fds.sealed_memfd("bundle", dumps(bundle))
+        protocol.send(client, {"op": "exec", "n": 1}, [memfd, null, null, null])
+        os.close(memfd)
+        os.close(null)
+        yield
+        protocol.send(
+            client, {"op": "signal_exec", "n": 2, "id": "parked", "signal": signal.SIGKILL}
+        )
+        answers = [protocol.receive(client)[0] for _ in range(2)]
+        assert {a["n"] for a in answers} == {1, 2}
