@@ -40,6 +40,7 @@ def run_all() -> Iterator[Finding]:
     yield from _forwarding()
     yield _tried("seccomp", _seccomp, "containers run without a system call filter")
     yield _tried("mount_setattr, open_tree", _open_tree, "no volumes (needs Linux 5.12)")
+    yield _tried("id-mapped mounts", _idmapped, "no hostUsers: false (see docs/user-namespaces.md)")
     yield _tried("pidfd", _pidfd, "no safe signals (needs Linux 5.3)")
     yield from _capabilities()
 
@@ -162,6 +163,25 @@ def _open_tree() -> None:
     mount.fsconfig_create(fs)
     tree = mount.fsmount(fs, MountAttr(0))
     mount.mount_setattr(tree, "", MountAttr.RDONLY, flags=AT.EMPTY_PATH)
+
+
+def _idmapped() -> None:
+    """What a pod in a user namespace has for its root: an overlay over id-mapped directories of the state's disk."""
+    from minipod.init.operation import Context
+    from minipod.init.sources import OpenImage
+    from minipod.init.sync import StepFailed, Unheard
+    from minipod.init.userns import MakeUserNamespace
+    from minipod.spec.sandbox import UserNamespace
+
+    context = Context(sync=Unheard(), hierarchy=detect())
+    ids = UserNamespace(first=1 << 20)
+    try:
+        MakeUserNamespace(ids=ids, flags=CloneFlag(0), kinds=("user",)).apply(context)
+    except StepFailed as e:
+        raise OSError(e.errno, e.detail) from e
+    namespaces.unshare(CloneFlag.CLONE_NEWNS)
+    mount.mount("", "/", "", MountFlag.MS_REC | MountFlag.MS_PRIVATE)
+    OpenImage(key="try", image="", layers=("/var/lib", "/var/cache"), stage="/mnt").apply(context)
 
 
 def _pidfd() -> None:

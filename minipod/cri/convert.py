@@ -23,6 +23,7 @@ from minipod.spec.sandbox import (
     PortMapping,
     SandboxMetadata,
     SandboxSpec,
+    UserNamespace,
 )
 
 HANDLERS: Final = ("", "minipod")  # runtime handlers that we are
@@ -66,6 +67,7 @@ def sandbox_spec(pb: Messages, config: Any, log_root: str) -> SandboxSpec:
         network=network,
         ipc=ipc,
         pid=pid,
+        userns=user_namespace(pb, options, "config.linux.security_context.namespace_options"),
         dns=None if dns is None else DnsConfig(
             servers=tuple(dns.servers), searches=tuple(dns.searches), options=tuple(dns.options)
         ),
@@ -86,13 +88,26 @@ def sandbox_spec(pb: Messages, config: Any, log_root: str) -> SandboxSpec:
 def _check_sandbox_security(pb: Messages, security: Any) -> None:
     path = "config.linux.security_context"
     refuse(security.HasField("selinux_options"), f"{path}.selinux_options", NO_LABELS)
-    _check_user_namespace(pb, security.namespace_options, f"{path}.namespace_options")
     _check_apparmor(pb, security.apparmor, f"{path}.apparmor")
 
 
-def _check_user_namespace(pb: Messages, options: Any, path: str) -> None:
-    if options.HasField("userns_options") and options.userns_options.mode != pb.NODE:
-        raise InvalidSpec("user namespaces are not supported", path=f"{path}.userns_options.mode")
+def user_namespace(pb: Messages, options: Any, path: str) -> UserNamespace | None:
+    """Return the ids of a UserNamespace; None for the node's. Raises InvalidSpec for more than one mapping."""
+    given = options.userns_options if options.HasField("userns_options") else None
+    if given is None or given.mode == pb.NODE:
+        return None
+    if given.mode != pb.POD:
+        raise InvalidSpec("is neither POD nor NODE", path=f"{path}.userns_options.mode")
+    return _mapping(given.uids, given.gids, f"{path}.userns_options.uids")
+
+
+def _mapping(uids: Any, gids: Any, path: str) -> UserNamespace:
+    if len(uids) != 1 or list(uids) != list(gids):
+        raise InvalidSpec("must be one mapping, the same for users and groups", path=path)
+    (only,) = uids
+    if only.container_id != 0 or only.length < 1 or only.host_id < 1:
+        raise InvalidSpec("must map ids from 0 on, none of them to the node's root", path=path)
+    return UserNamespace(first=only.host_id, length=only.length)
 
 
 def _check_apparmor(pb: Messages, profile: Any, path: str) -> None:
@@ -121,8 +136,8 @@ def mode(pb: Messages, number: int) -> NamespaceMode:
 # -- containers
 
 
-def container_spec(pb: Messages, config: Any) -> ContainerSpec:
-    """Return what a ContainerConfig asks for. Raises InvalidSpec."""
+def container_spec(pb: Messages, config: Any, userns: UserNamespace | None) -> ContainerSpec:
+    """Return what a ContainerConfig asks for in a sandbox with the user namespace *userns*. Raises InvalidSpec."""
     if not config.metadata.name:
         raise InvalidSpec("must not be empty", path="config.metadata.name")
     refuse(config.CDI_devices, "config.CDI_devices", "CDI devices are not supported")
@@ -131,6 +146,9 @@ def container_spec(pb: Messages, config: Any) -> ContainerSpec:
     if not image:
         raise InvalidSpec("must not be empty", path="config.image.image")
     options = linux.security_context.namespace_options
+    path = "config.linux.security_context.namespace_options"
+    if options.HasField("userns_options") and user_namespace(pb, options, path) != userns:
+        raise InvalidSpec("is not that of the sandbox", path=f"{path}.userns_options")
     return ContainerSpec(
         name=config.metadata.name,
         attempt=config.metadata.attempt,
@@ -139,7 +157,7 @@ def container_spec(pb: Messages, config: Any) -> ContainerSpec:
         args=tuple(config.args),
         working_dir=config.working_dir,
         envs=tuple((e.key, _text(e.value)) for e in config.envs),
-        mounts=tuple(_mount(m, f"config.mounts[{i}]") for i, m in enumerate(config.mounts)),
+        mounts=tuple(_mount(m, userns, f"config.mounts[{i}]") for i, m in enumerate(config.mounts)),
         devices=tuple(
             Device(
                 host_path=d.host_path, container_path=d.container_path or d.host_path,
@@ -166,12 +184,11 @@ def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else os.fsdecode(value)
 
 
-def _mount(mount: Any, path: str) -> Mount:
-    refuse(
-        mount.uidMappings or mount.gidMappings,
-        f"{path}.uidMappings",
-        "id mappings are not supported",
-    )
+def _mount(mount: Any, userns: UserNamespace | None, path: str) -> Mount:
+    mapped = bool(mount.uidMappings or mount.gidMappings)
+    at = f"{path}.uidMappings"
+    if mapped and _mapping(mount.uidMappings, mount.gidMappings, at) != userns:
+        raise InvalidSpec("is not the mapping of the sandbox", path=at)
     refuse(mount.mount_options, f"{path}.mount_options", "mount options are not supported")
     refuse(mount.recursive_read_only and not mount.readonly, f"{path}.recursive_read_only",
            "a recursively read-only mount must be readonly, too")  # fmt: skip
@@ -189,6 +206,7 @@ def _mount(mount: Any, path: str) -> Mount:
         recursive_readonly=mount.recursive_read_only,
         propagation=PROPAGATIONS[mount.propagation],
         sub_path=mount.image_sub_path,
+        mapped=mapped,
         cause=path,
     )
 
@@ -197,7 +215,6 @@ def security(pb: Messages, given: Any) -> Security:
     """Return what a LinuxContainerSecurityContext asks for. Raises InvalidSpec."""
     path = "config.linux.security_context"
     refuse(given.HasField("selinux_options"), f"{path}.selinux_options", NO_LABELS)
-    _check_user_namespace(pb, given.namespace_options, f"{path}.namespace_options")
     _check_apparmor(pb, given.apparmor, f"{path}.apparmor")
     refuse(given.apparmor_profile not in ("", "unconfined", "runtime/default"), f"{path}.apparmor_profile",
            "AppArmor profiles are not supported")  # fmt: skip

@@ -58,7 +58,11 @@ def sandbox_status(pb: Messages, status: SandboxStatus) -> Any:
         others = [pb.PodIP(ip=ip) for ip in status.ips[1:]]
         network = pb.PodSandboxNetworkStatus(ip=status.ips[0], additional_ips=others)
     modes = {name: getattr(pb, getattr(spec, name).value) for name in ("network", "ipc", "pid")}
-    namespaces = pb.Namespace(options=pb.NamespaceOption(**modes))
+    options = pb.NamespaceOption(**modes)
+    if (userns := spec.userns) is not None:
+        ids = [pb.IDMapping(host_id=userns.first, container_id=0, length=userns.length)]
+        options.userns_options.CopyFrom(pb.UserNamespace(mode=pb.POD, uids=ids, gids=ids))
+    namespaces = pb.Namespace(options=options)
     return pb.PodSandboxStatus(
         id=status.id,
         metadata=_sandbox_metadata(pb, spec),

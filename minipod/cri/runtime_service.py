@@ -25,6 +25,7 @@ from minipod.cri.messages import Messages
 from minipod.cri.stats import Stats
 from minipod.cri.streaming import StreamingServer
 from minipod.errors import FailedPrecondition, NotFound
+from minipod.linux.namespaces import user_namespaces_max
 from minipod.runtime.service import (
     ContainerState,
     ContainerStatus,
@@ -79,7 +80,9 @@ class RuntimeRpcs:
         conditions = [
             pb.RuntimeCondition(type=name, status=True) for name in ("RuntimeReady", "NetworkReady")
         ]
-        features = pb.RuntimeHandlerFeatures(recursive_read_only_mounts=True)
+        features = pb.RuntimeHandlerFeatures(
+            recursive_read_only_mounts=True, user_namespaces=user_namespaces_max() > 0
+        )
         return pb.StatusResponse(
             status=pb.RuntimeStatus(conditions=conditions),
             runtime_handlers=[pb.RuntimeHandler(name=n, features=features) for n in HANDLERS],
@@ -153,7 +156,7 @@ class RuntimeRpcs:
 
     async def create_container(self, request: Any) -> Any:
         sandbox = await self._sandbox(request.pod_sandbox_id)
-        spec = container_spec(self._pb, request.config)
+        spec = container_spec(self._pb, request.config, sandbox.spec.userns)
         return self._pb.CreateContainerResponse(
             container_id=await self._runtime.create_container(sandbox.id, spec)
         )

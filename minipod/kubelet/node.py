@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from minipod.errors import AlreadyExists
 from minipod.kubelet.rules.quantity import milli, whole
+from minipod.linux.namespaces import user_namespaces_max
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -150,7 +151,13 @@ def _status(machine: Machine, version: str) -> dict[str, Any]:
         "allocatable": machine.allocatable,
         "addresses": addresses,
         "nodeInfo": _node_info(version),
+        "runtimeHandlers": [{"name": "", "features": _features()}],
+        "features": {"supplementalGroupsPolicy": True},
     }
+
+
+def _features() -> dict[str, bool]:
+    return {"recursiveReadOnlyMounts": True, "userNamespaces": user_namespaces_max() > 0}
 
 
 def _node_info(version: str) -> dict[str, str]:

@@ -80,4 +80,6 @@ def _write(path: str, made: UserNamespace) -> None:
     fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(fd, "w", encoding="utf-8") as f:
         json.dump({"uidMappings": mapping, "gidMappings": mapping}, f)
+        f.flush()
+        os.fsync(fd)  # what the containers wrote lives on behind a crash, and belongs to these ids
     os.rename(f"{path}.new", path)

@@ -22,3 +22,12 @@ def sethostname(name: str) -> None:
     """Set the host name of the uts namespace."""
     raw = os.fsencode(name)
     check(libc.sethostname(raw, len(raw)), name)
+
+
+def user_namespaces_max() -> int:
+    """Return how many user namespaces the kernel gives (sysctl user.max_user_namespaces); 0 where it has none."""
+    try:
+        with open("/proc/sys/user/max_user_namespaces", "rb") as f:
+            return int(f.read())
+    except FileNotFoundError:
+        return 0

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -305,6 +306,34 @@ async def test_host_network_shares_the_nodes(cri) -> None:
     await cri("StartContainer", container_id=made.container_id)
     listed = await cri("ExecSync", container_id=made.container_id, cmd=["ls", "/sys/class/net"])
     assert set(listed.stdout.decode().split()) >= {"lo", *(n for _, n in socket.if_nameindex()[:1])}
+
+
+async def test_a_user_namespace_is_the_sandboxes(cri) -> None:
+    """Ids and id-mapped mounts as a kubelet sends them with hostUsers: false."""
+    pb = cri.pb
+    ids = [pb.IDMapping(host_id=1 << 30, container_id=0, length=65536)]
+    userns = pb.UserNamespace(mode=pb.POD, uids=ids, gids=ids)
+    config = sandbox_config(pb, "users")
+    config.linux.security_context.namespace_options.userns_options.CopyFrom(userns)
+    sandbox = (await cri("RunPodSandbox", config=config)).pod_sandbox_id
+    status = (await cri("PodSandboxStatus", pod_sandbox_id=sandbox)).status
+    assert status.linux.namespaces.options.userns_options == userns
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
+        mounts = [pb.Mount(host_path=place, container_path="/v", uidMappings=ids, gidMappings=ids)]
+        container = container_config(pb, "sleep 1000", mounts=mounts)
+        container.linux.security_context.namespace_options.userns_options.CopyFrom(userns)
+        fields = {"pod_sandbox_id": sandbox, "sandbox_config": config}
+        made = await cri("CreateContainer", config=container, **fields)
+        await cri("StartContainer", container_id=made.container_id)
+        command = ["sh", "-c", "touch /v/made; cat /proc/self/uid_map"]
+        said = await cri("ExecSync", container_id=made.container_id, cmd=command)
+        assert said.stdout.split() == [b"0", b"1073741824", b"65536"]
+        assert os.stat(f"{place}/made").st_uid == 0
+        container.metadata.attempt += 1
+        container.mounts[0].uidMappings[0].host_id += 65536
+        container.mounts[0].gidMappings[0].host_id += 65536
+        with pytest.raises(GRPCError, match="is not the mapping of the sandbox"):
+            await cri("CreateContainer", config=container, **fields)
 
 
 def refused(pb):

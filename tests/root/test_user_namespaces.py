@@ -5,13 +5,22 @@ Excluded: what validation refuses (unit tests), the failing of each step (test_n
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from minipod.cgroups.hierarchy import detect
+from minipod.init import sync
+from minipod.init.child import run
+from minipod.init.operation import Context
+from minipod.init.userns import MakeUserNamespace
+from minipod.linux import mount, namespaces
+from minipod.linux.flags import CloneFlag, MountFlag, UmountFlag
 from minipod.spec.sandbox import UserNamespace
 from tests.node import shell, sleeper
 from tests.parked import parked_exec
@@ -35,8 +44,6 @@ def ids(pid: int) -> UserNamespace:
 @pytest.fixture
 def place():
     """A directory on a disk: tmpfs can't be id-mapped before Linux 6.3."""
-    import tempfile
-
     with tempfile.TemporaryDirectory(dir="/var/tmp") as path:
         Path(path).chmod(0o755)
         yield Path(path)
@@ -223,9 +230,6 @@ def test_a_mount_of_the_host_reaches_the_pod(node, pods, place) -> None:
         {"name": "host", "mountPath": "/sub", "subPath": "a/b"},
     ]
     volume = [{"name": "host", "hostPath": {"path": str(place)}}]
-    from minipod.linux import mount
-    from minipod.linux.flags import MountFlag, UmountFlag
-
     mount.mount(str(place), str(place), "", MountFlag.MS_BIND)
     mount.mount("", str(place), "", MountFlag.MS_SHARED)
     try:
@@ -240,3 +244,38 @@ def test_a_mount_of_the_host_reaches_the_pod(node, pods, place) -> None:
     finally:
         node.delete("slave")
         mount.umount2(str(place), UmountFlag.MNT_DETACH)
+
+
+def test_a_kernel_that_gives_no_user_namespace_is_told_with_the_remedy() -> None:
+    """Asked in a user namespace whose limit is 0: that of the machine is everybody's."""
+    ours, theirs = sync.pair()
+    ours.setblocking(True)
+    child = os.fork()
+    if child == 0:
+        try:
+            namespaces.unshare(CloneFlag.CLONE_NEWUSER)
+            theirs.ready()
+            theirs.await_go()
+            Path("/proc/sys/user/max_user_namespaces").write_text("0", encoding="ascii")
+            step = MakeUserNamespace(
+                ids=UserNamespace(first=1), flags=CloneFlag(0), kinds=("user",)
+            )
+            run((step,), Context(sync=theirs, hierarchy=detect()), "")
+        except sync.StepFailed as e:
+            theirs.failed(e)
+        finally:
+            os._exit(1)
+    try:
+        sync.receive(ours)
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{child}/{name}").write_text("0 0 65536", encoding="ascii")
+        ours.send(b"go")
+        said, _ = sync.receive(ours)
+    finally:
+        os.waitpid(child, 0)
+        ours.close()
+        theirs.close()
+    assert said is not None
+    assert said["errno"] == errno.ENOSPC
+    assert "sysctl user.max_user_namespaces" in said["detail"]
+    assert said["cause"] == "spec.hostUsers"
