@@ -140,16 +140,24 @@ class Hierarchy:
         for tree in self.trees:
             write(f"{tree.path(path)}/cgroup.procs", str(pid))
 
-    def attach_self(self, path: str) -> int:
-        """Put this single-threaded process into the cgroup in every v1 tree; return the unified cgroup's fd (-1: none).
+    def attach_self(self, path: str) -> None:
+        """Put this single-threaded process into the cgroup in every v1 tree.
 
         Moving just the calling thread spares the global lock that `cgroup.procs` takes, and with it an RCU grace period (10 ms
         measured; kernel/cgroup/cgroup.c, cgroup_procs_write_start). The unified tree has no such file: its members are born
-        there, by clone3 with the returned fd.
+        there (`open_unified`).
         """
         for tree in self.trees:
             if not tree.unified:
                 write(f"{tree.path(path)}/tasks", "0")
+
+    def make_unified(self, path: str) -> None:
+        """Make the cgroup in the unified tree alone, for a process that is to be born there. Idempotent."""
+        if self.unified is not None:
+            self._make(self.unified, path)
+
+    def open_unified(self, path: str) -> int:
+        """Return an fd of the cgroup in the unified tree, for clone3; -1: there is no such tree."""
         if self.unified is None:
             return -1
         return os.open(self.unified.path(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -1,8 +1,9 @@
 """The processes of a set-up: fork, run the plan's operations, park, execve.
 
-A container takes two forks. The first runs the outer operations (cgroups, sources, namespaces) and may hang on a slow disk
-without stopping anybody else; then it forks the container's main process, tells its pid and exits, and the supervisor as
-subreaper inherits the main process. That one runs the inner operations, says ready, waits for "go" and becomes the command.
+The main process is the supervisor's child, born in its cgroup and its pid namespace. It runs the inner operations, in which it
+may hang on a slow disk without stopping anybody else, says ready, waits for "go" and becomes the command. A plan with outer
+operations takes two forks: the first process runs those, forks the main one, tells its pid and exits, and the supervisor as
+subreaper inherits the main process.
 
 **Imports are over** after the fork: `forbid_imports` empties every way to find a module. All that runs afterwards, error paths
 included, must have been loaded and used before (`warm_up`).
@@ -18,7 +19,8 @@ from typing import NoReturn
 
 from minipod.init.operation import Context, Operation, Plan
 from minipod.init.sync import StepFailed
-from minipod.linux import prctl, process
+from minipod.linux import namespaces, prctl, process
+from minipod.linux.flags import CloneFlag
 
 STDIO = (0, 1, 2)
 # What Python ignores (SIGPIPE, SIGXFSZ) and what the supervisor handles; execve resets no ignored signal.
@@ -51,14 +53,56 @@ def warm_up() -> None:
 def fork_setup(
     plan: Plan, context: Context, *, title: str, keep: tuple[int, ...], fail_at: str
 ) -> int:
-    """Fork the first process of a set-up; return its pid. *keep* lists the fds it may use."""
-    pid = os.fork()
+    """Fork the first process of a set-up: the main one, unless the plan has outer operations; return its pid.
+
+    *keep* lists the fds it may use. Raises OSError.
+    """
+    pid = process.clone3() if plan.outer else fork_main(plan, context)
     if pid == 0:
-        _first(plan, context, title, (*keep, context.sync.fileno()), fail_at)
+        _child(plan, context, title, (*keep, context.sync.fileno()), fail_at)
     return pid
 
 
-def _first(
+def fork_main(plan: Plan, context: Context) -> int:
+    """Fork the main process, into its cgroup of the unified tree and its pid namespace. Raises OSError."""
+    cgroup = context.hierarchy.open_unified(plan.cgroup) if plan.cgroup else -1
+    try:
+        if plan.joins_pid:
+            return _clone_into_pid_namespace(context.target_pidfd, cgroup)
+        return process.clone3(plan.new, cgroup=cgroup)
+    finally:
+        if cgroup >= 0:
+            os.close(cgroup)
+
+
+def _clone_into_pid_namespace(target: int, cgroup: int) -> int:
+    """Enter the namespace of *target* (a pidfd) for our children, fork one, come back. Raises OSError.
+
+    The child is not dumpable from its birth to execve: a process in there with CAP_SYS_PTRACE would have the host's files by its
+    /proc/PID/root, or trace it (CVE-2016-9962).
+    """
+    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    pid = -1
+    prctl.set_dumpable(False)
+    try:
+        namespaces.setns(target, CloneFlag.CLONE_NEWPID)
+        pid = process.clone3(cgroup=cgroup)
+    finally:
+        if pid != 0:
+            prctl.set_dumpable(True)
+            _return_to_pid_namespace(home)
+        os.close(home)
+    return pid
+
+
+def _return_to_pid_namespace(home: int) -> None:
+    try:
+        namespaces.setns(home, CloneFlag.CLONE_NEWPID)
+    except OSError:
+        os._exit(1)  # or the next container would be born in this one's namespace
+
+
+def _child(
     plan: Plan, context: Context, title: str, keep: tuple[int, ...], fail_at: str
 ) -> NoReturn:
     """Never return, whatever happens: this process must not run its caller's code."""
@@ -67,7 +111,7 @@ def _first(
         run(plan.outer, context, fail_at)
         if not plan.inner:
             _tell_ready(context)
-        elif pid := _fork_main(context):
+        elif plan.outer and (pid := _fork_again(plan, context)):
             context.sync.forked(pid)
         else:
             _main(plan, context, title, fail_at)
@@ -78,6 +122,13 @@ def _first(
         context.sync.failed(StepFailed("set-up", 0, "", detail=f"{type(e).__name__}: {e}"))
     finally:
         os._exit(1)
+
+
+def _fork_again(plan: Plan, context: Context) -> int:
+    try:
+        return fork_main(plan, context)
+    except OSError as e:
+        raise StepFailed("clone3", e.errno or 0, "", detail=str(e.strerror)) from None
 
 
 def _become_clean(keep: tuple[int, ...]) -> None:
@@ -98,19 +149,6 @@ def _tell_ready(context: Context) -> None:
     opened = {k[3:]: fd for k, fd in context.fds.items() if k.startswith("ns:")}
     numbers = {kind: os.fstat(fd).st_ino for kind, fd in opened.items()}
     context.sync.ready([opened["net"]] if "net" in opened else [], namespaces=numbers)
-
-
-def _fork_main(context: Context) -> int:
-    """Fork the container's first process, into its cgroup of the unified tree where there is one."""
-    cgroup = context.fds.pop("cgroup", -1)
-    if cgroup < 0:
-        return os.fork()
-    try:
-        return process.fork_into_cgroup(cgroup)
-    except OSError as e:
-        raise StepFailed(
-            "clone3 into the cgroup", e.errno or 0, "", detail=str(e.strerror)
-        ) from None
 
 
 def _main(plan: Plan, context: Context, title: str, fail_at: str) -> None:

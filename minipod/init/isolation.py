@@ -1,4 +1,4 @@
-"""Operations that give a process its cgroups and namespaces, in the first fork.
+"""Operations that give a process its cgroups and namespaces.
 
 Order and reasons: docs of the plan in `minipod.init.plan`. The vault is the mount namespace in which the pods'
 namespaces are pinned, outside every tree that containers copy (a copy costs 2 ms at 3,000 mounts).
@@ -63,7 +63,7 @@ def _rule(device: Device) -> Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnterCgroup:
-    """Enter the cgroup in the v1 trees; in the unified tree the main process is born there (`child._fork_main`)."""
+    """Enter the cgroup in the v1 trees; in the unified tree the main process is born there (`child.fork_main`)."""
 
     path: str
     cause: str = ""
@@ -72,7 +72,7 @@ class EnterCgroup:
         return f"cgroup {self.path}: enter"
 
     def apply(self, context: Context) -> None:
-        context.fds["cgroup"] = context.hierarchy.attach_self(self.path)
+        context.hierarchy.attach_self(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ class OpenPins:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinNamespaces:
-    """Enter the namespaces that the sandbox owns (and the pid namespace of a target container)."""
+    """Enter the namespaces that the sandbox owns (and the pid namespace of a target container, where a fork follows)."""
 
     kinds: tuple[str, ...]
     target_pid: bool = False
@@ -140,7 +140,7 @@ class Unshare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinContainer:
-    """Enter all namespaces of a running container at once, by the pidfd of its main process.
+    """Enter the namespaces of a running container at once, by the pidfd of its main process; this one was born in its pid namespace.
 
     *user*: it has a user namespace of its own, too. Without that one an exec would be root of the host in there.
     """
@@ -148,7 +148,7 @@ class JoinContainer:
     user: bool = False
     cause: str = ""
     ALL = (  # the cgroup namespace comes last, see JoinCgroupNamespace
-        CloneFlag.CLONE_NEWNS | CloneFlag.CLONE_NEWPID | CloneFlag.CLONE_NEWNET
+        CloneFlag.CLONE_NEWNS | CloneFlag.CLONE_NEWNET
         | CloneFlag.CLONE_NEWIPC | CloneFlag.CLONE_NEWUTS
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from minipod.cgroups.hierarchy import Hierarchy
 from minipod.init.sync import SyncPipe
+from minipod.linux.flags import CloneFlag
 
 
 class Operation(Protocol):
@@ -48,21 +49,34 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The operations of one set-up: *outer* in the first fork, *inner* in the container's first process.
+    """The operations of one set-up.
 
-    *execute* runs after "go", as close to execve as can be.
+    *inner* are the main process' own, which becomes the container's or the exec's; *execute* runs after "go", as close to
+    execve as can be. *outer*, where there are any, run before in a process that then forks the main one. A plan of *outer*
+    alone leaves no process.
     """
 
-    outer: tuple[Operation, ...]
-    inner: tuple[Operation, ...]
-    execute: tuple[Operation, ...]
+    outer: tuple[Operation, ...] = ()
+    inner: tuple[Operation, ...] = ()
+    execute: tuple[Operation, ...] = ()
+    cgroup: str = ""  # in the unified tree, where the main process is born
+    new: CloneFlag = CloneFlag(0)  # noqa: RUF009 immutable; namespaces that are born with it
+    joins_pid: bool = False  # it is born in the pid namespace of the context's target
 
     def describe(self) -> list[str]:
         """Return the whole plan as lines, for golden tests and `minipod steps`."""
         lines = []
         for title, operations in (
-            ("outer", self.outer), ("inner", self.inner), ("execute", self.execute),
+            ("outer", self.outer), (self._birth(), self.inner), ("execute", self.execute),
         ):  # fmt: skip
-            lines.append(f"[{title}]")
+            if operations:
+                lines.append(f"[{title}]")
             lines += [o.describe() + (f"    # {o.cause}" if o.cause else "") for o in operations]
         return lines
+
+    def _birth(self) -> str:
+        words = ["main"]
+        words += [f"new {f.name.removeprefix('CLONE_NEW').lower()}" for f in self.new if f.name]
+        words += ["pid of the target"] if self.joins_pid else []
+        words += [f"cgroup {self.cgroup}"] if self.cgroup else []
+        return ", ".join(words)

@@ -77,19 +77,31 @@ SYS_FLAGS = MountFlag.MS_NOSUID | MountFlag.MS_NODEV | MountFlag.MS_NOEXEC | Mou
 
 def container_plan(bundle: Bundle, cgroups: MountCgroups) -> Plan:
     """Return the set-up of *bundle*; *cgroups* is how this machine's hierarchies are shown."""
-    become_root: list[Operation] = []
+    rest = (
+        *_filesystem(bundle, cgroups),
+        *_process(bundle.process, console=True, readonly_root=bundle.rootfs.readonly),
+    )
+    execute = _execute(bundle.process)
     if bundle.userns:
-        become_root = [AttachRoot(mountpoint=bundle.rootfs.mountpoint), BecomeRoot()]
+        return Plan(
+            outer=tuple(_mapped(bundle)),
+            inner=(
+                AttachRoot(mountpoint=bundle.rootfs.mountpoint),
+                BecomeRoot(),
+                # Only here is this process in all of its cgroups: made earlier, the namespace's root would be wrong.
+                Unshare(flags=CloneFlag.CLONE_NEWCGROUP),
+                *rest,
+            ),
+            execute=execute,
+            cgroup=bundle.cgroup,
+        )
+    own_pid = bundle.pid is NamespaceMode.CONTAINER
     return Plan(
-        outer=tuple(_outer(bundle)),
-        inner=(
-            *become_root,
-            # Only here is this process in all of its cgroups: made earlier, the namespace's root would be wrong.
-            Unshare(flags=CloneFlag.CLONE_NEWCGROUP),
-            *_filesystem(bundle, cgroups),
-            *_process(bundle.process, console=True, readonly_root=bundle.rootfs.readonly),
-        ),
-        execute=_execute(bundle.process),
+        inner=(*_isolated(bundle), *rest),
+        execute=execute,
+        cgroup=bundle.cgroup,
+        new=CloneFlag.CLONE_NEWPID if own_pid else CloneFlag(0),
+        joins_pid=bundle.pid is NamespaceMode.TARGET,
     )
 
 
@@ -100,11 +112,9 @@ def cgroup_mounts(hierarchy: Hierarchy) -> MountCgroups:
     return MountCgroups(v1=tuple(n for n in v1 if "name=" not in n), unified=unified)
 
 
-def _outer(bundle: Bundle) -> list[Operation]:
+def _entered(bundle: Bundle) -> list[Operation]:
+    """The cgroup, and what must be done before the mount namespace changes; then the namespaces of the sandbox."""
     kinds, userns = shared_kinds(bundle.network, bundle.ipc), bundle.userns
-    flags = CloneFlag.CLONE_NEWNS
-    if bundle.pid is NamespaceMode.CONTAINER:
-        flags |= CloneFlag.CLONE_NEWPID
     process = bundle.process
     operations: list[Operation] = [
         CreateCgroup(
@@ -129,20 +139,24 @@ def _outer(bundle: Bundle) -> list[Operation]:
             )
         )
     opened = (*kinds, "user") if userns else kinds
-    operations += [
+    return [
+        *operations,
         *_devices(bundle),
         OpenPins(sandbox_id=bundle.sandbox_id, kinds=opened, shm=bundle.ipc is NamespaceMode.POD),
-        JoinNamespaces(kinds=kinds, target_pid=bundle.pid is NamespaceMode.TARGET),
+        JoinNamespaces(
+            kinds=kinds, target_pid=bundle.userns is not None and bundle.pid is NamespaceMode.TARGET
+        ),
     ]
-    if userns:
-        return [
-            *operations,
-            Unshare(flags=CloneFlag.CLONE_NEWNS),
-            *_mapped(bundle),
-            EnterUserNamespace(flags=flags),
-        ]
-    operations.append(Unshare(flags=flags))
-    operations += [_source(f"mount:{i}", m) for i, m in enumerate(bundle.mounts)]
+
+
+def _isolated(bundle: Bundle) -> list[Operation]:
+    """What the main process does to be on its own, up to the sources."""
+    operations: list[Operation] = [
+        *_entered(bundle),
+        # In all of its cgroups by now: made earlier, the cgroup namespace's root would be wrong.
+        Unshare(flags=CloneFlag.CLONE_NEWNS | CloneFlag.CLONE_NEWCGROUP),
+        *(_source(f"mount:{i}", m) for i, m in enumerate(bundle.mounts)),
+    ]
     if bundle.ipc is NamespaceMode.NODE:
         operations.append(OpenSource(key="shm", path="/dev/shm", cause="spec.hostIPC"))  # noqa: S108 the host's
     return operations
@@ -159,15 +173,22 @@ def _devices(bundle: Bundle) -> list[Operation]:
 
 
 def _mapped(bundle: Bundle) -> list[Operation]:
-    """What must be done by the host's root: sources, then (nothing may reach the host from here on) what is mounted to map it."""
+    """What must be done by the host's root, in a process of its own: sources, then (nothing may reach the host from here on) what is
+    mounted to map it; the user namespace, and pid and mount namespaces that it owns."""
     root, keys = bundle.rootfs, list(enumerate(bundle.mounts))
     mount_root = MountMappedRoot(root=root) if root.mapped else MountRoot(root=root)
+    own_pid = bundle.pid is NamespaceMode.CONTAINER
     return [
+        *_entered(bundle),
+        Unshare(flags=CloneFlag.CLONE_NEWNS),
         *(_source(f"mount:{i}", m) for i, m in keys if not m.layers),
         SetPropagation(),
         *(_source(f"mount:{i}", m, stage=root.mountpoint) for i, m in keys if m.layers),
         mount_root,
         CloneRoot(mountpoint=root.mountpoint),
+        EnterUserNamespace(
+            flags=CloneFlag.CLONE_NEWNS | (CloneFlag.CLONE_NEWPID if own_pid else CloneFlag(0))
+        ),
     ]
 
 
@@ -265,16 +286,16 @@ def _execute(process: Process) -> tuple[Operation, ...]:
 def exec_plan(bundle: ExecBundle, cgroup: str, *, userns: bool = False) -> Plan:
     """Return one more process in a container: its cgroups first, then all its namespaces at once, *userns*: with its user namespace."""
     process = bundle.process
-    outer: list[Operation] = [
+    inner: list[Operation] = [
         EnterCgroup(path=cgroup),
         SetOomScoreAdj(value=process.oom_score_adj),
     ]
     if process.rlimits:
-        outer.append(SetRlimits(limits=process.rlimits))
-    outer.append(JoinContainer(user=userns))
-    become: list[Operation] = [BecomeRoot()] if userns else []
-    return Plan(
-        outer=tuple(outer),
-        inner=(*become, JoinCgroupNamespace(), *_process(process, console=False)),
-        execute=_execute(process),
-    )
+        inner.append(SetRlimits(limits=process.rlimits))
+    inner += [
+        JoinContainer(user=userns),
+        *([BecomeRoot()] if userns else []),
+        JoinCgroupNamespace(),
+        *_process(process, console=False),
+    ]
+    return Plan(inner=tuple(inner), execute=_execute(process), cgroup=cgroup, joins_pid=True)

@@ -49,4 +49,4 @@ def sandbox_plan(bundle: SandboxBundle) -> Plan:
             shm_owner=userns.first if userns else 0,
         )
     )
-    return Plan(outer=tuple(outer), inner=(), execute=())
+    return Plan(outer=tuple(outer))

@@ -77,6 +77,12 @@ class Requests:
             tty=bundle.process.tty,
             stdin=bundle.process.stdin,
         )
+        try:
+            self._s.hierarchy.make_unified(bundle.cgroup)
+        except OSError as e:
+            raise errors.SetupFailed(
+                "cgroup: create", errno=e.errno or 0, subject=bundle.cgroup
+            ) from e
         container = Container(id=bundle.id, bundle=bundle, streams=streams)
         streams.make()
         self._tables.containers[bundle.id] = container

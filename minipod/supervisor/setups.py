@@ -75,11 +75,21 @@ class Setups:
         keep = tuple(fd for fd in (self._s.vault_fd, target, *stdio) if fd >= 0)
         made.sync = ours
         self._tables.setups += 1
-        pid = child.fork_setup(steps, context, title=title, keep=keep, fail_at=fail_at)
-        theirs.close()
-        if target >= 0:
-            os.close(target)
-        made.setup_pidfd = process.pidfd_open(pid)  # our child: not reaped before we return
+        try:
+            pid = child.fork_setup(steps, context, title=title, keep=keep, fail_at=fail_at)
+        except OSError as e:
+            made.error = _failed("clone3", e.errno or 0, made.id, str(e.strerror).lower())
+            self._setup_ended(made)
+            return
+        finally:
+            theirs.close()
+            if target >= 0:
+                os.close(target)
+        # Our child: not reaped before we return.
+        if steps.outer:
+            made.setup_pidfd = process.pidfd_open(pid)
+        else:
+            self._forked(made, pid)
         self._limit(made)
         self._s.watch(ours, lambda: self._from_setup(made))
 
@@ -92,10 +102,8 @@ class Setups:
     def _expired(self, made: Process, seconds: float) -> None:
         """Give a set-up up: kill what it has, do not wait for it (it may hang in the kernel for ever)."""
         where = process.wait_channel(made.pidfd if made.pidfd >= 0 else made.setup_pidfd)
-        made.error = {
-            "kind": "SetupFailed", "step": "set-up", "errno": errno.ETIMEDOUT, "subject": made.id, "cause": "",
-            "detail": f"not done after {seconds:g} s{where and f' (the kernel waits in {where})'}, killed",
-        }  # fmt: skip
+        hung = f"not done after {seconds:g} s{where and f' (the kernel waits in {where})'}, killed"
+        made.error = _failed("set-up", errno.ETIMEDOUT, made.id, hung)
         self.abort(made)
 
     def abort(self, made: Process) -> None:
@@ -125,17 +133,21 @@ class Setups:
 
     def _said_forked(self, made: Process, message: protocol.Message, _: list[int]) -> None:
         pid = message["pid"]
-        made.created_at = time.time()
         early = self._tables.early.pop(pid, None)
         if early is not None:  # it is gone already; its last words come next
-            made.pid, made.exit = pid, early
+            made.pid, made.exit, made.created_at = pid, early, time.time()
         else:
-            self._tables.by_pid[pid] = made
-            made.found(pid)
-            if isinstance(made, Container):
-                _write_state(made)
+            self._forked(made, pid)
         if made.ready:
             self._created(made)
+
+    def _forked(self, made: Process, pid: int) -> None:
+        """The main process exists."""
+        made.created_at = time.time()
+        self._tables.by_pid[pid] = made
+        made.found(pid)
+        if isinstance(made, Container):
+            _write_state(made)
 
     def _said_warning(self, made: Process, message: protocol.Message, _: list[int]) -> None:
         logger.warning("%s: %s", made.id, message["text"])
@@ -286,9 +298,13 @@ class Setups:
 
 def _killed(made: Process, step: str) -> dict[str, object]:
     """Return the error of a set-up that ended without a word."""
+    killed = "its process was killed (out of memory within the container's limit?)"
+    return _failed(step, 0, made.id, killed)
+
+
+def _failed(step: str, number: int, subject: str, detail: str) -> dict[str, object]:
     return {
-        "kind": "SetupFailed", "step": step, "errno": 0, "subject": made.id, "cause": "",
-        "detail": "its process was killed (out of memory within the container's limit?)",
+        "kind": "SetupFailed", "step": step, "errno": number, "subject": subject, "cause": "", "detail": detail,
     }  # fmt: skip
 
 
