@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 import yaml
@@ -99,3 +101,12 @@ def python(script: str) -> tuple[dict, list]:
     volumes = [{"name": f"v{i}", "hostPath": {"path": p}} for i, p in enumerate(places)]
     command = [sys.executable, "-c", script]
     return {"name": "app", "command": command, "volumeMounts": mounts}, volumes
+
+
+def eventually(holds: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """Ask until it holds; what is waited for is in the daemon's hands."""
+    deadline = time.monotonic() + seconds * PATIENCE
+    while not (found := holds()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found

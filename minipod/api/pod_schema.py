@@ -65,9 +65,9 @@ PodSpec
     readinessGates []ReadinessGate
     imagePullSecrets []LocalObjectReference
     os PodOS
-    affinity ~ there is one node to run on
-    tolerations ~ the node has no taints
-    nodeSelector ~ there is one node to run on
+    affinity Affinity
+    tolerations []Toleration for taints with the effect NoExecute; there is no scheduler that would mind others
+    nodeSelector map
     preemptionPolicy ~ there is one node to run on
     schedulerName ~ there is one node to run on
     topologySpreadConstraints ~ there is one node to run on
@@ -78,14 +78,42 @@ PodSpec
     serviceAccountName str
     serviceAccount str
     automountServiceAccountToken bool
-    overhead ! a RuntimeClass sets it, and minipod has one runtime
+    overhead quantities only what the RuntimeClass says
     hostUsers bool false: 65536 ids of the node's for the pod; volumes on file systems that can be id-mapped
-    runtimeClassName ! minipod has one runtime
+    runtimeClassName str
     resources PodResources
     hostnameOverride str
 
 LocalObjectReference
     name str
+
+Affinity
+    nodeAffinity NodeAffinity
+    podAffinity ~ there is one node to run on
+    podAntiAffinity ~ there is one node to run on
+
+NodeAffinity
+    requiredDuringSchedulingIgnoredDuringExecution NodeSelector
+    preferredDuringSchedulingIgnoredDuringExecution ~ there is one node to run on
+
+NodeSelector
+    nodeSelectorTerms []NodeSelectorTerm
+
+NodeSelectorTerm
+    matchExpressions []NodeSelectorRequirement
+    matchFields []NodeSelectorRequirement
+
+NodeSelectorRequirement
+    key str
+    operator str
+    values []str
+
+Toleration
+    key str
+    operator str
+    value str
+    effect str
+    tolerationSeconds int
 
 PodOS
     name str

@@ -31,8 +31,10 @@ def check_update(current: Object, wanted: Object) -> None:
 def check_resize(current: Object, wanted: Object) -> None:
     """Raise FieldErrors unless only cpu and memory of containers differ (ValidatePodResize); the result is a valid pod."""
     name = current["metadata"]["name"]
+    if words := _not_resizable(current):
+        raise FieldErrors(f'Pod "{name}"', [forbidden("", words)])
     validate_pod(wanted)
-    errors = [*static.claimed(wanted, current)]
+    errors = [*static.claimed(wanted, current), *_removed(current["spec"], wanted["spec"])]
     if _without_resources(current["spec"]) != _without_resources(wanted["spec"]):
         errors.append(forbidden("spec", "only cpu and memory resources are mutable"))
     elif qos(current) != qos(wanted):
@@ -40,6 +42,31 @@ def check_resize(current: Object, wanted: Object) -> None:
         errors.append(invalid("spec", qos(wanted), words))
     if errors:
         raise FieldErrors(f'Pod "{name}"', errors)
+
+
+def _not_resizable(pod: Object) -> str:
+    if static.mirrored(pod):
+        return "static pods cannot be resized"
+    if pod["spec"].get("resources"):
+        return "pods with pod-level resources cannot be resized"
+    return ""
+
+
+def _removed(old: Object, new: Object) -> Errors:
+    """A resize takes no request and no limit away, and changes no init container that is not a sidecar."""
+    for group in ("containers", "initContainers"):
+        for i, (before, after) in enumerate(
+            zip(old.get(group) or [], new.get(group) or [], strict=False)
+        ):
+            path = f"spec.{group}[{i}].resources"
+            given, now = before.get("resources") or {}, after.get("resources") or {}
+            for part in ("limits", "requests"):
+                if any(name not in (now.get(part) or {}) for name in given.get(part) or {}):
+                    yield forbidden(f"{path}.{part}", f"resource {part} cannot be removed")
+            sidecar = before.get("restartPolicy") == "Always"
+            if group == "initContainers" and not sidecar and given != now:
+                words = "resources for non-sidecar init containers are immutable"
+                yield forbidden(path, words)
 
 
 def _without_resources(spec: Object) -> Object:

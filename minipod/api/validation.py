@@ -11,6 +11,7 @@ from minipod.api import (
     validation_containers,
     validation_lifecycle,
     validation_network,
+    validation_placement,
     validation_probes,
     validation_security,
     validation_volumes,
@@ -122,6 +123,7 @@ def _spec(spec: Object) -> Errors:
     yield from validation_containers.pod_resources(spec)
     yield from validation_security.pod(spec)
     yield from validation_network.pod(spec)
+    yield from validation_placement.pod(spec)
 
 
 def _choices(item: Object, path: str) -> Errors:

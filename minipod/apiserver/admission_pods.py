@@ -1,4 +1,4 @@
-"""Admission of pods beyond their own fields: the service account, the priority, limit ranges (plugin/pkg/admission/*).
+"""Admission of pods beyond their own fields: the service account, the priority, the runtime class, limit ranges (plugin/pkg/admission/*).
 
 Reads the store. What is refused is a 403 in the words of Kubernetes' plugins.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from minipod import errors
 from minipod.api import quantity, schema
-from minipod.apiserver import lifecycle
+from minipod.apiserver import admission_runtime, lifecycle
 from minipod.apiserver.status import ApiError
 from minipod.apiserver.store_sqlite import SqliteStore
 
@@ -50,7 +50,22 @@ class PodPlugins:
         filled = self._limit_ranges(pod)
         self._service_account(pod)
         self._priority(pod)
+        self._runtime_class(pod)
         return filled
+
+    # -- runtime class
+
+    def _runtime_class(self, pod: Object) -> None:
+        name = pod["spec"].get("runtimeClassName")
+        found = None
+        if name:
+            try:
+                found = self._store.load(("runtimeclasses", "", name))
+            except errors.NotFound:
+                words = f'pod rejected: RuntimeClass "{name}" not found'
+                raise forbidden("pods", pod, words) from None
+        if words := admission_runtime.merge(pod, found):
+            raise forbidden("pods", pod, words)
 
     # -- service account
 

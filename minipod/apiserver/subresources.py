@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from aiohttp import web  # noqa: TC002 handlers are read at run time
 
+from minipod.api import disruption
 from minipod.apiserver import codec, status
 from minipod.apiserver.call import Call
 from minipod.apiserver.endpoints import delete_options
@@ -33,6 +35,13 @@ class PodVerbs:
         self._store.raw(call.key)
         if not dry_run:
             resource, namespace, name = call.key
+
+            def mark(pod: Object) -> Object | None:
+                if options.uid not in (None, pod["metadata"]["uid"]) or options.resource_version:
+                    return None  # the deletion says what is wrong, or would after a change of ours
+                return disruption.marked(pod, disruption.EVICTION, time.time())
+
+            await self._store.mutate(resource, namespace, name, mark, "status")
             await self._store.delete(
                 resource, namespace, name, grace_period=options.grace_period, uid=options.uid,
                 resource_version=options.resource_version, propagation=options.propagation,

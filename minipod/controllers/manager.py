@@ -14,6 +14,7 @@ from minipod.controllers.garbage import GarbageCollector
 from minipod.controllers.kinds import Kinds
 from minipod.controllers.namespaces import NamespaceController
 from minipod.controllers.serviceaccounts import ServiceAccountController
+from minipod.controllers.taints import TaintController
 from minipod.controllers.volumes import VolumeController
 
 
@@ -27,6 +28,7 @@ def controllers(
         ClusterRoleController(store, informers),
         GarbageCollector(store, kinds),
         VolumeController(store, informers, claims),
+        TaintController(store, informers),
     ]
 
 

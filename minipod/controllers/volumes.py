@@ -17,8 +17,9 @@ import os
 import shutil
 from typing import Any, NamedTuple
 
-from minipod.api import quantity
+from minipod.api import placement, quantity
 from minipod.api.informer import Change
+from minipod.api.placement import NodeFacts
 from minipod.api.store import Object, Store
 from minipod.controllers.controller import Controller, Informers
 from minipod.controllers.selectors import matches
@@ -65,8 +66,10 @@ def claims_of(pod: Object) -> set[str]:
     return found
 
 
-def fits(volume: Object, claim: Object, wanted_class: str) -> bool:
-    """Whether *volume* can serve *claim* (findMatchingVolume). Pure."""
+def fits(
+    volume: Object, claim: Object, wanted_class: str, nodes: tuple[NodeFacts, ...] = ()
+) -> bool:
+    """Whether *volume* can serve *claim* on one of *nodes* (findMatchingVolume). Pure."""
     spec, want = volume["spec"], claim["spec"]
     holder = spec.get("claimRef")
     reserved = holder is not None and not (
@@ -77,6 +80,9 @@ def fits(volume: Object, claim: Object, wanted_class: str) -> bool:
     if reserved or volume["metadata"].get("deletionTimestamp"):
         return False
     if want.get("volumeName") not in (None, "", volume["metadata"]["name"]):
+        return False
+    required = (spec.get("nodeAffinity") or {}).get("required")
+    if required is not None and nodes and not any(placement.selects(required, n) for n in nodes):
         return False
     modes = set(want.get("accessModes") or ()) <= set(spec.get("accessModes") or ())
     selector = want.get("selector")
@@ -105,9 +111,11 @@ class VolumeController(Controller[Key]):
         self._claims = informers.of(CLAIMS, _version)
         self._volumes = informers.of(VOLUMES, _version)
         self._pods = informers.of("pods", _used)
+        self._nodes = informers.of("nodes", placement.node_facts)
         self._claims.subscribe(self._claim_changed)
         self._volumes.subscribe(self._volume_changed)
         self._pods.subscribe(self._pod_changed)
+        self._nodes.subscribe(self._node_changed)
 
     async def run(self) -> None:
         with contextlib.suppress(AlreadyExists):
@@ -127,6 +135,11 @@ class VolumeController(Controller[Key]):
             return
         self.enqueue(Key(VOLUMES, *change.key))
         if change.old is None:  # somebody may wait for it
+            for key, _ in self._claims.items():  # noqa: PERF102 an informer, no dict
+                self.enqueue(Key(CLAIMS, *key))
+
+    def _node_changed(self, change: Change[NodeFacts]) -> None:
+        if change.new != change.old:  # a volume may be for nodes with another label
             for key, _ in self._claims.items():  # noqa: PERF102 an informer, no dict
                 self.enqueue(Key(CLAIMS, *key))
 
@@ -159,8 +172,9 @@ class VolumeController(Controller[Key]):
             return
         wanted = await self._class(claim)
         volumes, _ = await self._store.list(VOLUMES, None)
+        nodes = tuple(node for _, node in self._nodes.items())
         found = sorted(
-            (v for v in volumes if fits(v, claim, wanted)),
+            (v for v in volumes if fits(v, claim, wanted, nodes)),
             key=lambda v: _size(v["spec"]["capacity"]),
         )
         if found:

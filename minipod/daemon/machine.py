@@ -41,6 +41,13 @@ class Machine:
         self.runtime = Runtime(
             instance, self.hierarchy, self.network, self.images, self._supervisor_lost
         )
+        policy = image_gc.Policy(
+            high=instance.image_gc_high,
+            low=instance.image_gc_low,
+            min_age=instance.image_gc_min_age,
+            max_age=instance.image_gc_max_age,
+        )
+        self._collector = image_gc.Collector(self.images, policy, self.runtime.images_in_use)
 
     async def start(self) -> None:
         """Bring the network up, connect to the supervisor, find everything again."""
@@ -71,18 +78,15 @@ class Machine:
             ),
         }
 
+    async def reclaim_images(self) -> None:
+        """Remove the images that nothing uses: the disk is short."""
+        await asyncio.to_thread(self._collector.reclaim, time.time())
+
     async def _collect_images(self) -> None:
         """Remove unused images when the disk fills, every five minutes."""
-        policy = image_gc.Policy(
-            high=self.instance.image_gc_high,
-            low=self.instance.image_gc_low,
-            min_age=self.instance.image_gc_min_age,
-            max_age=self.instance.image_gc_max_age,
-        )
-        collector = image_gc.Collector(self.images, policy, self.runtime.images_in_use)
         while True:
             await asyncio.sleep(image_gc.PERIOD)
-            await asyncio.to_thread(collector.collect, time.time())
+            await asyncio.to_thread(self._collector.collect, time.time())
 
     def _supervisor_lost(self) -> None:
         if not self.stopping.is_set():

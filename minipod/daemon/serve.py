@@ -58,6 +58,7 @@ class Daemon:
             clock=time.time,
             tokens=tokens,
             ready=self.kubelet_ready.set,
+            reclaim=self._machine.reclaim_images,
         )
         metrics = Metrics(
             self.store, NodeUsage(self.runtime, self._machine.hierarchy), self.node_name

@@ -120,6 +120,11 @@ class Collector:
             )
         return gone
 
+    def reclaim(self, now: float) -> list[str]:
+        """Remove every image that nothing uses and that is old enough: the disk is short (DeleteUnusedImages)."""
+        used = self._detect(now)
+        return self._drop(candidates(self._records, used, self._policy, now))
+
     def _detect(self, now: float) -> set[str]:
         used = self._in_use()
         here = {image.id for image in self._store.list()}

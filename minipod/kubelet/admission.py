@@ -1,65 +1,120 @@
-"""The node's book of admitted pods: who takes which ports and amounts. The rules are `rules.admission`."""
+"""The node's book of admitted pods: who takes which ports and amounts, and who waits for room. The rules are `rules.admission`.
+
+A pod that is over is struck out (`release`), and whoever waits looks again: a critical pod for the end of those that make room for it, a
+pod for a resize that was deferred.
+"""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from minipod.kubelet.rules import admission
+from minipod.kubelet.rules import admission, preemption
 from minipod.kubelet.rules.admission import Claim, Limits, Refusal
 from minipod.kubelet.rules.phase import TERMINAL
+from minipod.kubelet.rules.preemption import Victim
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minipod.api.placement import NodeFacts
     from minipod.kubelet.node import Machine
     from minipod.kubelet.rules.pods import Pod
-    from minipod.kubelet.status import StatusManager
+
+
+@dataclass(frozen=True, slots=True)
+class Preempts:
+    """The pod may run when these pods are gone."""
+
+    victims: tuple[Pod, ...]
 
 
 class Admission:
     """Admits pods, each once. What a pod takes is free again when it is over."""
 
     def __init__(
-        self, machine: Machine, statuses: StatusManager, unsafe_sysctls: tuple[str, ...]
+        self,
+        machine: Machine,
+        *,
+        unsafe_sysctls: tuple[str, ...],
+        node: Callable[[], NodeFacts | None],
+        pressure: Callable[[], tuple[str, ...]],
+        wake: Callable[[str], None],
     ) -> None:
-        self._statuses = statuses
-        self._claims: dict[str, Claim] = {}  # by pod uid
+        self._admitted: dict[str, tuple[Pod, Claim]] = {}  # by pod uid
+        self._waiting: set[str] = set()  # uids of pods that wait for room
+        self._wake = wake
+        self._node = node
+        self._pressure = pressure
         self._limits = Limits(
             allocatable=machine.amounts(),
             unsafe_sysctls=unsafe_sysctls,
             apparmor=apparmor_enabled(),
         )
 
-    def admit(self, pod: Pod) -> Refusal | None:
-        """Return why *pod* may not run; None when it may, or ran before."""
-        if pod.uid in self._claims or pod.status.get("phase") in TERMINAL:
+    def admit(self, pod: Pod) -> Refusal | Preempts | None:
+        """Return why *pod* may not run, or not yet; None when it may, or ran before."""
+        if pod.uid in self._admitted or pod.status.get("phase") in TERMINAL:
             return None
         if not pod.status.get("startTime"):  # else it was admitted before the kubelet's restart
-            refusal = admission.admit(pod, self._others(), self._limits)
+            limits = replace(self._limits, node=self._node(), pressure=self._pressure())
+            refusal = admission.admit(pod, self._others(), limits)
             if refusal is not None:
-                return refusal
-        self._claims[pod.uid] = admission.claim(pod)
+                return self._make_room(pod, refusal)
+        self._admitted[pod.uid] = (pod, admission.claim(pod))
+        self._waiting.discard(pod.uid)
         return None
 
-    def resize(self, pod: Pod) -> Refusal | None:
-        """Take what a running pod asks for now; return why not, then it keeps what it had."""
-        before = self._claims.pop(pod.uid, None)
-        refusal = admission.admit(pod, self._others(), self._limits)
-        if refusal is None:
-            self._claims[pod.uid] = admission.claim(pod)
-        elif before is not None:
-            self._claims[pod.uid] = before
-        return refusal
+    def _make_room(self, pod: Pod, refusal: Refusal) -> Refusal | Preempts:
+        """A critical pod that only lacks room makes others go (HandleAdmissionFailure)."""
+        found = admission.shortfalls(admission.claim(pod), self._others(), self._limits)
+        if not pod.is_critical or refusal.reason not in {f"OutOf{name}" for name in found}:
+            return refusal
+        short = {name: used + asked - size for name, (asked, used, size) in found.items()}
+        running = [Victim(pod=p, amounts=c.amounts) for p, c in self._admitted.values()]
+        victims = preemption.victims(pod, running, short)
+        if victims:
+            self._waiting.add(pod.uid)
+            return Preempts(tuple(victims))
+        listed = "".join(f"(res: {name}, q: {amount}), " for name, amount in short.items())
+        words = (
+            "Unexpected error while attempting to recover from admission failure: preemption: error finding a set of pods to"
+            f" preempt: no set of running pods found to reclaim resources: [{listed}]"
+        )
+        return Refusal(reason="UnexpectedAdmissionError", message=words)
 
-    def forget(self, uid: str) -> None:
-        """The pod is gone. Idempotent."""
-        self._claims.pop(uid, None)
+    def resize(self, pod: Pod) -> Refusal | None:
+        """Take what a running pod asks for now; return why not (reason Infeasible or Deferred), then it keeps what it had."""
+        wanted = admission.claim(pod)
+        for name, amount in wanted.amounts.items():
+            size = self._limits.allocatable.get(name, 0)
+            if amount > size:
+                words = f"Node didn't have enough capacity: {name}, requested: {amount}, capacity: {size}"
+                return Refusal(reason="Infeasible", message=words)
+        others = [claim for uid, (_, claim) in self._admitted.items() if uid != pod.uid]
+        refusal = admission.lacking(wanted, others, self._limits)
+        if refusal is not None:
+            self._waiting.add(pod.uid)
+            return Refusal(reason="Deferred", message=refusal.message)
+        self._admitted[pod.uid] = (pod, wanted)
+        self._room()
+        return None
+
+    def release(self, uid: str) -> None:
+        """The pod is over, or gone. Idempotent."""
+        self._waiting.discard(uid)
+        if self._admitted.pop(uid, None) is not None:
+            self._room()
+
+    def _room(self) -> None:
+        """Something may be free: who waits looks again."""
+        waiting, self._waiting = self._waiting, set()
+        for uid in waiting:
+            self._wake(uid)
 
     def _others(self) -> list[Claim]:
-        for uid in list(self._claims):
-            status = self._statuses.get(uid)
-            if status is not None and status.get("phase") in TERMINAL:
-                del self._claims[uid]
-        return list(self._claims.values())
+        return [claim for _, claim in self._admitted.values()]
 
 
 def apparmor_enabled() -> bool:

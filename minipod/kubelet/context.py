@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from minipod.kubelet.objects import ObjectReader
     from minipod.kubelet.probe.manager import ProbeManager
     from minipod.kubelet.rules.dns import Cluster
+    from minipod.kubelet.rules.eviction import Eviction
     from minipod.kubelet.seams import HostDns, Store
     from minipod.kubelet.status import StatusManager
     from minipod.runtime.service import ImageService, RuntimeService
@@ -44,3 +45,4 @@ class Context:
     host_dns: HostDns
     clock: Clock
     jitter: Callable[[], float]  # 1.0 .. 1.5, spreads retries
+    evict: Callable[[str, Eviction], None]  # end the pod of this uid: another needs its room

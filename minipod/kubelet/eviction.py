@@ -2,7 +2,8 @@
 
 Memory pressure wakes it (PSI: the kernel says when tasks stall, Documentation/accounting/psi.rst); for disks there is no event, so it
 also looks every `eviction_interval` seconds, as the kubelet does. Disk use is walked only for pods that have a limit, or when the
-disk is short. One pod is ended at a time; the next look tells whether that was enough.
+disk is short; then unused images go first. One pod is ended at a time; the next look tells whether that was enough. `pressure` has
+the thresholds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from minipod.errors import MinipodError
 from minipod.kubelet.rules import eviction as rules
-from minipod.kubelet.rules.eviction import DISK, MEMORY, PodUsage
+from minipod.kubelet.rules.eviction import MEMORY, Eviction, PodUsage
 from minipod.kubelet.rules.phase import TERMINAL
 from minipod.kubelet.translate import pod_log_directory
 
@@ -25,77 +26,95 @@ if TYPE_CHECKING:
 
     from minipod.kubelet.context import Context
     from minipod.kubelet.pod_worker import PodWorker
+    from minipod.kubelet.pressure import PressureGauge, Shortage
     from minipod.kubelet.rules.pods import Pod
+    from minipod.kubelet.seams import Reclaim
 
 logger = logging.getLogger(__name__)
 
 _STALLED = b"some 150000 1000000"  # 150 ms of stalls within a second
-_DISK_FREE = 0.10  # nodefs.available<10%
-_INODES_FREE = 0.05  # nodefs.inodesFree<5%
 
 
 class EvictionManager:
-    """See the module. *workers* gives the pods of now."""
+    """See the module. *workers* gives the pods of now, *changed* is called when the node's conditions may be others."""
 
     def __init__(
-        self, context: Context, workers: Callable[[], Iterable[PodWorker]], interval: float
+        self,
+        context: Context,
+        gauge: PressureGauge,
+        workers: Callable[[], Iterable[PodWorker]],
+        *,
+        reclaim: Reclaim,
+        changed: Callable[[], None],
     ) -> None:
         self._context = context
+        self._gauge = gauge
         self._workers = workers
-        self._interval = interval
+        self._reclaim = reclaim
+        self._changed = changed
+        self._told: tuple[str, ...] = ()
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
         """Look until cancelled."""
+        interval = self._context.instance.eviction_interval
         with _memory_pressure(self._wake.set):
             while True:
-                self._wake.clear()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._interval)
                 try:
                     await self._look()
                 except (MinipodError, OSError):
                     # The task boundary of one look: the next comes, the node goes on.
                     logger.exception("looking for pressure failed")
+                self._wake.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), interval)
 
     async def _look(self) -> None:
+        memory = await self._memory() if self._context.machine.reserved_memory else {}
+        short = self._gauge.read(sum(sum(used.values()) for used in memory.values()))
+        self._tell()
         living = [w for w in self._workers() if self._lives(w.pod)]
-        if not living:
+        if short and short[0].resource == MEMORY:
+            memory = memory or await self._memory()
+            usages = [PodUsage(pod=w.pod, memory=memory.get(w.pod.uid, {})) for w in living]
+            self._evict_first(living, usages, short[0])
             return
-        free = memory_available()
-        limit = self._context.instance.eviction_memory
-        if free < limit:
-            usages = [PodUsage(pod=w.pod, memory=m) for w, m in await self._memory(living)]
-            self._evict_first(living, usages, MEMORY, limit, free)
-            return
-        state_dir = self._context.instance.state_dir
-        short, threshold, left = disk_short(state_dir)
+        if short:
+            await self._reclaim()
+            short = self._gauge.read(0)
         measured = [w for w in living if short or rules.has_disk_limits(w.pod)]
         usages = [await self._disk(w.pod) for w in measured]
         for worker, usage in zip(measured, usages, strict=True):
             if words := rules.over_limit(usage):
-                worker.evict(words)
+                worker.evict(Eviction(message=words))
         if short:
-            self._evict_first(measured, usages, DISK, threshold, left)
+            self._evict_first(measured, usages, short[0])
+
+    def _tell(self) -> None:
+        now = self._gauge.conditions()
+        if now != self._told:
+            self._told = now
+            self._changed()
 
     def _lives(self, pod: Pod) -> bool:
         status = self._context.statuses.get(pod.uid) or pod.status
         return status.get("phase") not in TERMINAL and not pod.deleting
 
     def _evict_first(
-        self, living: list[PodWorker], usages: list[PodUsage], resource: str, limit: int, free: int
+        self, living: list[PodWorker], usages: list[PodUsage], short: Shortage
     ) -> None:
-        for usage in rules.ranked(usages, resource)[:1]:
-            words = rules.pressure_message(usage, resource, limit, free)
+        for usage in rules.ranked(usages, short.resource)[:1]:
+            words = rules.pressure_message(usage, short.resource, short.threshold, short.available)
             logger.warning("evicting pod %s: %s", usage.pod.full_name, words)
-            next(w for w in living if w.pod.uid == usage.pod.uid).evict(words)
+            worker = next(w for w in living if w.pod.uid == usage.pod.uid)
+            worker.evict(Eviction(message=words, disruption=words))
 
-    async def _memory(self, workers: list[PodWorker]) -> list[tuple[PodWorker, int]]:
-        stats = await self._context.runtime.list_container_stats()
-        used: dict[str, int] = {}
-        for one in stats:
-            used[one.pod_uid] = used.get(one.pod_uid, 0) + one.working_set
-        return [(w, used.get(w.pod.uid, 0)) for w in workers]
+    async def _memory(self) -> dict[str, dict[str, int]]:
+        """The working sets of all containers, by pod and name."""
+        used: dict[str, dict[str, int]] = {}
+        for one in await self._context.runtime.list_container_stats():
+            used.setdefault(one.pod_uid, {})[one.name] = one.working_set
+        return used
 
     async def _disk(self, pod: Pod) -> PodUsage:
         state_dir = self._context.instance.state_dir
@@ -105,14 +124,18 @@ class EvictionManager:
 
         def measure() -> PodUsage:
             layers: dict[str, int] = {}
-            for c in containers:
-                size = disk_usage(f"{state_dir}/containers/{c.id}/upper")
-                layers[c.spec.name] = layers.get(c.spec.name, 0) + size
-            for name in layers:
-                layers[name] += disk_usage(f"{logs}/{name}")
-            on_disk = {v["name"] for v in pod.volumes if "emptyDir" in v}
-            sizes = {name: disk_usage(f"{volumes}/{name}") for name in on_disk}
-            return PodUsage(pod=pod, containers=layers, volumes=sizes)
+            inodes = 0
+            parts = [(c.spec.name, f"{state_dir}/containers/{c.id}/upper") for c in containers]
+            parts += [(name, f"{logs}/{name}") for name in {c.spec.name for c in containers}]
+            for name, path in parts:
+                size, files = disk_usage(path)
+                layers[name] = layers.get(name, 0) + size
+                inodes += files
+            sizes = {}
+            for name in {v["name"] for v in pod.volumes if "emptyDir" in v}:
+                sizes[name], files = disk_usage(f"{volumes}/{name}")
+                inodes += files
+            return PodUsage(pod=pod, containers=layers, volumes=sizes, inodes=inodes)
 
         return await asyncio.to_thread(measure)
 
@@ -148,35 +171,20 @@ def _memory_pressure(callback: Callable[[], None]) -> Iterator[None]:
         os.close(fd)
 
 
-def memory_available() -> int:
-    """Bytes that new programs can get."""
-    with open("/proc/meminfo", encoding="ascii") as file:
-        fields = dict(line.split(":") for line in file)
-    return int(fields["MemAvailable"].split()[0]) * 1024
-
-
-def disk_short(path: str) -> tuple[bool, int, int]:
-    """Whether the node's disk is short; the threshold and what is available, in bytes."""
-    info = os.statvfs(path)
-    threshold = int(info.f_blocks * info.f_frsize * _DISK_FREE)
-    free = info.f_bavail * info.f_frsize
-    inodes = info.f_files and info.f_favail < info.f_files * _INODES_FREE
-    return free < threshold or bool(inodes), threshold, free
-
-
-def disk_usage(path: str) -> int:
-    """Bytes that a tree takes on its disk; what is mounted below it is not its."""
-    total = 0
+def disk_usage(path: str) -> tuple[int, int]:
+    """Bytes and inodes that a tree takes on its disk; what is mounted below it is not its."""
+    total = files = 0
     try:
         device = os.lstat(path).st_dev
     except FileNotFoundError:
-        return 0
-    for base, directories, files in os.walk(path):
-        for name in (*directories, *files):
+        return 0, 0
+    for base, directories, names in os.walk(path):
+        for name in (*directories, *names):
             try:
                 info = os.lstat(f"{base}/{name}")
             except FileNotFoundError:
                 continue
             if info.st_dev == device:
                 total += info.st_blocks * 512
-    return total
+                files += 1
+    return total, files

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from minipod.errors import AlreadyExists, MinipodError, NotFound
-from minipod.kubelet.node import EVICTION_MEMORY
 from minipod.kubelet.rules.render import micro_timestamp, timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from minipod.aio.timers import Clock
     from minipod.kubelet.seams import Store
 
@@ -27,7 +26,6 @@ NAMESPACE = "kube-node-lease"
 DURATION = 40  # seconds that a lease is good for (nodeLeaseDurationSeconds)
 BEAT = DURATION / 4  # seconds between two renewals
 REPORT = 300.0  # seconds between two reports of unchanged conditions (nodeStatusReportFrequency)
-DISK_FREE, INODES_FREE = 0.10, 0.05  # of the file system (nodefs.available, nodefs.inodesFree)
 
 Object = dict[str, Any]
 
@@ -48,30 +46,11 @@ WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pressure:
-    """What the node runs short of. Without a threshold for pids (the kubelet's default) they are never short."""
+def conditions(pressure: Collection[str], old: list[Object], now: str) -> list[Object]:
+    """Return the node's conditions, Ready last; *pressure* names those of WORDS that hold.
 
-    memory: bool = False
-    disk: bool = False
-
-    def status(self, kind: str) -> bool:
-        return {"MemoryPressure": self.memory, "DiskPressure": self.disk}.get(kind, False)
-
-
-def read_pressure(directory: str) -> Pressure:
-    """Compare what is free with the kubelet's default eviction thresholds; *directory* is on the node's file system."""
-    with open("/proc/meminfo", encoding="ascii") as f:
-        available = next(
-            int(line.split()[1]) << 10 for line in f if line.startswith("MemAvailable")
-        )
-    disk = os.statvfs(directory)
-    short = disk.f_bavail < disk.f_blocks * DISK_FREE or disk.f_favail < disk.f_files * INODES_FREE
-    return Pressure(memory=available < EVICTION_MEMORY, disk=short)
-
-
-def conditions(pressure: Pressure, old: list[Object], now: str) -> list[Object]:
-    """Return the node's conditions, Ready last; those of others are kept, a time of transition too while the status stays."""
+    Those of others are kept, a time of transition too while the status stays.
+    """
     since = {c["type"]: (c["status"], c.get("lastTransitionTime", now)) for c in old}
 
     def condition(kind: str, status: str, reason: str, message: str) -> Object:
@@ -83,7 +62,7 @@ def conditions(pressure: Pressure, old: list[Object], now: str) -> list[Object]:
 
     made = []
     for kind, (good, bad) in WORDS.items():
-        short = pressure.status(kind)
+        short = kind in pressure
         made.append(condition(kind, "True" if short else "False", *(bad if short else good)))
     made.append(condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"))
     ours = {c["type"] for c in made}
@@ -93,12 +72,14 @@ def conditions(pressure: Pressure, old: list[Object], now: str) -> list[Object]:
 class Heartbeat:
     """A root task of the kubelet."""
 
-    def __init__(self, store: Store, name: str, directory: str, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, name: str, pressure: Callable[[], tuple[str, ...]], clock: Clock
+    ) -> None:
         self._store = store
         self._name = name
-        self._directory = directory
+        self._pressure = pressure
         self._clock = clock
-        self._told: tuple[Pressure, float] | None = (
+        self._told: tuple[tuple[str, ...], float] | None = (
             None  # what the node object says, and since when
         )
 
@@ -118,7 +99,7 @@ class Heartbeat:
 
     async def _report(self) -> None:
         """Write the conditions if they changed, or were not written for long."""
-        now, pressure = self._clock(), read_pressure(self._directory)
+        now, pressure = self._clock(), self._pressure()
         if self._told is not None and self._told[0] == pressure and now - self._told[1] < REPORT:
             return
 

@@ -18,6 +18,8 @@ import random
 from typing import TYPE_CHECKING
 
 from minipod.aio.tasks import Background, run_root
+from minipod.api.informer import Informer
+from minipod.api.placement import node_facts
 from minipod.errors import NotFound
 from minipod.journal import Journal
 from minipod.kubelet import dns_host, explaining, logs, node, podstatus
@@ -30,6 +32,7 @@ from minipod.kubelet.logs import LogRotator
 from minipod.kubelet.manifests import Manifests
 from minipod.kubelet.objects import ObjectReader, ObjectWatch
 from minipod.kubelet.pod_worker import PodWorker
+from minipod.kubelet.pressure import PressureGauge
 from minipod.kubelet.probe.manager import ProbeManager
 from minipod.kubelet.probe.prober import socket_path
 from minipod.kubelet.rules import references
@@ -48,14 +51,19 @@ if TYPE_CHECKING:
     from minipod.aio.timers import Clock
     from minipod.api.tokens import TokenIssuer
     from minipod.kubelet.probe.targets import Report
+    from minipod.kubelet.rules.eviction import Eviction
     from minipod.kubelet.rules.pods import Pod
-    from minipod.kubelet.seams import HostDns, Store
+    from minipod.kubelet.seams import HostDns, Reclaim, Store
     from minipod.runtime.service import ImageService, RuntimeEvent, RuntimeService
     from minipod.spec.instance import Instance
 
 logger = logging.getLogger(__name__)
 
 VERSION = "v1.32.0-minipod"
+
+
+async def _nothing() -> None:
+    """Reclaim no image: there is no collector."""
 
 
 class Kubelet:
@@ -72,6 +80,7 @@ class Kubelet:
         host_ip: str = "",
         tokens: TokenIssuer | None = None,
         host_dns: HostDns | None = None,
+        reclaim: Reclaim = _nothing,
         ready: Callable[[], None] = lambda: None,
         jitter: Callable[[], float] = lambda: random.uniform(1.0, 1.5),  # noqa: S311
     ) -> None:
@@ -84,7 +93,9 @@ class Kubelet:
             runtime, max_bytes=instance.log_max_bytes, max_files=instance.log_max_files
         )
         self._objects = ObjectWatch(store, self._objects_changed)
-        self._heartbeat = Heartbeat(store, machine.node_name, instance.state_dir, clock)
+        gauge = PressureGauge(instance, machine, clock)
+        self._heartbeat = Heartbeat(store, machine.node_name, gauge.conditions, clock)
+        self._node = Informer(store, "nodes", node_facts)
         self.context = Context(
             instance=instance,
             store=store,
@@ -92,7 +103,13 @@ class Kubelet:
             images=images,
             recorder=EventRecorder(store, node_name=machine.node_name, clock=clock),
             statuses=statuses,
-            admission=Admission(machine, statuses, instance.allowed_unsafe_sysctls),
+            admission=Admission(
+                machine,
+                unsafe_sysctls=instance.allowed_unsafe_sysctls,
+                node=lambda: self._node.get("", machine.node_name),
+                pressure=gauge.conditions,
+                wake=self._wake,
+            ),
             probes=ProbeManager(
                 socket_path(instance.run_dir),
                 on_change=self._probe_changed,
@@ -107,6 +124,7 @@ class Kubelet:
             host_dns=host_dns or dns_host.read,
             clock=clock,
             jitter=jitter,
+            evict=self._evict,
         )
         self.static = StaticPods(
             self.context,
@@ -123,8 +141,9 @@ class Kubelet:
         )
 
         self._eviction = EvictionManager(
-            self.context, lambda: tuple(self._workers.values()), instance.eviction_interval
-        )
+            self.context, gauge, lambda: tuple(self._workers.values()),
+            reclaim=reclaim, changed=self._pressure_changed,
+        )  # fmt: skip
 
     def pods(self) -> list[Pod]:
         """The pods of now."""
@@ -148,6 +167,7 @@ class Kubelet:
             context.recorder.node("Starting", "Starting kubelet.")
             await run_root(
                 ("kubelet-events", context.recorder.run()),
+                ("kubelet-node", self._node.run()),
                 ("kubelet-heartbeat", self._heartbeat.run()),
                 ("kubelet-probes", context.probes.run()),
                 ("kubelet-pods", self._run_source(pods, version)),
@@ -164,6 +184,7 @@ class Kubelet:
         context = self.context
         message = f"Node {context.machine.node_name} status is now: NodeReady"
         context.recorder.node("NodeReady", message)
+        await self._node.synced.wait()  # its labels and taints say who is admitted
         self._ready()
         await self._source.run(pods, version)
 
@@ -188,7 +209,7 @@ class Kubelet:
 
     def _worker_ended(self, uid: str) -> None:
         self._workers.pop(uid, None)
-        self.context.admission.forget(uid)
+        self.context.admission.release(uid)
         self.static.ended(uid)
         self._objects.forget(uid)
 
@@ -196,6 +217,14 @@ class Kubelet:
         worker = self._workers.get(uid)
         if worker is not None:
             worker.objects_changed()
+
+    def _evict(self, uid: str, eviction: Eviction) -> None:
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.evict(eviction)
+
+    def _pressure_changed(self) -> None:
+        self._tasks.spawn(self._heartbeat.beat(), name="heartbeat")
 
     def _wake(self, uid: str) -> None:
         worker = self._workers.get(uid)

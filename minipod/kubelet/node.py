@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from minipod.spec.instance import Instance
 
 _MAX_PODS = 110
-EVICTION_MEMORY = 100 << 20  # bytes that eviction keeps available (memory.available<100Mi)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +34,7 @@ class Machine:
     reserved_memory: int = 0  # bytes
     kept_memory: int = 0  # bytes that eviction keeps available
     host_ip: str = ""
+    runtime_handlers: tuple[str, ...] = ()  # that a RuntimeClass may name
 
     @property
     def capacity(self) -> dict[str, str]:
@@ -87,6 +87,7 @@ def read_machine(instance: Instance, host_ip: str) -> Machine:
         reserved_memory=whole(instance.reserved_memory),
         kept_memory=instance.eviction_memory,
         host_ip=host_ip or primary_address(instance),
+        runtime_handlers=instance.runtime_handlers,
     )
 
 
@@ -151,7 +152,9 @@ def _status(machine: Machine, version: str) -> dict[str, Any]:
         "allocatable": machine.allocatable,
         "addresses": addresses,
         "nodeInfo": _node_info(version),
-        "runtimeHandlers": [{"name": "", "features": _features()}],
+        "runtimeHandlers": [
+            {"name": name, "features": _features()} for name in ("", *machine.runtime_handlers)
+        ],
         "features": {"supplementalGroupsPolicy": True},
     }
 

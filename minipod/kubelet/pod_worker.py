@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from minipod.kubelet.context import Context
+    from minipod.kubelet.rules.eviction import Eviction
     from minipod.kubelet.rules.pods import Pod
 
 logger = logging.getLogger(__name__)
@@ -69,9 +70,9 @@ class PodWorker:
         self._object_gone = True
         self._terminate(GONE_GRACE)
 
-    def evict(self, message: str) -> None:
+    def evict(self, eviction: Eviction) -> None:
         """End the pod, for the node's sake or its own limits; its object stays, Failed."""
-        self._sync.evict(message)
+        self._sync.evict(eviction)
         self._wake.set()
 
     def objects_changed(self) -> None:
@@ -85,7 +86,7 @@ class PodWorker:
 
     def log_complete(self, container_id: str) -> None:
         """A container that has ended has no more to say."""
-        if container_id in self._sync.awaited_logs:
+        if container_id in self._sync.messages.awaited:
             self._wake.set()
 
     def wake(self) -> None:

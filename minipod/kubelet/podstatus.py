@@ -3,6 +3,7 @@ pkg/kubelet/kubelet_pods.go)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from minipod.kubelet.rules import conditions, qos
@@ -28,16 +29,24 @@ if TYPE_CHECKING:
     from minipod.kubelet.rules.pods import Pod
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What is known of the pod as a whole."""
+
+    failed: tuple[str, str] | None = None  # reason and message of a pod that failed as a whole
+    ended: bool = False  # nothing of it will run again
+    conditions: tuple[conditions.Condition, ...] = ()  # that hold beside the usual ones
+
+
 def generate(
     pod: Pod,
     observed: Observed,
     reasons: Mapping[str, Waiting],
     context: Context,
-    *,
-    failed: tuple[str, str] | None = None,
-    ended: bool = False,
+    verdict: Verdict,
 ) -> dict[str, Any]:
-    """The status now. *failed* fails the pod as a whole; *ended*: nothing of it will run again."""
+    """The status now."""
+    failed, ended = verdict.failed, verdict.ended
     old = pod.status
     known = Known(
         observed=observed,
@@ -56,6 +65,7 @@ def generate(
     now = timestamp(context.clock()) or ""
     ready = observed.sandbox is not None and observed.sandbox.ready
     found = conditions.conditions(pod, phase, init, apps, sandbox_ready=ready)
+    found += verdict.conditions
     status: dict[str, Any] = {
         "phase": phase,
         "conditions": conditions.merge(old.get("conditions") or (), found, now, pod.generation),

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from minipod.errors import MinipodError
 from minipod.kubelet.rules import qos
+from minipod.kubelet.rules.amounts import changes
+from minipod.kubelet.rules.quantity import binary
 from minipod.kubelet.stopping import Stop
 from minipod.runtime.service import ContainerState
 from minipod.spec.ids import SandboxId
@@ -22,9 +24,6 @@ if TYPE_CHECKING:
     from minipod.kubelet.rules.pods import Container, Pod
     from minipod.kubelet.stopping import Stopper
     from minipod.runtime.service import ContainerStatus
-    from minipod.spec.container import Resources
-
-_FIELDS = {"cpu": ("cpu_shares", "cpu_quota"), "memory": ("memory_limit",)}
 
 
 class Resizer:
@@ -33,19 +32,21 @@ class Resizer:
     def __init__(self, context: Context, stopper: Stopper) -> None:
         self._context = context
         self._stopper = stopper
-        self._refused = ""  # the last refusal that was told
+        self.error = ""  # why the last one is not complete
 
-    async def resize(self, pod: Pod, observed: Observed, ip: str) -> None:
-        """Bring what runs to the amounts of the spec, if the node has them."""
+    async def resize(self, pod: Pod, observed: Observed, ip: str) -> bool:
+        """Bring what runs to the amounts of *pod*, which the node has granted; False when that is to be tried again."""
+        before, self.error = self.error, ""
         wanted = {c.name: c for c in pod.all_containers}
         running = [
             status
             for status in await self._context.runtime.list_containers(pod.uid)
             if status.state is ContainerState.RUNNING and status.spec.name in wanted
         ]
-        changed = [(s, wanted[s.spec.name]) for s in running if changes(s, wanted[s.spec.name])]
-        if not changed or observed.sandbox is None or self._too_much(pod):
-            return
+        changed = [(s, wanted[s.spec.name]) for s in running]
+        changed = [(s, c) for s, c in changed if changes(s.spec.resources, c)]
+        if not changed or observed.sandbox is None:
+            return True
         sandbox = SandboxId(observed.sandbox.id)
         old = (await self._context.runtime.pod_sandbox_status(sandbox)).spec.pod_resources
         new = qos.pod_resources(pod)
@@ -56,51 +57,45 @@ class Resizer:
             await self._context.runtime.update_pod_sandbox_resources(sandbox, new)
         for status, container in changed:
             await self._container(pod, container, status, ip)
-        if not grows:
+        if not grows and not self.error:
             await self._context.runtime.update_pod_sandbox_resources(sandbox, new)
-
-    def _too_much(self, pod: Pod) -> bool:
-        refusal = self._context.admission.resize(pod)
-        words = "" if refusal is None else refusal.message
-        if words and words != self._refused:
-            self._context.recorder.warning(pod, "ResizeDeferred", f"Pod resize deferred: {words}")
-        self._refused = words
-        return bool(words)
+        if self.error and self.error != before:
+            self._context.recorder.warning(pod, "ResizeError", self.error)
+        return not self.error
 
     async def _container(
         self, pod: Pod, container: Container, status: ContainerStatus, ip: str
     ) -> None:
-        names = changes(status, container)
+        names = changes(status.spec.resources, container)
         if any(container.resize_policy.get(name) == "RestartContainer" for name in names):
             message = f"Container {container.name} resize requires restart"
             stop = Stop(grace=float(pod.termination_grace_period_seconds), message=message)
             await self._stopper.stop_container(pod, container, status.id, ip, stop)
             return
+        resources = qos.container_resources(container)
+        if words := await self._too_small(status, resources.memory_limit):
+            self.error = f"Container {container.name}: {words}"
+            return
         try:
-            resources = qos.container_resources(container)
             await self._context.runtime.update_container_resources(status.id, resources)
         except (MinipodError, OSError) as error:
-            message = f"Container {container.name}: {error}"
-            self._context.recorder.warning(pod, "ResizeError", message, container)
+            self.error = f"Container {container.name}: {error}"
         else:
             message = f"Resized container {container.name}: {', '.join(names)}"
             self._context.recorder.normal(pod, "ResizeCompleted", message, container)
 
-
-def changes(status: ContainerStatus, container: Container) -> list[str]:
-    """Which of cpu and memory the container runs with otherwise than its spec says."""
-    old, new = status.spec.resources, qos.container_resources(container)
-    return [
-        name
-        for name, fields in _FIELDS.items()
-        if any(_value(old, f) != _value(new, f) for f in fields)
-    ]
-
-
-def _value(resources: Resources, field: str) -> int:
-    """No quota and an unlimited one are the same."""
-    value = getattr(resources, field)
-    return -1 if value is None else int(value)
+    async def _too_small(self, status: ContainerStatus, limit: int | None) -> str:
+        """A limit below what is in use would kill the container (validateMemoryResizeAction)."""
+        before = status.spec.resources.memory_limit
+        if limit is None or (before is not None and limit >= before):
+            return ""
+        for one in await self._context.runtime.list_container_stats():
+            if one.id == status.id and one.working_set > limit:
+                return (
+                    f"attempting to set container memory limit ({binary(limit)}) below current usage"
+                    f" ({binary(one.working_set)})"
+                )
+        return ""
 
 
 def _at_least(new: int | None, old: int | None) -> bool:

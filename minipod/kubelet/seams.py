@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from minipod.api.store import Event, Store
 from minipod.spec.sandbox import DnsConfig
@@ -11,4 +11,6 @@ HostDns = Callable[
     [], DnsConfig
 ]  # the node's resolver, a loopback one replaced by the real upstream
 
-__all__ = ["Event", "HostDns", "Store"]
+Reclaim = Callable[[], Awaitable[None]]  # remove unused images: the disk is short
+
+__all__ = ["Event", "HostDns", "Reclaim", "Store"]

@@ -16,26 +16,35 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from minipod.errors import FailedPrecondition, MinipodError
-from minipod.kubelet import explaining, logs, podstatus, probing, translate, userns
+from minipod.kubelet import (
+    explaining,
+    logs,
+    podstatus,
+    probing,
+    runtime_class,
+    translate,
+    userns,
+)
 from minipod.kubelet.addresses import node_facts, pod_ip
-from minipod.kubelet.resizing import Resizer
 from minipod.kubelet.rules import conditions, dns, restart
 from minipod.kubelet.rules.actions import PodActions, compute
 from minipod.kubelet.rules.kills import Kill
 from minipod.kubelet.rules.observed import State
+from minipod.kubelet.rules.phase import TERMINAL
 from minipod.kubelet.rules.pods import Role
 from minipod.kubelet.rules.status import Waiting
+from minipod.kubelet.standing import Standing
 from minipod.kubelet.starting import Starter, StartFailed
 from minipod.kubelet.stopping import Stop, Stopper
-from minipod.kubelet.termination import awaits_log, read_message
+from minipod.kubelet.termination import Messages
 from minipod.kubelet.tokens import PodTokens
 from minipod.kubelet.volumes import PodDirectory
 from minipod.kubelet.volumes.setup import PodVolumes, Volumes, follows
-from minipod.runtime.service import ContainerState, ContainerStatus
 from minipod.spec.ids import ContainerId, SandboxId
 
 if TYPE_CHECKING:
     from minipod.kubelet.context import Context
+    from minipod.kubelet.rules.eviction import Eviction
     from minipod.kubelet.rules.observed import Observed
     from minipod.kubelet.rules.pods import Container, Pod
 
@@ -60,13 +69,10 @@ class PodSync:
         self.stopper = Stopper(context)
         self._starter = Starter(context, self.directory, self.stopper)
         self._reasons: dict[str, Waiting] = {}
-        self._messages: dict[str, str] = {}  # termination messages by container id
-        self.awaited_logs: set[str] = set()  # of which the message may not be the last
+        self.messages = Messages()
         self._retry_at: float | None = None
-        self._failed: tuple[str, str] | None = None
-        self._evicted = ""  # why
-        self._resizer = Resizer(context, self.stopper)
-        self._sized_for: object = None  # the amounts of the last look
+        self._standing = Standing(context, self.stopper)
+        self._sized_for: object = None  # the containers that were compared last
         self._interrupted = False
 
     def interrupt(self) -> None:
@@ -79,13 +85,15 @@ class PodSync:
         """Bring the pod to where it should be; return when to look again."""
         self._retry_at = None
         wake_at = None
-        if await self._refused(pod):
+        if not self._standing.admitted(self.current(pod)):
+            self.publish(pod, await self.observe(pod))
             return None
-        if self._evicted:
-            await self._end_evicted(pod)
+        if self._standing.eviction is not None:
+            await self._end_evicted(pod, self._standing.eviction)
             return None
+        self._standing.settle(pod)
         await self._refresh_volumes(pod)
-        await self._resize(pod)
+        await self._resize(self.current(pod))
         for _ in range(_MAX_STEPS):
             if self._interrupted:
                 return None
@@ -106,25 +114,31 @@ class PodSync:
         return min((t for t in due if t is not None), default=None)
 
     async def _resize(self, pod: Pod) -> None:
-        wanted = [(c.requests, c.limits) for c in pod.all_containers]
-        if wanted == self._sized_for:
-            return  # the spec is what it was at the last look
-        self._sized_for = wanted
+        if pod.containers is self._sized_for:
+            return  # granted is what was granted at the last look
         observed = await self.observe(pod)
         if observed.anything_alive:
             ip = pod_ip(pod, observed.sandbox, self.context)
-            await self._resizer.resize(pod, observed, ip)
+            if not await self._standing.resize(pod, observed, ip):
+                self._look_again(_ERROR_RETRY * self.context.jitter())
+                return
+        self._sized_for = pod.containers
 
-    def evict(self, message: str) -> None:
-        """The pod must go; the next sync ends it."""
-        self._evicted = self._evicted or message
+    def evict(self, eviction: Eviction) -> None:
+        """The pod must go; the next sync ends it. An image pull does not hold it up."""
+        self._standing.evict(eviction)
+        self._starter.interrupt()
 
-    async def _end_evicted(self, pod: Pod) -> None:
-        """Stop at once: under a hard threshold nobody gets a grace period."""
-        self._failed = ("Evicted", self._evicted)
-        self.context.recorder.warning(pod, "Evicted", self._evicted)
+    async def _end_evicted(self, pod: Pod, eviction: Eviction) -> None:
+        if self._standing.failed == (eviction.reason, eviction.message):
+            self.publish(pod, await self.observe(pod))
+            return
+        self._standing.failed = (eviction.reason, eviction.message)
+        self.context.recorder.warning(pod, eviction.reason, eviction.message)
         observed = await self.observe(pod)
-        await self.stopper.stop_pod(pod, observed, Stop(grace=1.0))
+        grace = float(pod.termination_grace_period_seconds)
+        stop = Stop(grace=grace if eviction.grace is None else eviction.grace)
+        await self.stopper.stop_pod(pod, observed, stop)
         self.publish(pod, await self.observe(pod))
 
     def objects_changed(self) -> None:
@@ -149,24 +163,9 @@ class PodSync:
             self._shown = None
             self._later(pod, "FailedMount", error)
 
-    async def _refused(self, pod: Pod) -> bool:
-        """Whether the node does not take the pod (any more); its status says why."""
-        if self._failed is not None:
-            return False
-        refusal = self.context.admission.admit(self.current(pod))
-        if refusal is None:
-            return False
-        message = f"Pod was rejected: {refusal.message}"
-        self._failed = (refusal.reason, message)
-        self.context.recorder.warning(pod, refusal.reason, refusal.message)
-        self.context.journal.write(
-            explaining.held_up(pod, refusal.reason, message, self.context.clock())
-        )
-        self.publish(pod, await self.observe(pod))
-        return True
-
     def current(self, pod: Pod) -> Pod:
-        """The pod with its newest status, written or not; the store's may lag behind."""
+        """The pod with what it was granted and its newest status, written or not; the store's may lag behind."""
+        pod = self._standing.granted(pod)
         newest = self.context.statuses.get(pod.uid)
         if newest is None:
             return pod
@@ -180,8 +179,8 @@ class PodSync:
         sandboxes = await runtime.list_pod_sandboxes(pod.uid)
         containers = await runtime.list_containers(pod.uid)
         for status in containers:
-            self._remember_message(status)
-        return translate.observed(sandboxes, containers, self._messages)
+            self.messages.read(status)
+        return translate.observed(sandboxes, containers, self.messages.texts)
 
     def publish(self, pod: Pod, observed: Observed, *, ended: bool = False) -> None:
         """Tell the probes and the status manager."""
@@ -189,17 +188,22 @@ class PodSync:
         pod = self.current(pod)
         ip = pod_ip(pod, observed.sandbox, context)
         context.probes.set_pod(pod.uid, probing.targets(pod, observed, ip))
-        status = podstatus.generate(
-            pod, observed, self._reasons, context, failed=self._failed, ended=ended
+        verdict = podstatus.Verdict(
+            failed=self._standing.failed,
+            ended=ended,
+            conditions=self._standing.conditions(pod, observed),
         )
+        status = podstatus.generate(pod, observed, self._reasons, context, verdict)
         context.statuses.set(pod, status)
+        if status["phase"] in TERMINAL:
+            context.admission.release(pod.uid)
 
     async def _step(self, pod: Pod, observed: Observed, actions: PodActions) -> bool:
         """Do what was decided; True when there may be more to decide."""
         # narration
         # 1. A pod that is over, or whose sandbox changed: everything of it stops.
         if actions.failed is not None:
-            self._failed = actions.failed
+            self._standing.failed = actions.failed
         if actions.kill_pod and observed.anything_alive:
             await self._kill_pod(pod, observed, actions)
         # 2. Containers that must go.
@@ -270,6 +274,7 @@ class PodSync:
         log_directory = translate.pod_log_directory(context.instance.log_dir, pod)
         os.makedirs(log_directory, mode=0o755, exist_ok=True)
         try:
+            await runtime_class.check_handler(context, pod)
             self._own_users(pod)
             await self._set_up_volumes(pod, None)
             spec = translate.sandbox_spec(
@@ -343,7 +348,10 @@ class PodSync:
             words = f"Failed to create pod sandbox: {words}"
         self.context.recorder.warning(pod, reason, words)
         self.context.journal.write(explaining.held_up(pod, reason, words, self.context.clock()))
-        due = self.context.clock() + _ERROR_RETRY * self.context.jitter()
+        self._look_again(_ERROR_RETRY * self.context.jitter())
+
+    def _look_again(self, seconds: float) -> None:
+        due = self.context.clock() + seconds
         self._retry_at = min(due, self._retry_at or due)
 
     def _own_users(self, pod: Pod) -> None:
@@ -379,21 +387,9 @@ class PodSync:
             kept_sandboxes |= {i.sandbox_id for i in instances[:_KEPT_INSTANCES]}
             for instance in instances[_KEPT_INSTANCES:]:
                 await self.context.runtime.remove_container(ContainerId(instance.id))
-                self._messages.pop(instance.id, None)
-                self.awaited_logs.discard(instance.id)
+                self.messages.forget(instance.id)
                 links = self.context.instance.log_link_dir
                 logs.remove(self._log_directory(pod, container), links, pod, instance)
         for sandbox in observed.sandboxes:
             if sandbox.id not in kept_sandboxes:
                 await self.context.runtime.remove_pod_sandbox(SandboxId(sandbox.id))
-
-    def _remember_message(self, status: ContainerStatus) -> None:
-        if status.state is not ContainerState.EXITED or (
-            status.id in self._messages and status.id not in self.awaited_logs
-        ):
-            return
-        self._messages[status.id] = read_message(status)
-        if awaits_log(status):  # what it said last may still be on its way
-            self.awaited_logs.add(status.id)
-        else:
-            self.awaited_logs.discard(status.id)

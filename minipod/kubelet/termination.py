@@ -7,12 +7,38 @@ import os
 from typing import TYPE_CHECKING
 
 from minipod.kubelet.translate import TERMINATION_FILE, TERMINATION_POLICY
+from minipod.runtime.service import ContainerState
 
 if TYPE_CHECKING:
     from minipod.runtime.service import ContainerStatus
 
 _FALLBACK = "FallbackToLogsOnError"
 _FILE_LIMIT, _LOG_LIMIT, _LOG_LINES = 4096, 2048, 80
+
+
+class Messages:
+    """The termination messages of a pod's instances, each read once, or until its log is complete."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}  # by container id
+        self.awaited: set[str] = set()  # ids whose message may not be the last
+
+    def read(self, status: ContainerStatus) -> None:
+        """Note what an ended instance left."""
+        if status.state is not ContainerState.EXITED:
+            return
+        if status.id in self.texts and status.id not in self.awaited:
+            return
+        self.texts[status.id] = read_message(status)
+        if awaits_log(status):  # what it said last may still be on its way
+            self.awaited.add(status.id)
+        else:
+            self.awaited.discard(status.id)
+
+    def forget(self, container_id: str) -> None:
+        """The instance is gone."""
+        self.texts.pop(container_id, None)
+        self.awaited.discard(container_id)
 
 
 def awaits_log(status: ContainerStatus) -> bool:

@@ -174,6 +174,7 @@ def _instance(status: ContainerStatus, message: str) -> Instance:
         reason=status.reason,
         message=message or status.message,
         backoff=Backoff(delay=delay, decided_at=decided) if raw else None,
+        resources=status.spec.resources,
     )
 
 

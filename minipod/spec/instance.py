@@ -44,7 +44,11 @@ class Instance:
     reserved_cpu: str = "0"  # a quantity that pods do not get: system, kubelet and runtime together
     reserved_memory: str = "0"
     eviction_memory: int = 100 << 20  # bytes of available memory below which pods are evicted
+    eviction_disk: int = 10  # percent of the disk below which pods are evicted
+    eviction_inodes: int = 5  # percent of its inodes
     eviction_interval: float = 10.0  # seconds between looks at the disk
+    eviction_transition: float = 300.0  # seconds that the node's condition outlives the shortage
+    runtime_handlers: tuple[str, ...] = ("minipod",)  # of RuntimeClasses; all mean this runtime
     image_layer_max: int = 64 << 30  # bytes that one layer may unpack to
     image_layer_entries: int = 4_000_000  # files that one layer may have
     image_devices: bool = True  # whether layers may hold device nodes

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 
 import pytest
 
-from tests.node import shell, sleeper
+from tests.node import eventually, shell, sleeper
 
 API = "/api/v1/namespaces/default/persistentvolumeclaims"
 
@@ -28,15 +27,6 @@ def claim(name: str, **spec: object) -> dict[str, object]:
 
 def mounting(name: str, path: str = "/data") -> dict[str, object]:
     return {"volumeMounts": [{"name": name, "mountPath": path}]}
-
-
-def eventually(holds, seconds: float = 10.0):
-    """Ask until it holds; what is waited for is in the daemon's hands."""
-    deadline = time.monotonic() + seconds
-    while not (found := holds()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return found
 
 
 def names(node, resource: str) -> set[str]:

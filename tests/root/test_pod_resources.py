@@ -60,17 +60,43 @@ def test_a_container_that_wants_a_restart_for_memory_gets_one(node, pods) -> Non
     assert amounts(node, "again") == ["10000", str(48 << 20)]
 
 
-def test_more_than_the_node_has_waits(node, pods) -> None:
+def test_more_than_the_node_has_can_never_be(node, pods) -> None:
     pods.append("greedy")
     node.pod("greedy", sleeper(resources={"limits": {"cpu": "100m", "memory": "32Mi"}}))
-    resize(node, "greedy", cpu="100", memory="32Mi")
-    node.run("wait", "pod/greedy", "--for=condition=Ready", "--timeout=5s")
-    deferred = "Pod resize deferred: Node didn't have enough resource: cpu, requested: 100000"
-    for _ in range(200):
-        if deferred in node.events("greedy"):
-            break
-    assert deferred in node.events("greedy")
+    resize(node, "greedy", cpu="1000", memory="32Mi")
+    node.run("wait", "pod/greedy", "--for=condition=PodResizePending", "--timeout=10s")
+    found = node.get("greedy")["status"]
+    told = next(c for c in found["conditions"] if c["type"] == "PodResizePending")
+    assert told["reason"] == "Infeasible"
+    assert told["message"].startswith("Node didn't have enough capacity: cpu, requested: 1000000")
+    shown = found["containerStatuses"][0]
+    assert shown["allocatedResources"] == {"cpu": "100m", "memory": "32Mi"}
+    assert shown["resources"]["limits"] == {"cpu": "100m", "memory": "32Mi"}
     assert amounts(node, "greedy")[0] == "10000"
+
+
+def test_a_limit_below_what_is_in_use_is_not_set(node, pods) -> None:
+    """It would kill the container; what it holds is said, and tried again."""
+    pods.append("holds")
+    hold = "dd if=/dev/zero of=/dev/shm/x bs=1M count=24 2>/dev/null; touch /ready; exec sleep 1000"
+    node.pod(
+        "holds",
+        shell(
+            hold,
+            resources={"limits": {"cpu": "100m", "memory": "48Mi"}},
+            readinessProbe={"exec": {"command": ["cat", "/ready"]}, "periodSeconds": 1},
+        ),
+    )
+    resize(node, "holds", cpu="100m", memory="16Mi")
+    node.run("wait", "pod/holds", "--for=condition=PodResizeInProgress", "--timeout=10s")
+    found = node.get("holds")["status"]
+    told = next(c for c in found["conditions"] if c["type"] == "PodResizeInProgress")
+    assert told["reason"] == "Error"
+    assert "attempting to set container memory limit (16Mi) below current usage" in told["message"]
+    shown = found["containerStatuses"][0]
+    assert shown["resources"]["limits"]["memory"] == str(48 << 20)
+    assert shown["allocatedResources"]["memory"] == "16Mi"
+    assert shown["restartCount"] == 0
 
 
 def test_a_limit_of_the_pod_as_a_whole_holds_for_its_containers_together(node, pods) -> None:

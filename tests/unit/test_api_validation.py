@@ -99,7 +99,7 @@ def test_lenient_warns_about_what_is_not_supported() -> None:
 
 
 def test_a_field_without_meaning_here_is_accepted_with_a_warning() -> None:
-    assert "spec.nodeSelector" in validate_pod(changed("spec.nodeSelector", {"a": "b"}))[0]
+    assert "spec.schedulerName" in validate_pod(changed("spec.schedulerName", "mine"))[0]
 
 
 def test_defaults_are_those_of_an_api_server() -> None:

@@ -150,6 +150,9 @@ async def test_a_resize_changes_cpu_and_memory_alone(server) -> None:
     none = {"spec": {"containers": [{"name": "c", "resources": {"$patch": "replace"}}]}}
     told = await server.call("PATCH", f"{PODS}/p/resize", none, media=STRATEGIC)
     assert "QOS Class may not change" in told.json["message"]
+    assert (
+        "resources.requests: Forbidden: resource requests cannot be removed" in told.json["message"]
+    )
     assert (await server.call("PATCH", f"{PODS}/p", to, media=STRATEGIC)).status == 200  # as it is
     more = {"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]}}
     assert (await server.call("PATCH", f"{PODS}/p", more, media=STRATEGIC)).status == 422

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from minipod.api.placement import NodeFacts
 from minipod.controllers.volumes import claims_of, fits
 
 CLAIM = {
@@ -49,6 +50,15 @@ def test_a_volume_fits_a_claim(
 ) -> None:
     claim = {**CLAIM, "spec": {**CLAIM["spec"], **claim_spec}}
     assert fits(candidate, claim, "hand") == wanted
+
+
+HERE = {"required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "disk", "operator": "In", "values": ["ssd"]}]}]}}  # fmt: skip
+
+
+@pytest.mark.parametrize(("labels", "wanted"), [({"disk": "ssd"}, True), ({"disk": "hdd"}, False)])
+def test_a_volume_fits_on_the_nodes_that_it_is_for(labels: dict[str, str], wanted: bool) -> None:
+    node = NodeFacts(name="here", labels=labels)
+    assert fits(volume(nodeAffinity=HERE), CLAIM, "hand", (node,)) == wanted
 
 
 def test_the_claims_of_a_pod_are_those_it_names_and_those_it_owns() -> None:

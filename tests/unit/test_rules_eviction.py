@@ -35,21 +35,21 @@ def memory(amount: str) -> dict[str, Any]:
 
 def test_who_exceeds_its_request_goes_first_then_the_less_important_then_the_larger() -> None:
     usages = [
-        PodUsage(pod=pod("keeps", resources=memory("100Mi")), memory=90 * MI),
-        PodUsage(pod=pod("important", priority=10), memory=500 * MI),
-        PodUsage(pod=pod("small"), memory=10 * MI),
-        PodUsage(pod=pod("large"), memory=20 * MI),
-        PodUsage(pod=pod("critical", priority=2_000_000_000), memory=900 * MI),
+        PodUsage(pod=pod("keeps", resources=memory("100Mi")), memory={"app": 90 * MI}),
+        PodUsage(pod=pod("important", priority=10), memory={"app": 500 * MI}),
+        PodUsage(pod=pod("small"), memory={"app": 10 * MI}),
+        PodUsage(pod=pod("large"), memory={"app": 20 * MI}),
+        PodUsage(pod=pod("critical", priority=2_000_000_000), memory={"app": 900 * MI}),
     ]
     found = [u.pod.name for u in eviction.ranked(usages, MEMORY)]
     assert found == ["large", "small", "important", "keeps"]
 
 
 def test_the_words_name_the_resource_and_the_container() -> None:
-    usage = PodUsage(pod=pod("a", resources=memory("1Mi")), memory=20 * MI)
+    usage = PodUsage(pod=pod("a", resources=memory("1Mi")), memory={"app": 20 * MI})
     assert eviction.pressure_message(usage, MEMORY, 100 * MI, 50 * MI) == (
-        f"The node was low on resource: memory. Threshold quantity: {100 * MI}, available: 51200Ki. "
-        f"Container app was using 20480Ki, request is {MI}, has larger consumption of memory. "
+        "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. "
+        "Container app was using 20Mi, request is 1Mi, has larger consumption of memory. "
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from minipod.api import validation_kinds as rules
+from minipod.api import validation_storage as rules
+from minipod.api.validation_kinds import immutable
 from minipod.apiserver.resources import STATUS, Resource, Strategy
 from minipod.apiserver.table import AGE, NAME, Cell, Column, field, printer
 
@@ -134,7 +135,7 @@ STORAGE_CLASS = Resource(
     strategy=Strategy(
         default=_default_class,
         validate=rules.validate_storage_class,
-        validate_update=rules.immutable(
+        validate_update=immutable(
             "parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"
         ),
     ),

@@ -1,7 +1,8 @@
-"""May this pod run here? The kubelet's admission: operating system, sysctls, AppArmor, ports, amounts.
+"""May this pod run here? The kubelet's admission: operating system, sysctls, AppArmor, the node it wants, taints, ports, amounts.
 
-K8S pkg/kubelet/lifecycle/predicate.go, sysctl/allowlist.go, apparmor/validate.go and the scheduler's node ports and fit plugins that
-it calls. A refused pod is Failed at once, with reason and message, and never tried again.
+K8S pkg/kubelet/lifecycle/predicate.go, sysctl/allowlist.go, apparmor/validate.go and the scheduler's plugins that it calls: node affinity,
+taints (NoExecute only, not for static pods), node ports, fit. A refused pod is Failed at once, with reason and message, and never
+tried again.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from minipod.api import placement
 from minipod.kubelet.rules import qos
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ SAFE_SYSCTLS = frozenset({
     "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem",
 })  # fmt: skip
 NAMESPACED = ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.", "net.")
+MEMORY_PRESSURE, DISK_PRESSURE = "MemoryPressure", "DiskPressure"
 _ANY = ("", "0.0.0.0", "::")  # noqa: S104 what a manifest says, nothing listens here
 HostPort = tuple[str, str, int]  # protocol, address, port
 
@@ -42,6 +45,8 @@ class Limits:
     allocatable: Mapping[str, int] = field(default_factory=dict)  # units as in Claim
     unsafe_sysctls: tuple[str, ...] = ()  # names, or prefixes that end in "*"
     apparmor: bool = False  # the kernel has it, so that the words differ: no profile is loaded
+    node: placement.NodeFacts | None = None  # None: every pod wants it
+    pressure: tuple[str, ...] = ()  # the node's conditions that keep pods out: MemoryPressure, ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +77,26 @@ def admit(pod: Pod, others: Iterable[Claim], limits: Limits) -> Refusal | None:
     wanted = claim(pod)
     taken = list(others)
     return (
-        _system(pod, limits)
+        _pressure(pod, limits.pressure)
+        or _system(pod, limits)
         or _sysctls(pod, limits.unsafe_sysctls)
+        or _placement(pod, limits.node)
         or _ports(wanted, taken)
-        or _amounts(wanted, taken, limits)
+        or lacking(wanted, taken, limits)
     )
+
+
+def _pressure(pod: Pod, conditions: tuple[str, ...]) -> Refusal | None:
+    """Short of memory a node takes no BestEffort pod, short of disk none at all; critical pods always (eviction_manager.go: Admit)."""
+    if not conditions or pod.is_critical:
+        return None
+    if conditions == (MEMORY_PRESSURE,):
+        taint = {"key": "node.kubernetes.io/memory-pressure", "effect": "NoSchedule"}
+        tolerations = (pod.raw.get("spec") or {}).get("tolerations") or ()
+        if qos.qos_class(pod) != "BestEffort" or not placement.untolerated((taint,), tolerations):
+            return None
+    words = f"The node had condition: [{' '.join(conditions)}]. "
+    return Refusal(reason="Evicted", message=words)
 
 
 def _system(pod: Pod, limits: Limits) -> Refusal | None:
@@ -121,24 +141,52 @@ def _listed(name: str, allowed: tuple[str, ...]) -> bool:
     return any(name.startswith(a[:-1]) if a.endswith("*") else name == a for a in allowed)
 
 
+def _placement(pod: Pod, node: placement.NodeFacts | None) -> Refusal | None:
+    if node is None:
+        return None
+    if not placement.wants(pod.raw.get("spec") or {}, node):
+        return predicate("NodeAffinity", "node(s) didn't match Pod's node affinity/selector")
+    tolerations = (pod.raw.get("spec") or {}).get("tolerations") or ()
+    if not pod.is_static and placement.untolerated(placement.no_execute(node), tolerations):
+        return predicate("TaintToleration", "node(s) had taints that the pod didn't tolerate")
+    return None
+
+
+def predicate(name: str, words: str) -> Refusal:
+    """The refusal of one of the scheduler's plugins (PredicateFailureError)."""
+    return Refusal(reason=name, message=f"Predicate {name} failed: {words}")
+
+
 def _ports(wanted: Claim, taken: list[Claim]) -> Refusal | None:
     used = {port for other in taken for port in other.ports}
     for protocol, address, number in wanted.ports:
         for other_protocol, other, other_number in used:
             same = (protocol, number) == (other_protocol, other_number)
             if same and (address == other or address in _ANY or other in _ANY):
-                return Refusal(reason="NodePorts", message="Predicate NodePorts failed")
+                words = "node(s) didn't have free ports for the requested pod ports"
+                return predicate("NodePorts", words)
     return None
 
 
-def _amounts(wanted: Claim, taken: list[Claim], limits: Limits) -> Refusal | None:
+def lacking(wanted: Claim, taken: list[Claim], limits: Limits) -> Refusal | None:
+    """Return what of *wanted* is not free beside *taken*."""
+    for name, (asked, used, capacity) in shortfalls(wanted, taken, limits).items():
+        words = (
+            f"Node didn't have enough resource: {name}, requested: {asked}, used: {used},"
+            f" capacity: {capacity}"
+        )
+        return Refusal(reason=f"OutOf{name}", message=words)
+    return None
+
+
+def shortfalls(
+    wanted: Claim, taken: Iterable[Claim], limits: Limits
+) -> dict[str, tuple[int, int, int]]:
+    """What of *wanted* is not free beside *taken*: resource -> requested, used, capacity."""
+    others, found = list(taken), {}
     for name, amount in wanted.amounts.items():
-        used = sum(other.amounts.get(name, 0) for other in taken)
+        used = sum(other.amounts.get(name, 0) for other in others)
         capacity = limits.allocatable.get(name, 0)
         if amount and used + amount > capacity:
-            words = (
-                f"Node didn't have enough resource: {name}, requested: {amount}, used: {used},"
-                f" capacity: {capacity}"
-            )
-            return Refusal(reason=f"OutOf{name}", message=words)
-    return None
+            found[name] = (amount, used, capacity)
+    return found

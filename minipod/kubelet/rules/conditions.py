@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from minipod.kubelet.rules.status import ContainerStatus
 
 
-OWNED = frozenset(
-    ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
-)
+OWNED = frozenset((
+    "PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled",
+    "PodResizePending", "PodResizeInProgress",
+))  # fmt: skip
+SHARED = "DisruptionTarget"  # the API server and the taint controller write it, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +46,22 @@ def conditions(
     )
 
 
+def disruption(message: str) -> Condition:
+    """The condition of a pod that the node ends before its time (KEP-3329)."""
+    return Condition(type=SHARED, status=True, reason="TerminationByKubelet", message=message)
+
+
 def joined(
     ours: Iterable[Mapping[str, Any]], stored: Iterable[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The kubelet's own conditions of *ours*, and everybody else's (readiness gates) as *stored*."""
-    own = [dict(c) for c in ours if c["type"] in OWNED]
-    return own + [dict(c) for c in stored if c["type"] not in OWNED]
+    """The kubelet's own conditions of *ours*, and everybody else's (readiness gates) as *stored*; a shared one as it says it."""
+    own = [dict(c) for c in ours if c["type"] in OWNED or _by_kubelet(c)]
+    said = {c["type"] for c in own}
+    return own + [dict(c) for c in stored if c["type"] not in OWNED | said]
+
+
+def _by_kubelet(condition: Mapping[str, Any]) -> bool:
+    return condition["type"] == SHARED and condition.get("reason") == "TerminationByKubelet"
 
 
 def merge(
@@ -76,7 +88,7 @@ def merge(
         if generation is not None:
             raw["observedGeneration"] = generation
         merged.append(raw)
-    return merged + [dict(c) for c in previous.values()]
+    return merged + [dict(c) for c in previous.values() if c["type"] not in OWNED]
 
 
 def _initialized(

@@ -6,15 +6,25 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from minipod.kubelet.rules import qos
-from minipod.kubelet.rules.quantity import whole
+from minipod.kubelet.rules.quantity import binary, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from minipod.kubelet.rules.pods import Pod
 
-CRITICAL = 2_000_000_000  # scheduling.SystemCriticalPriority
-MEMORY, DISK = "memory", "ephemeral-storage"
+IMMEDIATE = 1.0  # seconds of grace: under a hard threshold nobody gets more
+MEMORY, DISK, INODES = "memory", "ephemeral-storage", "inodes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eviction:
+    """Why a pod must go before its time, and how; its object stays, Failed."""
+
+    message: str
+    reason: str = "Evicted"
+    disruption: str = ""  # the message of its DisruptionTarget condition; "": it is the pod's fault
+    grace: float | None = IMMEDIATE  # seconds; None: the pod's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,15 +32,22 @@ class PodUsage:
     """What one pod uses, in bytes."""
 
     pod: Pod
-    memory: int = 0  # working set
+    memory: Mapping[str, int] = field(default_factory=dict)  # working sets by container
     containers: Mapping[str, int] = field(default_factory=dict)  # disk: writable layer and logs
     volumes: Mapping[str, int] = field(default_factory=dict)  # disk: emptyDirs
+    inodes: int = 0
 
     def of(self, resource: str) -> int:
-        """Its use of memory, or of ephemeral storage."""
+        """Its use of memory, ephemeral storage or inodes."""
         if resource == MEMORY:
-            return self.memory
+            return sum(self.memory.values())
+        if resource == INODES:
+            return self.inodes
         return sum(self.containers.values()) + sum(self.volumes.values())
+
+    def in_use(self, container: str, resource: str) -> int:
+        """What one of its containers uses."""
+        return (self.memory if resource == MEMORY else self.containers).get(container, 0)
 
 
 def ranked(pods: Iterable[PodUsage], resource: str) -> list[PodUsage]:
@@ -40,24 +57,30 @@ def ranked(pods: Iterable[PodUsage], resource: str) -> list[PodUsage]:
         above = usage.of(resource) - qos.requests(usage.pod).get(resource, 0)
         return (above <= 0, usage.pod.priority, -above)
 
-    return sorted((u for u in pods if u.pod.priority < CRITICAL), key=key)
+    return sorted((u for u in pods if not u.pod.is_critical), key=key)
 
 
 def pressure_message(usage: PodUsage, resource: str, threshold: int, available: int) -> str:
-    """The words of an eviction under pressure."""
+    """The words of an eviction under pressure (evictionMessage)."""
     text = (
-        f"The node was low on resource: {resource}. Threshold quantity: {threshold},"
-        f" available: {available // 1024}Ki. "
+        f"The node was low on resource: {resource}. Threshold quantity: {_shown(threshold, resource)},"
+        f" available: {_shown(available, resource)}. "
     )
-    for container in usage.pod.containers:
+    if resource == INODES:
+        return text
+    for container in usage.pod.all_containers:
         request = whole(container.requests.get(resource, 0))
-        used = usage.memory if resource == MEMORY else usage.containers.get(container.name, 0)
+        used = usage.in_use(container.name, resource)
         if used > request:
             text += (
-                f"Container {container.name} was using {used // 1024}Ki, request is {request},"
-                f" has larger consumption of {resource}. "
+                f"Container {container.name} was using {_shown(used, resource)}, request is"
+                f" {binary(request)}, has larger consumption of {resource}. "
             )
     return text
+
+
+def _shown(amount: int, resource: str) -> str:
+    return str(amount) if resource == INODES else binary(amount // 1024 * 1024)
 
 
 def has_disk_limits(pod: Pod) -> bool:

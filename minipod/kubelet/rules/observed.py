@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from minipod.kubelet.rules.probe import ProbeResult
+    from minipod.spec.container import Resources
 
 
 class State(enum.Enum):
@@ -54,6 +55,7 @@ class Instance:
     reason: str = ""
     message: str = ""
     backoff: Backoff | None = None
+    resources: Resources | None = None  # what it runs with
 
     @property
     def failed(self) -> bool:

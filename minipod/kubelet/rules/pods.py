@@ -17,6 +17,8 @@ from minipod.api import static
 
 Raw = Mapping[str, Any]
 
+CRITICAL = 2_000_000_000  # scheduling.SystemCriticalPriority
+
 
 class Role(enum.Enum):
     """Which list of the spec a container stands in."""
@@ -133,7 +135,8 @@ class Pod:
     priority_class_name: str = ""
     requests: Raw = field(default_factory=dict)  # of the pod as a whole (spec.resources)
     limits: Raw = field(default_factory=dict)
-    overhead: Raw = field(default_factory=dict)
+    overhead: Raw = field(default_factory=dict)  # of its RuntimeClass
+    runtime_class_name: str = ""
     service_account_name: str = ""
     enable_service_links: bool = True
     security_context: Raw = field(default_factory=dict)
@@ -148,6 +151,11 @@ class Pod:
     @property
     def is_mirror(self) -> bool:
         return static.MIRROR in self.annotations
+
+    @property
+    def is_critical(self) -> bool:
+        """IsCriticalPod: neither evicted nor preempted; admitted when the node is short."""
+        return self.is_static or self.is_mirror or self.priority >= CRITICAL
 
     @property
     def deleting(self) -> bool:
@@ -216,6 +224,7 @@ def compile_pod(raw: Raw) -> Pod:
         },
         limits=(spec.get("resources") or {}).get("limits") or {},
         overhead=spec.get("overhead") or {},
+        runtime_class_name=spec.get("runtimeClassName") or "",
         service_account_name=spec.get("serviceAccountName", ""),
         enable_service_links=spec.get("enableServiceLinks") is not False,
         security_context=spec.get("securityContext") or {},

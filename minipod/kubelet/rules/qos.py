@@ -71,10 +71,10 @@ def pod_resources(pod: Pod) -> Resources:
     """The pod's cgroup: limits only where every container has one (ResourceConfigForPod)."""
     if qos_class(pod) == _BEST_EFFORT:
         return Resources(cpu_shares=_MIN_SHARES)
-    cpu = _effective(pod, "cpu", milli, limits=True)
-    memory = _effective(pod, "memory", whole, limits=True)
+    cpu = _with_overhead(pod, "cpu", milli, _effective(pod, "cpu", milli, limits=True))
+    memory = _with_overhead(pod, "memory", whole, _effective(pod, "memory", whole, limits=True))
     return Resources(
-        cpu_shares=shares(_effective(pod, "cpu", milli) or 0),
+        cpu_shares=shares(requests(pod).get("cpu", 0)),
         cpu_quota=quota(cpu) if cpu else None,
         cpu_period=PERIOD if cpu else None,
         memory_limit=memory or None,
@@ -82,12 +82,20 @@ def pod_resources(pod: Pod) -> Resources:
 
 
 def requests(pod: Pod) -> dict[str, int]:
-    """What the pod asks of the node: thousandths of a cpu, whole units of all else (PodRequests)."""
-    names = {name for c in pod.all_containers for name in c.requests} | pod.requests.keys()
+    """What the pod asks of the node, overhead included: thousandths of a cpu, whole units of all else (PodRequests)."""
+    names = {name for c in pod.all_containers for name in c.requests}
     found = {}
-    for name in sorted(names):
-        found[name] = _effective(pod, name, milli if name == "cpu" else whole) or 0
+    for name in sorted(names | pod.requests.keys() | pod.overhead.keys()):
+        unit = milli if name == "cpu" else whole
+        found[name] = (_effective(pod, name, unit) or 0) + unit(pod.overhead.get(name, 0))
     return found
+
+
+def _with_overhead(
+    pod: Pod, name: str, unit: Callable[[object], int], limit: int | None
+) -> int | None:
+    """What is not limited is not by overhead, either (PodLimits)."""
+    return limit + unit(pod.overhead.get(name, 0)) if limit else limit
 
 
 def oom_score_adj(pod: Pod, container: Container, memory_capacity: int) -> int:

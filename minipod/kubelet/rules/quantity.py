@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from minipod.api.quantity import parse
+from minipod.api.quantity import canonical, parse
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -23,6 +23,11 @@ def whole(text: object) -> int:
 def divided(text: object, divisor: object) -> int:
     """value / divisor, rounded up, as resourceFieldRef gives it."""
     return _up(parse(str(text)) / parse(str(divisor)))
+
+
+def binary(amount: int) -> str:
+    """Bytes as Kubernetes writes them: 20Mi, 51200Ki, 1000."""
+    return canonical(f"{amount // 1024}Ki") if amount and amount % 1024 == 0 else str(amount)
 
 
 def _up(value: Fraction) -> int:

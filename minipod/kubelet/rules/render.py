@@ -35,6 +35,8 @@ def container_status(status: ContainerStatus) -> dict[str, Any]:
         "imageID": status.image_id,
         **({"containerID": PREFIX + status.container_id} if status.container_id else {}),
         "started": status.started,
+        **({"allocatedResources": dict(status.allocated)} if status.allocated else {}),
+        **({"resources": dict(status.resources)} if status.resources is not None else {}),
     }
 
 
@@ -52,6 +54,8 @@ def parse_status(raw: Raw) -> ContainerStatus:
         image=raw.get("image", ""),
         image_id=raw.get("imageID", ""),
         container_id=raw.get("containerID", "").removeprefix(PREFIX),
+        allocated=raw.get("allocatedResources"),
+        resources=raw.get("resources"),
     )
 
 

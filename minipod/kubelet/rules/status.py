@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from minipod.kubelet.rules import restart
+from minipod.kubelet.rules import amounts, restart
 from minipod.kubelet.rules.observed import Instance, Observed, ProbeResults, State
 from minipod.kubelet.rules.pods import Role
 from minipod.kubelet.rules.probe import ProbeResult
 
 if TYPE_CHECKING:
-    from minipod.kubelet.rules.pods import Container, Pod
+    from minipod.kubelet.rules.pods import Container, Pod, Raw
 
 MESSAGES_LIMIT = 12288  # bytes, of all termination messages of a pod
 _NOT_LOCATED = "The container could not be located when the pod was terminated"
@@ -60,6 +60,8 @@ class ContainerStatus:
     image: str = ""
     image_id: str = ""
     container_id: str = ""
+    allocated: Raw | None = None  # requests that were granted; None: it does not run
+    resources: Raw | None = None  # limits and requests that are in force
 
 
 Reasons = Mapping[str, Waiting]  # container name -> why it does not run, from the last sync
@@ -216,9 +218,12 @@ def _from_instance(
         state = Waiting(reason=word)
     else:
         state = end_of(instance)
+    runs = instance.state is State.RUNNING and container.role is not Role.EPHEMERAL
     return ContainerStatus(
         name=container.name,
         state=state,
+        allocated=container.requests if runs else None,
+        resources=amounts.actual(container, instance.resources) if runs else None,
         last=default.last,
         restart_count=instance.restart_count,
         image=instance.image or container.image,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from minipod.api import placement
 from minipod.errors import FailedPrecondition
 from minipod.kubelet.rules.references import CLAIMS, claim_name
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from minipod.kubelet.rules.pods import Pod, Raw
 
 
-async def bound_volume(objects: ObjectReader, pod: Pod, volume: Raw) -> Raw | None:
+async def bound_volume(objects: ObjectReader, pod: Pod, volume: Raw, node_name: str) -> Raw | None:
     """Return the PersistentVolume behind *volume*; None for a volume of another kind. Raises FailedPrecondition."""
     name = claim_name(pod.name, volume)
     if name is None:
@@ -35,7 +36,20 @@ async def bound_volume(objects: ObjectReader, pod: Pod, volume: Raw) -> Raw | No
     if (found["spec"].get("claimRef") or {}).get("uid") != claim["metadata"]["uid"]:
         words = f'persistentvolume "{claim["spec"]["volumeName"]}" is not bound to PVC {pod.namespace}/{name}'
         raise FailedPrecondition(words)
+    await _check_node(objects, found, node_name)
     return found
+
+
+async def _check_node(objects: ObjectReader, found: Raw, name: str) -> None:
+    """A volume may be for other nodes only; where there is a scheduler, that would not have chosen this one (CheckNodeAffinity)."""
+    required = (found["spec"].get("nodeAffinity") or {}).get("required")
+    node = await objects.get("nodes", "", name) if required is not None else None
+    if required is None or node is None or placement.selects(required, placement.node_facts(node)):
+        return
+    words = "node(s) had volume node affinity conflict: no matching NodeSelectorTerms"
+    raise FailedPrecondition(
+        f'{words} of persistentvolume "{found["metadata"]["name"]}" on node "{name}"'
+    )
 
 
 def path_of(found: Raw) -> str:

@@ -63,7 +63,7 @@ class PodVolumes:
             name = volume["name"]
             try:
                 files = await self._files(pod, volume, facts)
-                found = await claims.bound_volume(self._objects, pod, volume)
+                found = await claims.bound_volume(self._objects, pod, volume, facts.node_name)
             except (FailedPrecondition, InvalidSpec) as error:
                 raise mount_failure(name, error.message) from error
             if files is not None:
