@@ -33,6 +33,7 @@ FILES = ("Dockerfile", "Containerfile")
 @click.option("-f", "--file", default="", metavar="FILE", help="Default: DIRECTORY/Dockerfile.")
 @click.option("--build-arg", "arguments", multiple=True, metavar="NAME=VALUE", help="For ARG.")
 @click.option("--target", default="", metavar="STAGE", help="Build only up to this stage.")
+@click.option("--no-cache", is_flag=True, help="Run each RUN step, also one that ran before.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the image's id only.")
 @click.pass_context
 def build(  # noqa: PLR0913 click's way to hand options over
@@ -42,6 +43,7 @@ def build(  # noqa: PLR0913 click's way to hand options over
     file: str,
     arguments: tuple[str, ...],
     target: str,
+    no_cache: bool,
     quiet: bool,
 ) -> None:
     """Build images from directories with a recipe.toml or a Dockerfile; without any, the built-in ones."""
@@ -52,7 +54,7 @@ def build(  # noqa: PLR0913 click's way to hand options over
         if not file and os.path.exists(f"{directory}/recipe.toml"):
             _recipe(store, directory, quiet=quiet)
             continue
-        builder = _builder(ctx, store, directory, arguments, quiet=quiet)
+        builder = _builder(ctx, store, directory, arguments, cached=not no_cache, quiet=quiet)
         image = builder.build(_text(directory, file), tags, target=target)
         _tell(image, quiet=quiet)
 
@@ -89,12 +91,19 @@ def _builder(  # type: ignore[no-untyped-def]  # noqa: ANN202 imported below
     directory: str,
     arguments: Sequence[str],
     *,
+    cached: bool,
     quiet: bool,
 ):
     from minipod.daemon.node import node_status
     from minipod.image.dockerbuild import Builder
 
-    pairs = dict(argument.partition("=")[::2] for argument in arguments)
+    pairs = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if (
+            equals or name in os.environ
+        ):  # as docker: the name alone is a variable of the environment
+            pairs[name] = value if equals else os.environ[name]
     running = node_status(options.instance(ctx))["running"]
     return Builder(
         store,
@@ -102,6 +111,7 @@ def _builder(  # type: ignore[no-untyped-def]  # noqa: ANN202 imported below
         arguments=pairs,
         run=_runner(ctx) if running else None,
         tell=(lambda _: None) if quiet else click.echo,
+        cached=cached,
     )
 
 

@@ -25,7 +25,7 @@ from minipod.image.layer import EPOCH
 from minipod.image.manifest import CONFIG, INDEX, INDEXES, LAYER, MANIFEST, descriptor, plain
 from minipod.image.registry import index, platform
 from minipod.image.store import Image, ImageStore
-from minipod.image.stream import compression, decompressed
+from minipod.image.stream import Chunks, compression, decompressed
 from minipod.image.tags import REF_NAME
 from minipod.image.tar import TarReader
 
@@ -90,20 +90,9 @@ def _walk(directory: str) -> Iterator[tuple[str, Iterable[bytes]]]:
             yield name, iter(lambda: file.read(1 << 20), b"")
 
 
-class _Chunks:
-    """The tar reader's view of an archive that may be compressed."""
-
-    def __init__(self, source: BinaryIO) -> None:
-        self._chunks = decompressed(source)
-
-    def read(self, size: int, /) -> bytes:
-        del size
-        return next(self._chunks, b"")
-
-
 def _from_tar(store: ImageStore, source: BinaryIO) -> _Files:
     found = _Files()
-    reader = TarReader(_Chunks(source))
+    reader = TarReader(Chunks(source))
 
     def members() -> Iterator[tuple[str, Iterable[memoryview]]]:
         for entry in reader:

@@ -1,4 +1,4 @@
-"""COPY: files of a build's directory, or of another stage, into the root of an image in the making.
+"""COPY and ADD: files of a build's directory, or of another stage, into the root of an image in the making.
 
 Sources and target are resolved inside their own roots (openat2 RESOLVE_IN_ROOT): a symlink in the directory or in
 the image leads nowhere else. Rules of the target as Docker has them: with a slash at its end, or with several sources, it
@@ -31,15 +31,20 @@ class Attributes:
     mode: int | None = None
 
 
-def copy(
-    source: int, patterns: Sequence[str], root: int, target: str, attributes: Attributes, *, ignored: Ignored
-) -> None:  # fmt: skip
-    """Copy what matches *patterns* below the directory fd *source* to *target* below *root*. Raises InvalidSpec, OSError."""
+def find(source: int, patterns: Sequence[str], ignored: Ignored) -> list[str]:
+    """Return what matches *patterns* below the directory fd *source*. Raises InvalidSpec: nothing does."""
     found = [path for pattern in patterns for path in matches(source, pattern) if not ignored(path)]
     if not found:
         raise InvalidSpec(f"no such file in the build's directory: {' '.join(patterns)}")
-    into_directory = target.endswith("/") or len(found) > 1 or _is_directory(root, target)
-    for path in found:
+    return found
+
+
+def copy(
+    source: int, paths: Sequence[str], root: int, target: str, attributes: Attributes, *, ignored: Ignored
+) -> None:  # fmt: skip
+    """Copy *paths* below the directory fd *source* to *target* below *root*. Raises InvalidSpec, OSError."""
+    into_directory = target.endswith("/") or len(paths) > 1 or _is_directory(root, target)
+    for path in paths:
         copier = _Copier(source, root, attributes, ignored)
         if _is_directory(source, path):
             copier.content(path, target)

@@ -2,12 +2,13 @@
 
     FROM scratch|image [AS name]      ARG name[=default]      ENV, LABEL name=value ... or name value
     COPY [--from=stage|image] [--chown=user[:group]] [--chmod=mode] source... target      (also as JSON)
+    ADD, the same of local files; archives are unpacked
     RUN command, CMD, ENTRYPOINT, SHELL: a JSON list, or text for the shell
     USER  WORKDIR  EXPOSE port[/protocol]...  VOLUME path...  STOPSIGNAL name
 
-Comments, continued lines (a backslash at the end) and $name, ${name}, ${name:-word}, ${name:+word} are understood.
-Everything else is an error that names its line: ADD, HEALTHCHECK, ONBUILD, here-documents, other escapes,
-flags we do not know. Source: docs.docker.com/reference/dockerfile.
+Comments, continued lines, here-documents (`dockerlines`) and $name, ${name}, ${name:-word}, ${name:+word} are understood.
+HEALTHCHECK is taken and ignored: nothing of a node reads it. Everything else is an error that names its line: ONBUILD,
+other escapes, flags we do not know. Source: docs.docker.com/reference/dockerfile.
 """
 
 from __future__ import annotations
@@ -20,18 +21,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from minipod.errors import InvalidSpec
+from minipod.image.dockerlines import Document, Line, is_document, split
 
+IGNORED = {"HEALTHCHECK": "write probes into the pod's manifest"}
 KNOWN = (
-    "FROM ARG ENV LABEL COPY RUN CMD ENTRYPOINT SHELL USER WORKDIR EXPOSE VOLUME STOPSIGNAL"
+    "FROM ARG ENV LABEL COPY ADD RUN CMD ENTRYPOINT SHELL USER WORKDIR EXPOSE VOLUME STOPSIGNAL HEALTHCHECK"
 ).split()
 HINTS = {
-    "ADD": "COPY takes local files; download or unpack in a RUN step",
-    "HEALTHCHECK": "write probes into the pod's manifest",
     "MAINTAINER": 'LABEL org.opencontainers.image.authors="..."',
     "ONBUILD": "write the steps into the Dockerfile that needs them",
 }
-FLAGS = {"COPY": ("from", "chown", "chmod")}
-EXPANDED = frozenset("FROM ENV LABEL COPY USER WORKDIR EXPOSE VOLUME STOPSIGNAL ARG".split())
+FLAGS = {
+    "FROM": ("platform",),
+    "COPY": ("from", "chown", "chmod", "link"),  # link changes how, not what
+    "ADD": ("chown", "chmod", "link"),
+    "HEALTHCHECK": ("interval", "timeout", "start-period", "start-interval", "retries"),
+}
+EXPANDED = frozenset("FROM ENV LABEL COPY ADD USER WORKDIR EXPOSE VOLUME STOPSIGNAL ARG".split())
 LISTS = frozenset(("RUN", "CMD", "ENTRYPOINT", "SHELL"))
 SHELL = ("/bin/sh", "-c")
 DOLLAR = "\ue000"  # a private code point: no text has it
@@ -52,6 +58,12 @@ class Instruction:
     text: str
     is_list: bool = False  # written as a JSON list
     flags: Mapping[str, str]
+    documents: tuple[Document, ...] = ()
+
+    @property
+    def is_script(self) -> bool:
+        """Whether a here-document is all there is: RUN <<EOF."""
+        return bool(self.documents) and is_document(self.text)
 
     def fail(self, why: str, *, hint: str = "") -> InvalidSpec:
         """Return the error for this line."""
@@ -65,12 +77,16 @@ class Instruction:
 
     def command(self, shell: Sequence[str]) -> list[str]:
         """Return argv of RUN, CMD and ENTRYPOINT: the list, or the text for the shell."""
-        return list(self.words) if self.is_list else [*shell, self.text]
+        if self.is_list:
+            return list(self.words)
+        if self.is_script:
+            return [*shell, self.documents[0].text]
+        return [*shell, "\n".join((self.text, *(document.raw for document in self.documents)))]
 
 
 def parse(text: str) -> list[Instruction]:
     """Parse a Dockerfile. Raises InvalidSpec, whose path is the line."""
-    found = [_instruction(line, words) for line, words in _logical_lines(text)]
+    found = [_instruction(line) for line in split(text)]
     first = next((i for i in found if i.name != "ARG"), None)
     if first is None or first.name != "FROM":
         line = first.line if first else 1
@@ -78,37 +94,13 @@ def parse(text: str) -> list[Instruction]:
     return found
 
 
-def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield (number, text) with comments left out and continued lines joined."""
-    start, parts = 0, []
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if stripped.startswith("#"):
-            directive = re.fullmatch(r"#\s*escape\s*=\s*(\S+)", stripped)
-            if directive and directive[1] != "\\":
-                raise InvalidSpec(f"escape={directive[1]} is not supported", path=f"line {number}")
-            continue
-        if not stripped:
-            continue
-        start = start or number
-        if stripped.endswith("\\"):
-            parts.append(stripped[:-1])
-            continue
-        yield start, "".join([*parts, stripped])
-        start, parts = 0, []
-    if parts:
-        yield start, "".join(parts)
-
-
-def _instruction(line: int, text: str) -> Instruction:
-    name, _, rest = text.partition(" ")
-    name, rest = name.upper(), rest.strip()
-    here = f"line {line}"
+def _instruction(line: Line) -> Instruction:
+    name, *rests = line.text.split(None, 1)
+    name, rest = name.upper(), "".join(rests).strip()
+    here = f"line {line.number}"
     if name not in KNOWN:
         hint = HINTS.get(name, f"known: {', '.join(KNOWN)}")
         raise InvalidSpec(f"{name} is not supported", path=here, hint=hint)
-    if name in ("RUN", "COPY") and re.search(r"(^|\s)<<-?[\"']?\w", rest):
-        raise InvalidSpec(f"{name}: here-documents are not supported", path=here)
     flags: dict[str, str] = {}
     while found := re.match(r"--([a-z-]+)(?:=(\S*))?\s+", rest):
         if found[1] not in FLAGS.get(name, ()):
@@ -118,18 +110,23 @@ def _instruction(line: int, text: str) -> Instruction:
     if not rest:
         raise InvalidSpec(f"{name} needs arguments", path=here)
     words, is_list = _words(name, rest, here)
-    return Instruction(line=line, name=name, words=words, text=rest, is_list=is_list, flags=flags)
+    step = Instruction(
+        line=line.number, name=name, words=words, text=rest, is_list=is_list, flags=flags, documents=line.documents,
+    )  # fmt: skip
+    if name == "RUN" and step.is_script and line.documents[0].text.startswith("#!"):
+        raise step.fail("a here-document with #! is not supported", hint="RUN interpreter <<EOF")
+    return step
 
 
 def _words(name: str, rest: str, here: str) -> tuple[tuple[str, ...], bool]:
-    if rest.startswith("[") and (name in LISTS or name in ("COPY", "VOLUME")):
+    if rest.startswith("[") and (name in LISTS or name in ("COPY", "ADD", "VOLUME")):
         try:
             listed = json.loads(rest)
         except ValueError:
             listed = None  # as Docker: text for the shell
         if isinstance(listed, list) and all(isinstance(word, str) for word in listed):
             return tuple(listed), True
-    if name in LISTS:
+    if name in LISTS or name in IGNORED:
         return (rest,), False
     if name in ("ENV", "LABEL") and not _PAIR.match(rest):
         key, _, value = rest.partition(" ")
@@ -223,7 +220,7 @@ def config_of(lines: Sequence[str]) -> dict[str, Any]:
     """Return the "config" that instructions such as `CMD ["sh"]` make. Raises InvalidSpec."""
     config: dict[str, Any] = {}
     for number, text in enumerate(lines, 1):
-        step = _instruction(number, text.strip())
+        step = _instruction(Line(number=number, text=text.strip()))
         if step.name == "WORKDIR":
             config["WorkingDir"] = _one(step, step.expanded({}))
         elif not configure(config, step, {}):

@@ -60,6 +60,7 @@ class ImageStore:
     def __init__(self, root: str, bounds: Limits = DEFAULT) -> None:
         self.root = root
         self.content = ContentStore(root)
+        self.limits = bounds
         self._layers = snapshot.Layers(root, bounds)
         self._tags = TagDatabase(root)
         self._manifests: dict[str, Manifest] = {}  # by digest

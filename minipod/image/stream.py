@@ -145,6 +145,17 @@ def decompressed(blob: Readable) -> Iterator[bytes]:
     return unpack(blob, first)
 
 
+class Chunks:
+    """What *source* holds, decompressed, for a tar reader: each read returns the next piece whatever its size."""
+
+    def __init__(self, source: Readable) -> None:
+        self._chunks = decompressed(source)
+
+    def read(self, size: int, /) -> bytes:
+        del size
+        return next(self._chunks, b"")
+
+
 def _plain(blob: Readable, data: bytes) -> Iterator[bytes]:
     while data:
         yield data

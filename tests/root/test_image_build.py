@@ -5,13 +5,17 @@ Excluded: the syntax (tests/unit/test_image_dockerfile.py), recipes (every node 
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from minipod.errors import ImageError, InvalidSpec
 from minipod.image.dockerbuild import Builder
+from minipod.image.registry import platform
 from minipod.image.store import ImageStore
 from tests.image_files import directory, entry, ingest, layer, parts, symlink, tree
 
@@ -114,12 +118,70 @@ def test_the_configuration_comes_from_the_base_and_from_the_steps(store, source)
     assert (config.exposed, config.stop_signal, config.working_dir) == (("80/tcp",), "INT", "/w")
 
 
+def test_add_unpacks_archives_and_copies_the_rest(store, source):
+    subprocess.run(["tar", "-C", f"{source}/sub", "-cf", f"{source}/plain", "."], check=True)
+    for tool in ("gzip", "bzip2", "xz", "zstd"):
+        subprocess.run(f"{tool} -c < {source}/plain > {source}/x.{tool}", shell=True, check=True)  # noqa: S602
+    Path(source, "no.tar.gz").write_bytes(gzip.compress(b"no archive"))
+    names = ["plain", "x.gzip", "x.bzip2", "x.xz", "x.zstd"]
+    adds = "".join(f"ADD {name} /{name}/\n" for name in names)
+    image = build(store, source, f"FROM scratch\n{adds}ADD no.tar.gz a.txt sub /rest/\n", "a:1")
+    found = {path for layer in store.layers(image) for path in tree(layer)}
+    assert {f"{name}/b.txt" for name in names} <= found
+    rest = {path for path in found if path.startswith("rest/")}
+    assert rest == {"rest/no.tar.gz", "rest/a.txt", "rest/b.txt"}
+    with pytest.raises(InvalidSpec, match="line 2: ADD: plain is an archive"):
+        build(store, source, "FROM scratch\nADD --chown=1 plain /x/\n", "a:1")
+    with pytest.raises(InvalidSpec, match="line 2: ADD: https://x/y is not a local file"):
+        build(store, source, "FROM scratch\nADD https://x/y /\n", "a:1")
+
+
+DOCUMENTS = """FROM scratch
+ARG WHO=me
+COPY <<EOF <<-"raw" /etc/
+hello $WHO
+EOF
+\tnot $WHO
+\traw
+COPY --chmod=755 <<tool /bin/run
+#!/bin/sh
+tool
+"""
+
+
+def test_here_documents_become_files(store, source):
+    image = build(store, source, DOCUMENTS, "a:1")
+    files = {}
+    for under in store.layers(image):
+        for path in tree(under):
+            if os.path.isfile(f"{under}/{path}"):
+                files[path] = Path(under, path).read_text()
+    assert files == {"etc/EOF": "hello me\n", "etc/raw": "not $WHO\n", "bin/run": "#!/bin/sh\n"}
+    assert top(store, image)["bin/run"][0] == "0o100755"
+
+
+def test_what_is_ignored_or_unused_is_said(store, source):
+    told: list[str] = []
+    builder = Builder(store, source, arguments={"NONE": "x"}, run=None, tell=told.append)
+    text = (
+        "FROM --platform=$BUILDPLATFORM scratch\nARG TARGETARCH\nENV A=$TARGETARCH\n"
+        "HEALTHCHECK --interval=5s CMD x\nCOPY a.txt /\n"
+    )
+    image = builder.build(text, ["a:1"])
+    assert store.config(image).env == (f"A={platform.of_machine().architecture}",)
+    assert "line 4: HEALTHCHECK is ignored: write probes into the pod's manifest" in told
+    assert "no ARG in the Dockerfile is called NONE" in told
+    with pytest.raises(InvalidSpec, match="line 1: FROM: --platform=linux/s390x: only linux/"):
+        build(store, source, "FROM --platform=linux/s390x scratch\n", "a:1")
+
+
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
         ("FROM nowhere:1", InvalidSpec, "line 1: FROM: no image nowhere:1"),
         ("FROM scratch\nCOPY missing /", InvalidSpec, "line 2: COPY: no such file"),
-        ("FROM scratch\nRUN true", InvalidSpec, "line 2: RUN: it needs a running node"),
+        ("FROM scratch\nCOPY a.txt /\nRUN x", InvalidSpec, "line 3: RUN: it needs a running node"),
+        ("FROM scratch\nRUN x", InvalidSpec, "line 2: RUN: there is nothing to run"),
         ("FROM scratch\nCOPY --chown=nobody a.txt /", ImageError, "line 2: COPY: .*nobody"),
         ("FROM scratch\nCOPY --from=x a /", InvalidSpec, "line 2: COPY: no stage and no image x"),
     ],
@@ -141,7 +203,17 @@ def test_run_makes_a_layer_of_what_its_container_wrote(node, tmp_path):
         'USER 7\nRUN ["sh", "-c", "id -u > /tmp/who"]\nCMD ["cat", "/work/made", "/tmp/who"]\n'
     )
     built = [
-        node.run("image", "build", str(tmp_path), "-q", "-t", f"made:{n}", "--build-arg", "WHO=me")
+        node.run(
+            "image",
+            "build",
+            str(tmp_path),
+            "-q",
+            "-t",
+            f"made:{n}",
+            "--build-arg",
+            "WHO=me",
+            "--no-cache",
+        )
         for n in (1, 2)
     ]
     assert built[0].stdout == built[1].stdout

@@ -53,15 +53,31 @@ def test_variables(text, value):
     assert expand(text, {"A": "x"}) == value
 
 
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("RUN <<EOF\none\n  two $X\nEOF", "one\n  two $X\n"),
+        ("RUN cat <<-'E' > /x\n\t\ta\n\tE", "cat <<-'E' > /x\n\t\ta\n\tE"),
+        ("RUN cat <<A <<B\n1\nA\n2\nB", "cat <<A <<B\n1\nA\n2\nB"),
+        ('RUN \\\n  echo "no <<EOF" $((1<<3))', 'echo "no <<EOF" $((1<<3))'),
+        ("RUN\ttrue", "true"),
+    ],
+)
+def test_here_documents_are_the_script_or_go_to_the_shell(text, last):
+    steps = parse(f"FROM scratch\n{text}\nCMD x\n")
+    assert steps[1].command(["sh", "-c"]) == ["sh", "-c", last]
+    assert (steps[2].name, steps[2].line) == ("CMD", 3 + text.count("\n"))
+
+
 REFUSED = {
     "RUN x": "line 2: the first instruction must be FROM",
-    "FROM scratch\nADD a b": "line 3: ADD is not supported",
-    "FROM scratch\nHEALTHCHECK NONE": "line 3: HEALTHCHECK is not supported",
+    "FROM scratch\nONBUILD RUN x": "line 3: ONBUILD is not supported",
+    "FROM scratch\nADD --checksum=x a b": "line 3: ADD: --checksum is not supported",
     "FROM scratch\n\n\nFRM x": "line 5: FRM is not supported",
     "FROM scratch\nRUN --mount=type=cache x": "line 3: RUN: --mount is not supported",
-    "FROM --platform=linux/arm64 x": "line 2: FROM: --platform is not supported",
-    "FROM scratch\nCOPY --link a b": "line 3: COPY: --link is not supported",
-    "FROM scratch\nRUN <<EOF\nx\nEOF": "line 3: RUN: here-documents are not supported",
+    "FROM scratch\nCOPY --parents a b": "line 3: COPY: --parents is not supported",
+    "FROM scratch\nRUN <<EOF\nx\n": "line 3: here-document EOF has no end",
+    "FROM scratch\nRUN <<EOF\n#!/usr/bin/python3\nEOF": "line 3: RUN: a here-document with #! is not supported",
     "FROM scratch\nCMD": "line 3: CMD needs arguments",
     'FROM scratch\nLABEL a="b': "line 3: LABEL: no closing quotation",
     "": "the first instruction must be FROM",
