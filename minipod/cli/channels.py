@@ -1,26 +1,21 @@
 """The channels of exec and attach on the client's side: three streams of ours over one WebSocket, v5.channel.k8s.io.
 
-One loop with select; the terminal is raw while it runs with a tty, and restored however it ends.
+One loop that never waits for the server to take something: a command that says much before it reads would wait for us, and we for it.
+While the server does not take what we sent, stdin is not read. The terminal is raw meanwhile (`cli.terminal`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import selectors
-import signal
 import socket
-import struct
 import sys
-import termios
-import tty as terminal
-from collections.abc import Iterator
 from typing import BinaryIO
 from urllib.parse import urlencode
 
-from minipod.cli import websocket
+from minipod.cli import terminal, websocket
 from minipod.errors import FailedPrecondition, NotFound, Unavailable
 from minipod.streaming.channels import Channel
 
@@ -81,76 +76,105 @@ def run_channels(  # noqa: PLR0913 what is said, and to whom
     sock, rest = connect(path, f"{target}?{urlencode(query)}")
     with contextlib.ExitStack() as stack:
         stack.callback(sock.close)
+        session = _Session(sock, source if stdin else -1, sys.stdout.buffer if out is None else out)
         if tty:
-            stack.enter_context(raw_terminal())
-        output = sys.stdout.buffer if out is None else out
-        return _Session(sock, source if stdin else -1, output, tty=tty).run(rest)
+            stack.enter_context(terminal.raw())
+            session.watch_size(stack.enter_context(terminal.size_changes()))
+        return session.run(rest)
 
 
 class _Session:
-    def __init__(self, sock: socket.socket, source: int, out: BinaryIO, *, tty: bool) -> None:
+    """*source*: what is read for the command's stdin, -1 for nothing; *out* takes its stdout."""
+
+    def __init__(self, sock: socket.socket, source: int, out: BinaryIO) -> None:
+        sock.setblocking(False)
         self._sock = sock
         self._source = source
         self._out = out
         self._decoder = websocket.Decoder()
-        self._selector = selectors.DefaultSelector()
+        self._unsent = bytearray()
+        self._selector = selectors.PollSelector()  # poll(2), unlike epoll(7), takes plain files
         self._selector.register(sock, selectors.EVENT_READ, self._from_server)
         self._code: int | None = None
         self._ended = False
-        if source >= 0:
-            with contextlib.suppress(
-                PermissionError
-            ):  # a plain file: always readable, epoll refuses it
-                self._selector.register(source, selectors.EVENT_READ, self._from_stdin)
-            if source not in self._selector.get_map():
-                self._copy_file()
-        if tty:
-            self._watch_size()
+
+    def watch_size(self, changes: int) -> None:
+        """Tell the command our terminal's size, and each new one of which *changes* brings news."""
+
+        def resized(_: int = 0) -> None:
+            rows, columns = terminal.size()
+            self._send(Channel.RESIZE, json.dumps({"Width": columns, "Height": rows}).encode())
+
+        def read(_: int) -> None:
+            os.read(changes, 64)
+            resized()
+
+        self._selector.register(changes, selectors.EVENT_READ, read)
+        resized()
 
     def run(self, rest: bytes) -> int:
+        """Return the command's exit code. *rest* is what the server has sent already."""
         self._messages(rest)
         while not self._ended:
-            for key, _ in self._selector.select():
-                key.data()
+            self._choose()
+            for key, events in self._selector.select():
+                key.data(events)
         if self._code is None:
             raise Unavailable("the connection ended before the command did")
         return self._code
 
-    def _send(self, channel: int, payload: bytes) -> None:
-        with contextlib.suppress(ConnectionError):
-            self._sock.sendall(websocket.frame(websocket.BINARY, bytes([channel]) + payload))
+    def _choose(self) -> None:
+        """Wait for the server to take what is unsent, or else for stdin."""
+        waiting = bool(self._unsent)
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if waiting else 0)
+        if self._selector.get_key(self._sock).events != events:
+            self._selector.modify(self._sock, events, self._from_server)
+        if self._source >= 0:
+            watched = self._source in self._selector.get_map()
+            if watched and waiting:
+                self._selector.unregister(self._source)
+            elif not watched and not waiting:
+                self._selector.register(self._source, selectors.EVENT_READ, self._from_stdin)
 
-    def _from_stdin(self) -> None:
-        chunk = os.read(self._source, CHUNK)
+    def _send(self, channel: int, payload: bytes) -> None:
+        self._frame(websocket.BINARY, bytes([channel]) + payload)
+
+    def _frame(self, opcode: int, payload: bytes) -> None:
+        self._unsent += websocket.frame(opcode, payload)
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            sent = self._sock.send(self._unsent)
+        except BlockingIOError:
+            return
+        except ConnectionError:  # what it had said before is still to be read
+            sent = len(self._unsent)
+        del self._unsent[:sent]
+
+    def _from_stdin(self, _: int) -> None:
+        try:
+            chunk = os.read(self._source, CHUNK)
+        except OSError:
+            chunk = b""  # EIO: the terminal has hung up
         if chunk:
             self._send(Channel.STDIN, chunk)
         else:
             self._selector.unregister(self._source)
+            self._source = -1
             self._send(Channel.CLOSE, bytes([Channel.STDIN]))
 
-    def _copy_file(self) -> None:
-        while chunk := os.read(self._source, CHUNK):
-            self._send(Channel.STDIN, chunk)
-        self._send(Channel.CLOSE, bytes([Channel.STDIN]))
-
-    def _watch_size(self) -> None:
-        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.signal(signal.SIGWINCH, lambda *_: None)
-        signal.set_wakeup_fd(writer)
-
-        def resized() -> None:
-            os.read(reader, 64)
-            self._resize()
-
-        self._selector.register(reader, selectors.EVENT_READ, resized)
-        self._resize()
-
-    def _resize(self) -> None:
-        rows, columns, _, _ = struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8)))
-        self._send(Channel.RESIZE, json.dumps({"Width": columns, "Height": rows}).encode())
-
-    def _from_server(self) -> None:
-        data = self._sock.recv(1 << 18)
+    def _from_server(self, events: int) -> None:
+        if events & selectors.EVENT_WRITE:
+            self._flush()
+        if not events & selectors.EVENT_READ:
+            return
+        try:
+            data = self._sock.recv(1 << 18)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data = b""
         if data:
             self._messages(data)
         else:
@@ -159,7 +183,7 @@ class _Session:
     def _messages(self, data: bytes) -> None:
         for opcode, message in self._decoder.feed(data):
             if opcode == websocket.PING:
-                self._sock.sendall(websocket.frame(websocket.PONG, message))
+                self._frame(websocket.PONG, message)
             elif opcode == websocket.CLOSE:
                 self._ended = True
             elif message and message[0] in (Channel.STDOUT, Channel.STDERR):
@@ -186,14 +210,3 @@ def exit_code(status: dict[str, object]) -> int | None:
         if cause.get("reason") == "ExitCode":
             return int(cause["message"])
     return None
-
-
-@contextlib.contextmanager
-def raw_terminal() -> Iterator[None]:
-    """Pass every key on as it is; give the terminal back afterwards."""
-    before = termios.tcgetattr(0)
-    terminal.setraw(0, termios.TCSADRAIN)  # what was typed ahead is for the command
-    try:
-        yield
-    finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, before)

@@ -6,12 +6,9 @@ import concurrent.futures
 import contextlib
 import hashlib
 import os
-import pty
 import re
-import select
 import socket
 import subprocess
-import time
 
 import pytest
 
@@ -57,43 +54,6 @@ def test_exec_of_what_is_not_there_says_why(kubectl, pod) -> None:
         "exec", pod, "-c", "nosuch", "--", "true"
     )
     assert 'pods "nosuch" not found' in kubectl.fails("exec", "nosuch", "--", "true")
-
-
-def test_a_terminal_is_one_and_has_our_size(kubectl, pod) -> None:
-    """The client gets a pty of its own with a size that nothing else has."""
-    pid, master = pty.fork()
-    if pid == 0:
-        try:
-            os.execv(kubectl.path, words(kubectl, "exec", "-it", pod, "-c", "app", "--", "sh"))
-        finally:
-            os._exit(127)
-    try:
-        import fcntl
-        import struct
-        import termios
-
-        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
-        assert expect(master, b"# ")
-        os.write(master, b"stty size; test -t 2 && echo a-$((40+2))\n")
-        said = expect(master, b"a-42")
-        assert b"33 77" in said
-        os.write(master, b"exit 5\n")
-        expect(master, b"exit code 5")
-    finally:
-        os.close(master)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) in (5, -1)
-
-
-def expect(fd: int, what: bytes, seconds: float = 15.0) -> bytes:
-    said, deadline = b"", time.monotonic() + seconds
-    while what not in said:
-        ready, _, _ = select.select([fd], [], [], deadline - time.monotonic())
-        assert ready, f"{what!r} did not come, but {said!r}"
-        try:
-            said += os.read(fd, 4096)
-        except OSError:
-            break
-    return said
 
 
 def test_files_are_copied_both_ways(kubectl, pod, tmp_path) -> None:
@@ -164,38 +124,6 @@ def test_run_with_rm_leaves_nothing(kubectl, node) -> None:
     )  # fmt: skip
     assert "got this" in done.stdout
     assert kubectl.run("get", "pod", name, check=False).returncode == 1
-
-
-def test_run_with_a_terminal_is_typed_into_and_resized(newest, node) -> None:
-    """A person's pty: the shell that runs there hears of a new size (SIGWINCH), and the pod goes with it (--rm)."""
-    import fcntl
-    import struct
-    import termios
-
-    pid, master = pty.fork()
-    if pid == 0:
-        try:
-            os.execv(newest.path, words(
-                newest, "run", "typed", "-it", "--rm", "--restart=Never", "--image=busybox:1.36",
-                "--image-pull-policy=IfNotPresent", "--", "sh",
-            ))  # fmt: skip
-        finally:
-            os._exit(127)
-    try:
-        os.write(master, b"echo $((40+2))-here\n")
-        expect(master, b"42-here")
-        script = b"trap 'stty size' WINCH; echo $((40+3))-set; while sleep 0.1; do :; done"
-        os.write(master, b'sh -c "' + script.replace(b"$", b"\\$") + b'"\n')
-        expect(master, b"43-set")
-        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 71, 0, 0))
-        expect(master, b"31 71")
-        os.write(master, b"\x03")  # SIGINT for the loop, not for the shell
-        os.write(master, b"exit\n")
-        expect(master, b'"typed" deleted')
-    finally:
-        os.close(master)
-        os.waitpid(pid, 0)
-        node.delete("typed")
 
 
 def test_logs_are_followed_to_the_end(kubectl, node) -> None:

@@ -1,0 +1,71 @@
+"""A person at a terminal: types keys, sees what the screen shows, makes the window larger, and still has a sane terminal afterwards."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from types import TracebackType
+
+from tests.node import PATIENCE
+
+CTRL_C, CTRL_D = b"\x03", b"\x04"
+
+
+class Person:
+    """`with Person(command) as person`; the command has the terminal as its controlling one."""
+
+    def __init__(self, command: list[str], rows: int = 33, columns: int = 77) -> None:
+        self._master, self._slave = os.openpty()
+        self.resize(rows, columns)
+        self._modes = self._now()
+        self.process = subprocess.Popen(
+            command, stdin=self._slave, stdout=self._slave, stderr=self._slave, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 no threads here
+        )  # fmt: skip
+
+    def __enter__(self) -> Person:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: TracebackType | object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+        os.close(self._slave)
+
+    def _now(self) -> list:
+        return termios.tcgetattr(self._slave)
+
+    @property
+    def is_raw(self) -> bool:
+        return not self._now()[3] & termios.ICANON
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def types(self, keys: bytes) -> None:
+        os.write(self._master, keys)
+
+    def sees(self, what: bytes, seconds: float = 15.0) -> bytes:
+        """Read until *what* is on the screen; return all that came."""
+        said, deadline = b"", time.monotonic() + seconds * PATIENCE
+        while what not in said:
+            ready, _, _ = select.select([self._master], [], [], deadline - time.monotonic())
+            assert ready, f"{what!r} did not come, but {said!r}"
+            said += os.read(self._master, 4096)
+        return said
+
+    def signals(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def leaves(self) -> int:
+        """Wait for the command's end; return its exit code. The terminal must be as it was before."""
+        code = self.process.wait(15 * PATIENCE)
+        assert self._now() == self._modes, "the terminal was not given back"
+        return code
