@@ -24,6 +24,7 @@ from minipod.linux.flags import CloneFlag, MountFlag, UmountFlag
 from minipod.spec.sandbox import UserNamespace
 from tests.node import shell, sleeper
 from tests.parked import parked_exec
+from tests.root.test_node_adoption import await_other, kill_and_wait
 
 
 def status(pid: int) -> dict[str, str]:
@@ -171,25 +172,56 @@ def test_sysctls_and_name_are_set_in_the_namespaces_of_the_pod(node, pods) -> No
     assert node.exec("named", "sh", "-c", read).split() == ["chosen", "1", "7"]
 
 
+ATTACK = (
+    "exec 2>/dev/null; try() { ls -l $1/fd/ > /dev/null && echo $2 fd; [ $(cat $1/environ | wc -c) != 0 ] && echo $2 environ;"
+    " grep -q heap $1/maps && echo $2 maps; ls $1/root/ > /dev/null && echo $2 root; }; sleep 7 & try /proc/$! own;"
+    " for i in $(seq 500); do for p in /proc/[0-9]*; do case $(cat $p/comm) in minipod*) try $p ours; echo met; exit 0;; esac; done;"
+    " usleep 10000; done"
+)
+
+
+def attacked(node, step: str, **spec: Any) -> str:
+    """What a container's root with CAP_SYS_PTRACE finds out about itself, and about an exec that has come to *step*."""
+    container = sleeper(securityContext={"capabilities": {"add": ["SYS_PTRACE"]}})
+    found = node.containers(node.pod("trace", container, **spec))["app"]
+    with parked_exec(node, found["id"], step):
+        return node.exec("trace", "sh", "-c", ATTACK, check=False)
+
+
 @pytest.mark.smoke
 @pytest.mark.parametrize("step", ["BecomeRoot", "Execve"])
 def test_a_process_on_its_way_into_a_pod_can_not_be_traced_there(node, pods, step: str) -> None:
     """Before BecomeRoot it is the host's root, with a copy of the supervisor's memory."""
     pods.append("trace")
-    container = sleeper(
-        securityContext={"capabilities": {"add": ["SYS_PTRACE", "DAC_READ_SEARCH"]}}
+    said = attacked(node, step, hostUsers=False).split("\n")
+    assert said == ["own fd", "own environ", "own maps", "own root", "met", ""]
+
+
+def test_without_a_user_namespace_a_tracer_reaches_it(node, pods) -> None:
+    """Its capability counts everywhere then; not being dumpable does not help. docs/user-namespaces.md says so."""
+    pods.append("trace")
+    assert "ours maps" in attacked(node, "Execve")
+
+
+def test_a_pod_outlives_the_supervisor(node, pods) -> None:
+    pods.append("stay")
+    script = "echo begin; while [ ! -e /go ]; do usleep 20000; done; echo end; exit 42"
+    shared = {"hostUsers": False, "shareProcessNamespace": True, "restartPolicy": "Never"}
+    before = node.containers(node.pod("stay", shell(script, tty=True), sleeper("other"), **shared))
+    old = node.status()["supervisor_pid"]
+    kill_and_wait(old)
+    await_other(node, "supervisor_pid", old)
+    assert node.exec(
+        "stay", "sh", "-c", "cut -c1-20 /proc/self/uid_map; id -u", container="other"
+    ).split()[::2] == ["0", "0"]
+    node.exec("stay", "touch", "/go", container="app")
+    node.run(
+        "wait",
+        "pod/stay",
+        "--for=jsonpath={.status.containerStatuses[0].state.terminated.exitCode}=42",
     )
-    node.pod("trace", container, hostUsers=False)
-    found = node.containers(node.get("trace"))["app"]
-    attack = (
-        "exec 2>/dev/null; try() { ls -l $1/fd/ > /dev/null && echo $2 fd; [ $(cat $1/environ | wc -c) != 0 ] && echo $2 environ;"
-        " [ $(head -c 1 $1/mem | wc -c) != 0 ] && echo $2 mem; ls $1/root/ > /dev/null && echo $2 root; }; sleep 7 & try /proc/$! own;"
-        " for i in $(seq 500); do for p in /proc/[0-9]*; do case $(cat $p/comm) in minipod*) try $p ours; echo met; exit 0;; esac; done;"
-        " usleep 10000; done"
-    )
-    with parked_exec(node, found["id"], step):
-        said = node.exec("trace", "sh", "-c", attack, check=False).split("\n")
-    assert said == ["own fd", "own environ", "own root", "met", ""]
+    assert node.run("logs", "stay", "-c", "app").stdout.split() == ["begin", "end"]
+    assert os.path.exists(f"/proc/{before['other']['pid']}/exe")
 
 
 def test_ids_are_kept_over_restarts_and_given_to_nobody_else(node, pods) -> None:
