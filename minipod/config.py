@@ -61,7 +61,8 @@ def _derived(name: str) -> dict[str, Any]:
     return {
         "subnet4": f"10.{octet}.0.0/16",
         "subnet6": f"fd00:6d70:{octet:x}::/64",
-        "userns_first": 0x7000_0000 + (1 + number % 14) * 0x100_0000,
+        "userns_first": 0x7400_0000 + number % 11 * 0x100_0000,
+        "userns_pods": 256,
     }
 
 

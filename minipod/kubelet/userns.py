@@ -56,7 +56,7 @@ def _free(instance: Instance, uid: str, taken: set[int]) -> int:
             return first
     raise Unavailable(
         f"all {count} ranges of ids for user namespaces are in use",
-        hint="raise userns_pods in the node's settings",
+        hint="delete pods that have ended, or raise userns_pods in the node's settings",
     )
 
 

@@ -62,7 +62,7 @@ class Instance:
     api_addresses: tuple[str, ...] = ()  # where TLS listens besides 127.0.0.1 and the gateway
     # The host's ids for pods with hostUsers: false, 65536 each, above those that systemd and adduser hand out (systemd's UIDS-GIDS).
     userns_first: int = 0x7000_0000
-    userns_pods: int = 256
+    userns_pods: int = 1024
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
