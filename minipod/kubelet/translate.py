@@ -42,6 +42,7 @@ _RESTARTS = "io.kubernetes.container.restartCount"
 TERMINATION_FILE = "io.minipod.termination-file"  # host path
 TERMINATION_POLICY = "io.kubernetes.container.terminationMessagePolicy"
 _BACKOFF = "io.minipod.backoff"
+_NAME_MAX = 255  # bytes of a file name
 _KILOBIT, _PETABIT = 1000, 1000**5  # what bandwidth.ExtractPodBandwidthResources takes
 _PROPAGATION = {
     "": Propagation.PRIVATE,
@@ -67,8 +68,12 @@ class Start:
 
 
 def pod_log_directory(log_dir: str, pod: Pod) -> str:
-    """Where the kubelet's logs of a pod live."""
-    return f"{log_dir}/{pod.namespace}_{pod.name}_{pod.uid}"
+    """Where the kubelet's logs of a pod live: `<namespace>_<name>_<uid>`.
+
+    A pod's name may be longer than what a file's leaves for it: then it is cut, and the uid alone tells pods apart.
+    """
+    room = _NAME_MAX - len(f"{pod.namespace}__{pod.uid}")
+    return f"{log_dir}/{pod.namespace}_{pod.name[:room]}_{pod.uid}"
 
 
 def sandbox_spec(

@@ -52,6 +52,15 @@ def test_a_failing_container_is_restarted_and_its_first_log_is_previous(node, po
     assert node.run("logs", "again", "--previous").stdout == "first\n"
 
 
+def test_the_longest_name_that_a_pod_may_have_runs_and_logs(node, pods) -> None:
+    """Its directory of logs can't have it whole: a file's name ends at 255 bytes."""
+    name = "n" * 253
+    pods.append(name)
+    node.pod(name, shell("echo hello; exec sleep 1000"))
+    assert node.run("logs", name).stdout == "hello\n"
+    assert node.exec(name, "hostname").strip() == "n" * 63
+
+
 def test_a_command_that_does_not_exist_is_a_start_error(node, pods) -> None:
     pods.append("nosuch")
     node.pod(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from minipod.kubelet import logs
 from minipod.kubelet.rules.observed import Instance, State
 from minipod.kubelet.rules.pods import Pod
+from minipod.kubelet.translate import pod_log_directory
 from minipod.runtime.log_files import rotated
 from minipod.runtime.service import ContainerState, ContainerStatus
 from minipod.spec.container import ContainerSpec
@@ -91,3 +92,11 @@ def test_links_are_named_as_collectors_expect_and_go_with_their_log(tmp_path):
 def test_a_long_link_name_is_cut():
     name = logs.link_name(Pod(name="p" * 253), "c" * 63, "0" * 32)
     assert (len(name), name[-4:]) == (255, ".log")
+
+
+def test_a_pod_directory_is_no_longer_than_a_file_name():
+    """A pod's name has up to 253 characters, a namespace's 63, and a file's name 255 bytes."""
+    long = Pod(name="n" * 253, namespace="s" * 63, uid="u" * 36)
+    found = pod_log_directory("/logs", long)
+    assert found == f"/logs/{'s' * 63}_{'n' * 154}_{'u' * 36}"
+    assert len(os.path.basename(found)) == 255
