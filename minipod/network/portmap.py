@@ -6,7 +6,9 @@ The rules never change; a pod is elements of maps, added and taken out in one tr
 when the first pod asks for a port and kept over restarts of the daemon, so that connections keep working meanwhile.
 
 * A client on the node itself is served too (the output hook). From 127.0.0.1 that takes route_localnet on the bridge, and a rule
-  that lets no pod reach the node's loopback thereby (CVE-2020-8558). IPv6 has no such setting: ::1 leads nowhere.
+  that lets no pod reach the node's loopback thereby (CVE-2020-8558). IPv6 has no such setting: the kernel takes an answer to ::1
+  from the loopback device alone (rt6_need_strict). So ::1 is left alone: who tries it is refused at once and can try 127.0.0.1.
+* A port for datagrams that changes hands takes the flows of before with it (`conntrack`).
 * What comes from a pod or from the loopback and goes to a pod is masqueraded: the answer would bypass the node otherwise.
 
 Synchronous, for the network's worker thread. Source of the behaviour: the CNI plugin portmap.
@@ -14,13 +16,15 @@ Synchronous, for the network's worker thread. Source of the behaviour: the CNI p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import socket
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from minipod.errors import SetupFailed
 from minipod.linux import nftables
 from minipod.network import bridge
+from minipod.network.conntrack import Conntrack
 from minipod.spec.sandbox import PortMapping
 
 _ANY4, _ANY6 = ("", "0.0.0.0"), ("", "::")  # noqa: S104 what a mapping says, nothing listens here
@@ -51,6 +55,7 @@ def script(table: str, link: str, subnet4: str, subnet6: str) -> str:
     lines.append(f"flush table inet {table}")
     for hook in ("prerouting", "output"):
         lines.append(f"add rule inet {table} {hook} fib daddr type local jump ports")
+    lines.append(f"add rule inet {table} ports ip6 daddr ::1 return")
     transport = "meta l4proto { tcp, udp, sctp }"
     for version, family in (("4", "ip"), ("6", "ip6")):
         lines += [
@@ -92,6 +97,16 @@ def is_plain(mapping: PortMapping) -> bool:
         return False
 
 
+def _datagrams(owned: Iterable[Element]) -> Iterator[tuple[int, int, tuple[str, int]]]:
+    """Yield family, port of the node and (address, port) of the pod for UDP: its flows outlive a change of the rules."""
+    for name, key, value in owned:
+        *_, protocol, port = key.split(" . ")
+        address, _, inner = value.partition(" . ")
+        if protocol == "udp":
+            family = socket.AF_INET6 if name.endswith("6") else socket.AF_INET
+            yield family, int(port), (address, int(inner))
+
+
 @dataclass(slots=True, kw_only=True)
 class HostPorts:
     """The host ports of all sandboxes of a node."""
@@ -100,6 +115,7 @@ class HostPorts:
     link: str  # the pods' bridge
     subnet4: str
     subnet6: str
+    _flows: Conntrack = field(default_factory=Conntrack)
     _installed: bool = False
     _owned: dict[str, list[Element]] = field(default_factory=dict)  # by sandbox
 
@@ -123,6 +139,8 @@ class HostPorts:
             self._installed = False
             self._hold({**after, sandbox: wanted})
         self._owned = {**after, sandbox: wanted}
+        for family, port, backend in _datagrams(wanted):
+            self._flows.forget_port(family, port, backend)
 
     def remove(self, sandbox: str) -> None:
         """Close a sandbox's ports. Idempotent; raises OSError."""
@@ -133,6 +151,8 @@ class HostPorts:
         except OSError:
             if self._exists():
                 raise
+        for family, _, backend in _datagrams(owned):
+            self._flows.forget_backend(family, backend)
 
     def recover(self, live: Mapping[str, tuple[tuple[str, ...], tuple[PortMapping, ...]]]) -> None:
         """Hold exactly the ports of *live* sandboxes, in one transaction. Raises OSError."""

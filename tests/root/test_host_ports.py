@@ -12,7 +12,7 @@ import pytest
 
 from minipod.network.portmap import elements
 from minipod.spec.sandbox import PortMapping
-from tests.node import PATIENCE, python, shell, sleeper
+from tests.node import PATIENCE, eventually, python, shell, sleeper
 
 ECHO = """
 import socket
@@ -53,6 +53,8 @@ def test_a_port_of_the_node_leads_to_the_pod(node, pods, port: int) -> None:
     v4, v6 = node.instance.gateways
     for address in ("127.0.0.1", v4, v6):
         assert fetch(address, port) == "page"
+    with pytest.raises(OSError, match="refused"):  # at once, not after a time-out
+        fetch("::1", port)
     for pod in ("client", "web"):
         get = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 {v4} {port} | tail -n 1"
         assert node.exec(pod, "sh", "-c", get) == "page\n"
@@ -73,7 +75,7 @@ def test_a_port_of_one_address_and_a_port_that_is_taken(node, pods, port: int) -
     status = node.get("second")["status"]
     assert (status["reason"], status["message"]) == (
         "NodePorts",
-        "Pod was rejected: Predicate NodePorts failed",
+        "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports",
     )
 
 
@@ -112,6 +114,35 @@ def test_datagrams_come_through_and_are_answered(node, pods, port: int) -> None:
             with contextlib.suppress(TimeoutError):
                 answer = client.recv(100)
     assert answer == b"HELLO"
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
+def test_a_client_that_goes_on_sending_reaches_the_next_pod(node, pods, port: int, family) -> None:
+    """Its flow led to nobody, then to a pod that is replaced: the kernel would remember both for as long as it sends."""
+    address = node.instance.gateways[family == socket.AF_INET6]
+
+    def echo(name: str) -> None:
+        script = ECHO.replace("AF_INET", family.name).replace("data.upper()", f"{name!r}.encode()")
+        container, volumes = python(script)
+        container["ports"] = [{"containerPort": 53, "hostPort": port, "protocol": "UDP"}]
+        pods.append(name)
+        node.pod(name, container, volumes=volumes)
+
+    def answered(client: socket.socket) -> bytes:
+        client.send(b"who")
+        with contextlib.suppress(OSError):  # nobody there, or not yet
+            return client.recv(100)
+        return b""
+
+    with socket.socket(family, socket.SOCK_DGRAM) as client:
+        client.connect((address, port))
+        client.settimeout(0.1)
+        assert answered(client) == b""
+        echo("first")
+        assert eventually(lambda: answered(client)) == b"first"
+        node.run("delete", "pod", "first", "--grace-period=1")
+        echo("second")
+        assert eventually(lambda: answered(client)) == b"second"
 
 
 def test_ports_survive_a_new_daemon(node, pods, port: int) -> None:
