@@ -14,7 +14,7 @@ from typing import Any
 
 from minipod.aio.tasks import Background
 from minipod.cgroups.hierarchy import of_node
-from minipod.daemon.node import start_supervisor
+from minipod.daemon.successor import Successor
 from minipod.errors import Unavailable
 from minipod.image import gc as image_gc
 from minipod.image import store as image_store
@@ -25,6 +25,7 @@ from minipod.spec.instance import Instance
 logger = logging.getLogger("minipod.daemon")
 
 RECONNECT = 30.0  # seconds for a new supervisor to listen
+AGAIN = 1.0  # seconds from a supervisor that failed to the next
 
 
 class Machine:
@@ -48,6 +49,8 @@ class Machine:
             max_age=instance.image_gc_max_age,
         )
         self._collector = image_gc.Collector(self.images, policy, self.runtime.images_in_use)
+        self._replacing = False
+        self._successor = Successor(instance)
 
     async def start(self) -> None:
         """Bring the network up, connect to the supervisor, find everything again."""
@@ -58,18 +61,22 @@ class Machine:
     async def stop(self) -> None:
         """End what runs in the background, and close the connections."""
         await self.tasks.close()
+        self._successor.close()
         self.runtime.close()
         await self.network.stop()
 
     async def status(self) -> dict[str, Any]:
-        """Return what `minipod status` shows of every daemon."""
-        answer, _ = await self.runtime.supervisor.request("hello")
+        """Return what `minipod status` shows of every daemon. Pids are 0 while there is no supervisor."""
+        answer: dict[str, Any] = {}
+        with contextlib.suppress(Unavailable):
+            answer, _ = await self.runtime.supervisor.request("hello")
+        services = answer.get("services", {})
         return {
             "instance": self.instance.name,
             "pid": os.getpid(),
-            "supervisor_pid": answer["pid"],
-            "pump_pid": answer["services"].get("pump", 0),
-            "prober_pid": answer["services"].get("prober", 0),
+            "supervisor_pid": answer.get("pid", 0),
+            "pump_pid": services.get("pump", 0),
+            "prober_pid": services.get("prober", 0),
             "started_at": self.started_at,
             "cgroups": self.hierarchy.mode.value,
             "subnets": [self.instance.subnet4, self.instance.subnet6],
@@ -89,30 +96,35 @@ class Machine:
             await asyncio.to_thread(self._collector.collect, time.time())
 
     def _supervisor_lost(self) -> None:
-        if not self.stopping.is_set():
+        if not self.stopping.is_set() and not self._replacing:
             logger.error("the supervisor is gone: starting another")
+            self._replacing = True
             self.tasks.spawn(self._replace_supervisor(), name="replace-supervisor")
 
     async def _replace_supervisor(self) -> None:
-        """Start supervisors until one answers. The lock lets one of them in, so a slow one is not harmed by the next."""
-        while not self.stopping.is_set():
-            start_supervisor(self.instance, -1)
-            if await self._reconnected():
-                logger.info("connected to the new supervisor")
-                return
-            logger.error("no supervisor answers after %g s: starting another", RECONNECT)
+        """Start supervisors until the runtime has recovered through one. The lock lets one of them in."""
+        while not await self._succeeded():
+            logger.error("no supervisor answers: starting another")
+            await asyncio.sleep(AGAIN)
+        self._replacing = False
+        logger.info("connected to the new supervisor")
 
-    async def _reconnected(self) -> bool:
-        """Whether a supervisor listens within RECONNECT seconds; the runtime has recovered through it then."""
-        deadline = time.monotonic() + RECONNECT
-        while time.monotonic() < deadline:
+    async def _succeeded(self) -> bool:
+        """Start a supervisor; whether everything was found again through it, or through another that is there."""
+        self._successor.start()
+        while True:
             try:
                 await self.runtime.connect()
             except Unavailable:
-                await asyncio.sleep(0.02)  # its socket appears when it has adopted everything
+                if not await self._successor.news(RECONNECT):
+                    return False
+            except Exception:
+                # A task boundary: a node without a supervisor is dead, so this is tried again, whatever it was.
+                logger.exception("the recovery failed")
+                self.runtime.supervisor.close()
+                return False
             else:
                 return True
-        return False
 
 
 def tell_ready(ready_fd: int) -> None:

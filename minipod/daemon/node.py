@@ -116,7 +116,8 @@ def _await_ready(instance: Instance, reader: int) -> None:
 def _stay(instance: Instance, pid: int) -> None:
     """Stand for the node before a service manager: pass SIGTERM on, leave when the node is gone.
 
-    A supervisor that was killed is followed by another, which the daemon starts: stay for that one.
+    A supervisor that was killed is followed by another, which the daemon starts: stay for that one. Raises Unavailable when none
+    comes, so that the service manager starts the node again.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
@@ -138,8 +139,8 @@ def _stay(instance: Instance, pid: int) -> None:
 
 
 def _next_supervisor(instance: Instance, old: int) -> int:
-    """Wait for the supervisor that follows one that died; return its pid, 0 when none comes or the old one ended on purpose."""
-    from minipod.supervisor import records  # only here: keeps the CLI's start short
+    """Wait for the supervisor that follows one that died; return its pid, 0 when the old one ended on purpose. Raises Unavailable."""
+    from minipod.supervisor import adopt, records  # only here: keeps the CLI's start short
 
     watch = inotify.inotify_init()
     try:
@@ -151,13 +152,19 @@ def _next_supervisor(instance: Instance, old: int) -> int:
             found = node_pids(instance)[:1]
             if found and found != [old]:
                 return found[0]
-            select.select([watch], [], [], left)
+            daemon = records.read_service(instance.run_dir, "daemon")
+            if daemon is None or not adopt.alive(daemon.pid, daemon.start_time):
+                break  # nobody is there to start one
+            ends = process.pidfd_open(daemon.pid)
+            select.select([watch, ends], [], [], left)
+            os.close(ends)
             inotify.drain(watch)
-    except FileNotFoundError:
-        return 0  # reset: the run directory is gone
+    except (FileNotFoundError, ProcessLookupError):
+        if not os.path.exists(instance.run_dir):
+            return 0  # reset
     finally:
         os.close(watch)
-    return 0
+    raise Unavailable(f"the supervisor of node {instance.name} died, and no other followed")
 
 
 def request(

@@ -55,10 +55,16 @@ def fork_setup(
 ) -> int:
     """Fork the first process of a set-up: the main one, unless the plan has outer operations; return its pid.
 
-    *keep* lists the fds it may use. Raises OSError.
+    *keep* lists the fds it may use. Until execve it dies with us: it must not go on behind the back of the supervisor that follows.
+    Raises OSError.
     """
+    parent = os.getpid()
     pid = process.clone3() if plan.outer else fork_main(plan, context)
     if pid == 0:
+        prctl.set_pdeathsig(signal.SIGKILL)
+        # One in a pid namespace of its own sees no parent; it finds its sync socket at its end.
+        if plan.outer and os.getppid() != parent:
+            os._exit(1)
         _child(plan, context, title, (*keep, context.sync.fileno()), fail_at)
     return pid
 
@@ -159,6 +165,7 @@ def _main(plan: Plan, context: Context, title: str, fail_at: str) -> None:
     context.sync.ready()
     if not context.sync.await_go():
         os._exit(1)
+    prctl.set_pdeathsig(0)  # the command outlives the supervisor
     run(plan.execute, context, fail_at)
 
 

@@ -103,11 +103,21 @@ class PodWorker:
                     await self._sync_once()
             self._alarm.cancel()
             self._terminating = True
-            while not await self._terminate_once():  # noqa: ASYNC110 - a retry, not a poll
-                await asyncio.sleep(_RETRY * self._context.jitter())
+            self._wake.clear()
+            while not await self._terminate_once():
+                await self._woken_or_due()
         finally:
             self._alarm.cancel()
             self._ended(self._pod.uid)
+
+    async def _woken_or_due(self) -> None:
+        """Wait until another try makes sense: something changed, or some time has passed."""
+        try:
+            async with asyncio.timeout(_RETRY * self._context.jitter()):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
 
     def _terminate(self, grace: float) -> None:
         if self._grace is not None and grace >= self._grace:
@@ -131,9 +141,8 @@ class PodWorker:
         except Exception as error:
             # The task boundary of one sync: the pod is tried again, the node goes on, whatever it was.
             logger.exception("sync of pod %s failed", self._pod.full_name)
-            words = error.message if isinstance(error, MinipodError) else str(error)
             self._context.recorder.warning(
-                self._pod, "FailedSync", f"error determining status: {words}"
+                self._pod, "FailedSync", f"error determining status: {_words(error)}"
             )
             self._alarm.set(self._context.clock() + _RETRY * self._context.jitter())
 
@@ -143,7 +152,7 @@ class PodWorker:
         except Exception as error:  # as above: a pod that nobody ends would be there for ever
             logger.exception("ending pod %s failed", self._pod.full_name)
             self._context.recorder.warning(
-                self._pod, "FailedKillPod", f"error killing pod: {error}"
+                self._pod, "FailedKillPod", f"error killing pod: {_words(error)}"
             )
             return False
         return True
@@ -186,6 +195,13 @@ class PodWorker:
             )
         except NotFound:
             return
+
+
+def _words(error: Exception) -> str:
+    """What an event says of an error; of several at once, the first."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error.message if isinstance(error, MinipodError) else str(error)
 
 
 def _concerns_us(pod: Pod) -> tuple[object, ...]:

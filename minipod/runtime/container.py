@@ -58,7 +58,7 @@ class Containers:
     async def create(
         self, sandbox: SandboxRecord, spec: ContainerSpec, resolv: str, *, fail_at: str = ""
     ) -> ContainerId:
-        """Build it, up to the parked process; undo everything when a step fails.
+        """Build it, up to the parked process; undo everything when a step fails (without a supervisor, at the recovery).
 
         Raises AlreadyExists for a second one of the same name and attempt in the sandbox.
         """
@@ -75,12 +75,16 @@ class Containers:
         spec, mounted = await self._with_layers(spec)
         made = replace(self._record(sandbox, spec, image), mounted_images=mounted)
         container = self._state.put_container(made)
+        self._state.building.add(made.id)
         try:
             await self._images.hold([i for i in (image.id, *mounted) if i])
             await self._build(container, sandbox, image, resolv, fail_at)
         except BaseException:
-            await asyncio.shield(self.remove(made.id))
+            if self._supervisor.connected:
+                await asyncio.shield(self.remove(made.id))
             raise
+        finally:
+            self._state.building.discard(made.id)
         self._tell(EventType.CONTAINER_CREATED, container)
         return made.id
 

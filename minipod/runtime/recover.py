@@ -2,7 +2,8 @@
 
     load the records -> ask the supervisor -> re-attach -> only then remove what no record owns
 
-Each item on its own: one that cannot be read or removed is logged and stops no other.
+Each item on its own: one that cannot be read or removed is logged and stops no other. Requests of others may go on meanwhile: what
+they are making (`State.building`) is theirs. What a lost supervisor was making is undone here: its set-ups died with it.
 """
 
 from __future__ import annotations
@@ -48,19 +49,26 @@ class Recovery:
         self._sandboxes = sandboxes
         self._containers = containers
         self._network = network
+        self._building = state.building
+        self._ran = False
 
     async def run(self) -> None:
+        first = not self._ran
+        self._ran = True
         self._load()
         listed = await self._ask()
-        for container in self._state.containers.values():
-            self._reattach(container, listed.get(container.record.id))
+        ours = [c for c in self._state.containers.values() if c.record.id not in self._building]
+        unfinished = [c for c in ours if not self._reattach(c, listed.get(c.record.id))]
         for sandbox in list(self._state.sandboxes.values()):
-            if sandbox.spec.pid is NamespaceMode.POD and not pod_init.of(self._state, sandbox.id):
+            if sandbox.id in self._building or sandbox.spec.pid is not NamespaceMode.POD:
+                continue
+            if not pod_init.of(self._state, sandbox.id):
                 self._sandboxes.lost(sandbox.id)
-        await self._remove_unfinished()
+        await self._remove_unfinished(unfinished)
         await self._remove_unowned()
-        ready = [s for s in self._state.sandboxes.values() if s.ready]
-        await self._network.recover({s.id: (s.ips, s.spec.port_mappings) for s in ready})
+        if first:  # a supervisor takes nothing of the network with it
+            ready = [s for s in self._state.sandboxes.values() if s.ready]
+            await self._network.recover({s.id: (s.ips, s.spec.port_mappings) for s in ready})
 
     def _load(self) -> None:
         """Read every record that is not in memory yet."""
@@ -89,24 +97,27 @@ class Recovery:
             os.close(received[0])
         return {entry["id"]: entry for entry in listed}
 
-    def _reattach(self, container: Container, known: dict[str, Any] | None) -> None:
-        directory = self._state.container_directory(container.record.id)
-        end = records.read_exit(directory)
+    def _reattach(self, container: Container, known: dict[str, Any] | None) -> bool:
+        """Bring it up to date; False for one that was never started, and never will be: whoever parked it is gone."""
+        end = records.read_exit(self._state.container_directory(container.record.id))
         if end is not None:
             container.finish(end)
-        elif known is None and container.pid:
-            container.finish(unknown())
         if known is not None:
             container.started_at = known["started_at"] or container.started_at
+        finished = container.started_at or container.exit is not None
+        if known is None and container.pid:
+            container.finish(unknown())
         if known is None or known["drained"]:
             container.drained.set()
+        return bool(container.pid and (known is not None or finished))
 
-    async def _remove_unfinished(self) -> None:
+    async def _remove_unfinished(self, containers: list[Container]) -> None:
         """A create or a sandbox that was cut off half-way: undo it, the kubelet makes another."""
-        for container in list(self._state.containers.values()):
-            if not container.pid:
-                await self._undo(self._containers.remove(container.record.id), container.record.id)
+        for container in containers:
+            await self._undo(self._containers.remove(container.record.id), container.record.id)
         for sandbox in list(self._state.sandboxes.values()):
+            if sandbox.id in self._building:
+                continue
             built = sandbox.ready or sandbox.stopped
             if not built and not self._state.containers_of(sandbox.id):
                 await self._undo(self._sandboxes.remove(sandbox.id), sandbox.id)

@@ -77,13 +77,14 @@ class Runtime:
         )
 
     async def connect(self) -> None:
-        """Connect to the supervisor and find everything again; at start, and when it was lost."""
+        """Connect to the supervisor and find everything again; at start, and when it was lost. Raises Unavailable."""
         self._oom.start()
         self.supervisor.connect()
         await self.supervisor.request("subscribe")
         await self._recovery.run()
-        for container in self.state.containers.values():
-            self._tell(EventType.SANDBOX_CHANGED, container)
+        if not self.supervisor.connected:
+            raise errors.Unavailable("the supervisor went away during the recovery")
+        self._announce(RuntimeEvent(type=EventType.RECOVERED, sandbox_id=SandboxId("")))
 
     def close(self) -> None:
         self._oom.close()
@@ -98,11 +99,15 @@ class Runtime:
     async def run_pod_sandbox(self, spec: SandboxSpec) -> SandboxId:
         made = await self._sandboxes.run(spec)
         if spec.pid is NamespaceMode.POD:
+            self.state.building.add(made)
             try:
                 await self._start_pod_init(made)
             except BaseException:
-                await asyncio.shield(self.remove_pod_sandbox(made))
+                if self.supervisor.connected:  # else the recovery finds it without its pid 1
+                    await asyncio.shield(self.remove_pod_sandbox(made))
                 raise
+            finally:
+                self.state.building.discard(made)
         return made
 
     async def _start_pod_init(self, sandbox: SandboxId) -> None:
@@ -128,7 +133,7 @@ class Runtime:
         found = [
             sandbox_status(r)
             for r in self.state.sandboxes.values()
-            if pod_uid is None or r.spec.metadata.uid == pod_uid
+            if (r.ready or r.stopped) and (pod_uid is None or r.spec.metadata.uid == pod_uid)
         ]
         return sorted(found, key=lambda s: (s.spec.metadata.attempt, s.created_at), reverse=True)
 
@@ -162,6 +167,7 @@ class Runtime:
             c.status()
             for c in self.state.containers.values()
             if c.record.spec.name != pod_init.NAME
+            and c.state is not ContainerState.UNKNOWN  # being made
             and (pod_uid is None or self._pod_uid(c) == pod_uid)
         ]
         return sorted(found, key=lambda s: s.created_at, reverse=True)
@@ -332,6 +338,9 @@ class Runtime:
             pod_uid=self._pod_uid(container),
             detail=detail,
         )
+        self._announce(event)
+
+    def _announce(self, event: RuntimeEvent) -> None:
         for callback in list(self._subscribers):
             callback(event)
 

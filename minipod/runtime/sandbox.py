@@ -50,7 +50,10 @@ class Sandboxes:
         return f"{self._state.run_dir}/sandboxes/{sandbox}.resolv.conf"
 
     async def run(self, spec: SandboxSpec, *, fail_at: str = "") -> SandboxId:
-        """Make it; what was made is undone when a step fails. Raises AlreadyExists for a second one of the same metadata, InvalidSpec."""
+        """Make it; what was made is undone when a step fails. Raises AlreadyExists for a second one of the same metadata, InvalidSpec.
+
+        Without a supervisor nothing is undone: what it forked last may still be making a pin. The recovery undoes it.
+        """
         if any(r.spec.metadata == spec.metadata for r in self._state.sandboxes.values()):
             raise AlreadyExists(
                 f"sandbox {spec.metadata.namespace}/{spec.metadata.name} exists, attempt {spec.metadata.attempt}",
@@ -62,13 +65,17 @@ class Sandboxes:
         sandbox = SandboxId(uuid.uuid4().hex)
         record = SandboxRecord(id=sandbox, spec=spec, created_at=time.time())
         self._state.put_sandbox(record)
+        self._state.building.add(sandbox)
         try:
             self._write_resolv(record)
             record = await self._build(record, fail_at)
+            self._state.put_sandbox(replace(record, ready=True))
         except BaseException:
-            await asyncio.shield(self.remove(sandbox))
+            if self._supervisor.connected:
+                await asyncio.shield(self.remove(sandbox))
             raise
-        self._state.put_sandbox(replace(record, ready=True))
+        finally:
+            self._state.building.discard(sandbox)
         return sandbox
 
     async def _build(self, record: SandboxRecord, fail_at: str) -> SandboxRecord:

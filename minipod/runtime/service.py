@@ -83,6 +83,9 @@ class EventType(enum.Enum):
     CONTAINER_LOG_FULL = "CONTAINER_LOG_FULL"  # its log has reached the size at which it is rotated
     CONTAINER_LOG_COMPLETE = "CONTAINER_LOG_COMPLETE"  # ended, and all that it said is in its log
     SANDBOX_CHANGED = "SANDBOX_CHANGED"
+    RECOVERED = (
+        "RECOVERED"  # another supervisor is there: what failed without one can be tried again
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,7 @@ class RuntimeEvent:
     """Something changed: look at the sandbox again. *detail* names an OOM-killed process."""
 
     type: EventType
-    sandbox_id: SandboxId
+    sandbox_id: SandboxId  # "" for RECOVERED, which concerns all
     container_id: ContainerId | None = None
     pod_uid: str = ""
     detail: str = ""

@@ -127,6 +127,9 @@ class State:
         self.run_dir = run_dir
         self.sandboxes: dict[SandboxId, SandboxRecord] = {}
         self.containers: dict[ContainerId, Container] = {}
+        self.building: set[str] = (
+            set()
+        )  # what a verb of this process is making: no recovery touches it
 
     def sandbox(self, sandbox: SandboxId) -> SandboxRecord:
         try:

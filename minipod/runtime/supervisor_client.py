@@ -36,13 +36,15 @@ class SupervisorClient:
         self._sock: socket.socket | None = None
         self._n = 0
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
+        self._blocked: list[asyncio.Future[None]] = []  # requests that wait for room in the socket
 
     @property
     def connected(self) -> bool:
         return self._sock is not None
 
     def connect(self) -> None:
-        """Connect. Raises Unavailable when no supervisor listens."""
+        """Connect, anew where there is a connection. Raises Unavailable when no supervisor listens."""
+        self.close()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         try:
             sock.connect(self._path)
@@ -59,6 +61,7 @@ class SupervisorClient:
         if self._sock is None:
             return
         asyncio.get_running_loop().remove_reader(self._sock)
+        self._unblock()
         self._sock.close()
         self._sock = None
         waiting, self._waiting = self._waiting, {}
@@ -79,6 +82,9 @@ class SupervisorClient:
         passed = list(fds) if bundle is None else [memfd, *fds]
         try:
             await self._send({"n": self._n, "op": op, **fields}, passed)
+        except BaseException:
+            self._waiting = {n: f for n, f in self._waiting.items() if f is not future}
+            raise
         finally:
             if memfd >= 0:
                 os.close(memfd)
@@ -98,15 +104,21 @@ class SupervisorClient:
                 return
 
     async def _writable(self) -> None:
+        """Wait for room in the socket, or for the end of the connection."""
         assert self._sock is not None
         loop = asyncio.get_running_loop()
-        ready = loop.create_future()
-        fd = self._sock.fileno()
-        loop.add_writer(fd, _resolve, ready)
-        try:
-            await ready
-        finally:
-            loop.remove_writer(fd)
+        if not self._blocked:
+            loop.add_writer(self._sock, self._unblock)
+        self._blocked.append(loop.create_future())
+        await self._blocked[-1]
+
+    def _unblock(self) -> None:
+        if self._sock is not None:
+            asyncio.get_running_loop().remove_writer(self._sock)
+        blocked, self._blocked = self._blocked, []
+        for future in blocked:
+            if not future.done():
+                future.set_result(None)
 
     def _readable(self) -> None:
         """Take what is there, at most a handful before others get their turn."""
@@ -137,8 +149,3 @@ class SupervisorClient:
             future.set_exception(protocol.error_from_message(message["error"]))
         else:
             future.set_result((message["ok"], received))
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

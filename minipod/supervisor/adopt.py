@@ -78,6 +78,9 @@ class Adoption:
         return True
 
     def _adopt(self, directory: str, masters: dict[int, int]) -> None:
+        state, end = records.read_state(directory), records.read_exit(directory)
+        if state is None or not (state.started_at or end):
+            return  # parked, or not even that: nobody can start it any more, the runtime removes what is left
         with open(f"{directory}/bundle.json", "rb") as f:
             bundle = loads(Bundle, f.read())
         streams = Streams(
@@ -87,9 +90,6 @@ class Adoption:
             stdin=bundle.process.stdin,
         )
         container = Container(id=bundle.id, bundle=bundle, streams=streams)
-        state = records.read_state(directory)
-        if state is None:
-            return  # it never had a process; the runtime removes what is left
         if not streams.tty:
             streams.open()
         elif state.console in masters:
@@ -97,8 +97,8 @@ class Adoption:
         self._s.tables.containers[bundle.id] = container
         container.pid, container.start_time = state.pid, state.start_time
         container.created_at, container.started_at = state.created_at, state.started_at
-        container.exit = records.read_exit(directory)
-        if container.exit is not None:
+        container.exit = end
+        if end is not None:
             container.phase = Phase.EXITED
         else:
             self._watch(container, state)
@@ -110,7 +110,6 @@ class Adoption:
             return
         container.pidfd = process.pidfd_open(state.pid)
         self._watched += 1
-        # One parked before execve ends by itself: its sync socket is at its end.
         self._s.watch(container.pidfd, lambda: self._ended(container))
 
     def _ended(self, container: Container) -> None:

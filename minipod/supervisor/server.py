@@ -10,6 +10,7 @@ What a request does is in `requests`; this file moves messages and keeps the tab
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import selectors
@@ -60,6 +61,7 @@ class Supervisor:
         self.tables = Tables()
         self.services: dict[str, Service] = {}
         self.exited: Callable[[Process, ExitRecord], None] = lambda _p, _r: None
+        self.dropped: Callable[[Client], None] = lambda _c: None
         self.dispatch: Callable[[Client, protocol.Message, list[int]], None]
         self._selector = selectors.EpollSelector()
         self._clients: set[Client] = set()
@@ -72,16 +74,18 @@ class Supervisor:
     # -- the loop
 
     def listen(self) -> None:
-        """Take the socket's name over; a request can only come from root (0600 in a 0700 directory)."""
+        """Take the socket's name over; a request can only come from root (0600 in a 0700 directory).
+
+        It gets its name when it listens: who watches the directory can connect at once.
+        """
         path = self.instance.supervisor_socket
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}.new")
         old = os.umask(0o177)
-        self._listener.bind(path)
+        self._listener.bind(f"{path}.new")
         os.umask(old)
         self._listener.listen(64)
+        os.rename(f"{path}.new", path)
         self.watch(self._listener, self._accept)
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
@@ -181,6 +185,7 @@ class Supervisor:
         for running in list(self.tables.execs.values()):
             if running.owner is client:
                 running.signal_session(self.hierarchy, signal.SIGKILL)
+        self.dropped(client)
 
     def reply(
         self, client: Client, message: protocol.Message, fds: list[int] | None = None

@@ -37,12 +37,13 @@ class Setups:
     def __init__(self, supervisor: Supervisor) -> None:
         self._s = supervisor
         self._tables = supervisor.tables
-        self._waiting: dict[int, tuple[Client, int]] = {}  # id() of a process -> who waits for it
+        self._waiting: dict[int, tuple[Process, Client, int]] = {}  # by id() of the process
         supervisor.exited = self._exited
+        supervisor.dropped = self._abandon
 
     def await_for(self, made: Process, client: Client, n: int) -> None:
         """Answer *client*'s request *n* when *made* gets to where the request wants it."""
-        self._waiting[id(made)] = (client, n)
+        self._waiting[id(made)] = (made, client, n)
 
     def go(self, made: Process) -> None:
         """Let a parked process execute its command."""
@@ -116,6 +117,15 @@ class Setups:
                 process.kill(pidfd, DEATH)
         if made.sync is not None:
             self._setup_ended(made)
+
+    def _abandon(self, client: Client) -> None:
+        """Give up what a client that has gone was having made: nobody would ever take it over."""
+        asked = [made for made, waits, _ in self._waiting.values() if waits is client]
+        for made in asked:
+            if made.phase is Phase.SETTING_UP:
+                self.abort(made)
+            else:  # it is being started, and may as well go on
+                self._waiting.pop(id(made), None)
 
     def _from_setup(self, made: Process) -> None:
         """Read what a set-up says until it has nothing more to say."""
@@ -287,12 +297,12 @@ class Setups:
         self, made: Process, answer: protocol.Message, held: list[int] | None = None
     ) -> None:
         if (waiting := self._waiting.pop(id(made), None)) is not None:
-            client, n = waiting
+            _, client, n = waiting
             self._s.reply(client, {"n": n, "ok": answer}, held)
 
     def _answer_error(self, made: Process, error: dict[str, object]) -> None:
         if (waiting := self._waiting.pop(id(made), None)) is not None:
-            client, n = waiting
+            _, client, n = waiting
             self._s.reply(client, {"n": n, "error": error})
 
 

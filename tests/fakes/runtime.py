@@ -12,7 +12,7 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from minipod.errors import ImageError, MinipodError, NotFound
+from minipod.errors import ImageError, MinipodError, NotFound, Unavailable
 from minipod.runtime.service import (
     ContainerState,
     ContainerStatus,
@@ -42,6 +42,7 @@ class FakeRuntime:
     images: set[str] = field(default_factory=lambda: {"busybox:1.36"})
     fail_start: dict[str, MinipodError] = field(default_factory=dict)
     exec_results: list[ExecResult] = field(default_factory=list)
+    lost: bool = False  # no supervisor: what needs one raises Unavailable
     calls: list[str] = field(default_factory=list)
     sandboxes: dict[str, SandboxStatus] = field(default_factory=dict)
     containers: dict[str, ContainerStatus] = field(default_factory=dict)
@@ -67,6 +68,16 @@ class FakeRuntime:
         self.containers[container] = replace(status, spec=replace(status.spec, resources=to))
         self.calls.append(f"resize {status.spec.name}")
 
+    def recover(self) -> None:
+        """Another supervisor is there."""
+        self.lost = False
+        for listener in list(self._listeners):
+            listener(RuntimeEvent(type=EventType.RECOVERED, sandbox_id=SandboxId("")))
+
+    def _require_supervisor(self) -> None:
+        if self.lost:
+            raise Unavailable("not connected to the supervisor")
+
     def subscribe(self, callback):
         self._listeners.append(callback)
         return lambda: self._listeners.remove(callback)
@@ -85,6 +96,7 @@ class FakeRuntime:
 
     async def run_pod_sandbox(self, spec: SandboxSpec) -> SandboxId:
         self.calls.append(f"run_pod_sandbox {spec.metadata.name} {spec.metadata.attempt}")
+        self._require_supervisor()
         key = self._id("s")
         ips = () if spec.network is NamespaceMode.NODE else (f"10.0.0.{self._n}",)
         self.sandboxes[key] = SandboxStatus(
@@ -119,6 +131,7 @@ class FakeRuntime:
         return [s for s in every if pod_uid in (None, s.spec.metadata.uid)][::-1]
 
     async def create_container(self, sandbox: SandboxId, spec: ContainerSpec) -> ContainerId:
+        self._require_supervisor()
         self.calls.append(f"create_container {spec.name} {spec.attempt}")
         key = self._id("c")
         self.containers[key] = ContainerStatus(
@@ -172,6 +185,7 @@ class FakeRuntime:
         self._tell(EventType.CONTAINER_EXITED, status.sandbox_id, container)
 
     async def stop_container(self, container: ContainerId, timeout: float) -> None:
+        self._require_supervisor()
         status = self.containers.get(container)
         if status is None or status.state is not ContainerState.RUNNING:
             return

@@ -162,7 +162,8 @@ def node(settings):
         made.run("reset", "-y")
     after = snapshot()
     for kind in ("mounts", "cgroups", "links"):
-        assert not after[kind] - before[kind], kind
+        left = after[kind] - before[kind]
+        assert not left, kind
 
 
 @pytest.fixture

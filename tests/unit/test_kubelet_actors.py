@@ -354,3 +354,22 @@ async def test_an_end_that_fails_in_an_unforeseen_way_is_done_again(node, monkey
         await gone(node)
         assert not failures
         assert not node.runtime.sandboxes
+
+
+async def test_what_failed_without_a_supervisor_is_tried_when_there_is_one(node):
+    """A pod that begins, one whose container must start, one that ends: none waits for its back-off."""
+    async with running(node):
+        await up(node, containers=[plain()])
+        node.runtime.lost = True
+        await node.apply("new")
+        await node.store.delete("pods", "default", "web", grace_period=5)
+        await asyncio.sleep(1)
+        assert ("pods", "default", "web") in node.store.objects
+        assert node.status("new").get("phase", "Pending") == "Pending"
+        reasons = {reason for reason, _ in node.events()}
+        assert {"FailedCreatePodSandBox", "FailedKillPod"} <= reasons
+        node.runtime.recover()
+        began = clock()
+        await node.until(lambda: node.status("new").get("phase") == "Running")
+        await node.until(lambda: ("pods", "default", "web") not in node.store.objects)
+        assert clock() - began < 8

@@ -63,26 +63,36 @@ def test_a_restart_keeps_the_containers(node) -> None:
     node.delete("kept")
 
 
-def await_another_supervisor(node, old: int) -> None:
-    """Return when the node's daemon has another supervisor; while it has none it answers with an error."""
-    deadline = time.monotonic() + 60 * PATIENCE
-    while time.monotonic() < deadline:
-        said = node.run("status", "-o", "json", check=False)
-        if said.returncode == 0 and json.loads(said.stdout)["supervisor_pid"] != old:
-            return
-        time.sleep(0.2)  # nobody is told
-    raise AssertionError("no other supervisor came")
-
-
 def test_the_service_lives_on_when_the_supervisor_is_killed(node) -> None:
     before = node.containers(node.pod("alive", shell("exec sleep 1000")))["app"]
     old = node.status()["supervisor_pid"]
     os.kill(old, 9)
-    await_another_supervisor(node, old)
+    node.pod("next", sleeper())  # nobody waits for the next supervisor
     node.run("wait", "pod/alive", "--for=condition=Ready")
+    assert node.status()["supervisor_pid"] != old
     assert systemctl("is-active", UNIT) == "active\n"
     assert node.containers(node.get("alive"))["app"]["pid"] == before["pid"]
-    node.delete("alive")
+    node.delete("alive", "next")
+
+
+def test_the_service_starts_again_when_supervisor_and_daemon_are_killed(node) -> None:
+    """Nobody is left who could start another: that is systemd's part."""
+    before = node.containers(node.pod("orphan", shell("exec sleep 1000")))["app"]
+    status = node.status()
+    for role in (
+        "supervisor_pid",
+        "pid",
+    ):  # in this order: the supervisor would start another daemon
+        os.kill(status[role], 9)
+    deadline = time.monotonic() + 60 * PATIENCE
+    while time.monotonic() < deadline:
+        said = node.run("status", "-o", "json", check=False)
+        if said.returncode == 0 and json.loads(said.stdout).get("supervisor_pid"):
+            break
+        time.sleep(0.2)  # nobody is told
+    assert node.containers(node.get("orphan"))["app"]["pid"] == before["pid"]
+    assert systemctl("is-active", UNIT) == "active\n"
+    node.delete("orphan")
 
 
 def test_a_stop_ends_pods_gracefully(node, tmp_path) -> None:
