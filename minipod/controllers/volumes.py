@@ -223,7 +223,7 @@ class VolumeController(Controller[Key]):
     async def _provision(self, claim: Object, wanted: str) -> Object:
         metadata = claim["metadata"]
         name = f"pvc-{metadata['uid']}"
-        path = f"{self._directory}/{name}"
+        path = self._path(name)
         await asyncio.to_thread(_make_directory, path)
         volume = {
             "apiVersion": "v1",
@@ -305,11 +305,20 @@ class VolumeController(Controller[Key]):
         if await self._exists(holder):
             return
         spec = volume["spec"]
-        if spec.get("persistentVolumeReclaimPolicy") == "Delete" and _is_ours(volume):
-            await asyncio.to_thread(shutil.rmtree, spec["hostPath"]["path"], ignore_errors=True)
+        if spec.get("persistentVolumeReclaimPolicy") == "Delete" and self._is_ours(volume):
+            await asyncio.to_thread(shutil.rmtree, self._path(name), ignore_errors=True)
             await self._store.delete(VOLUMES, "", name, grace_period=None)
         elif phase != "Released":
             await self._change(VOLUMES, "", name, {}, {"phase": "Released"})
+
+    def _path(self, name: str) -> str:
+        return f"{self._directory}/{name}"
+
+    def _is_ours(self, volume: Object) -> bool:
+        """Whether we made it: what it says of itself is not enough to remove a directory of the node."""
+        name, source = volume["metadata"]["name"], volume["spec"].get("hostPath") or {}
+        said = (volume["metadata"].get("annotations") or {}).get(_BY)
+        return said == PROVISIONER and source.get("path") == self._path(name)
 
     async def _exists(self, holder: Object) -> bool:
         try:
@@ -329,10 +338,6 @@ def storage_class() -> Object:
         "reclaimPolicy": "Delete",
         "volumeBindingMode": "Immediate",
     }
-
-
-def _is_ours(volume: Object) -> bool:
-    return (volume["metadata"].get("annotations") or {}).get(_BY) == PROVISIONER
 
 
 def _make_directory(path: str) -> None:

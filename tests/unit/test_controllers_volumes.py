@@ -1,4 +1,4 @@
-"""Which volume serves which claim. Excluded: binding and provisioning on a node (tests/root/test_claims.py)."""
+"""Which volume serves which claim and what goes with one. Excluded: binding and provisioning on a node (tests/root/test_claims.py)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from minipod.api.placement import NodeFacts
-from minipod.controllers.volumes import claims_of, fits
+from minipod.controllers.controller import Informers
+from minipod.controllers.volumes import (
+    PROVISIONER,
+    VOLUMES,
+    Key,
+    VolumeController,
+    claims_of,
+    fits,
+)
+from tests.fakes.store import FakeStore
 
 CLAIM = {
     "metadata": {"name": "data", "namespace": "default", "uid": "1"},
@@ -69,3 +78,25 @@ def test_the_claims_of_a_pod_are_those_it_names_and_those_it_owns() -> None:
         "data",
         "web-b",
     }
+
+
+@pytest.mark.parametrize("named", ["elsewhere", "claims/other", "claims/lies/../../elsewhere"])
+async def test_only_directories_of_our_making_are_removed(tmp_path, named: str) -> None:
+    """A volume may say of itself that it is ours, and name any directory of the node."""
+    directories = {
+        n: tmp_path / n for n in ("elsewhere", "claims/other", "claims/lies", "claims/v")
+    }
+    for path in directories.values():
+        path.mkdir(parents=True)
+    store = FakeStore()
+    controller = VolumeController(store, Informers(store), str(tmp_path / "claims"))
+    for name, where in (("lies", named), ("v", "claims/v")):
+        spec = {
+            "persistentVolumeReclaimPolicy": "Delete", "hostPath": {"path": f"{tmp_path}/{where}"},
+            "claimRef": {"namespace": "n", "name": "gone", "uid": "u"},
+        }  # fmt: skip
+        metadata = {"name": name, "annotations": {"pv.kubernetes.io/provisioned-by": PROVISIONER}}
+        await store.create(VOLUMES, "", {"metadata": metadata, "spec": spec})
+        await controller.reconcile(Key(VOLUMES, "", name))
+    assert [n for n, path in directories.items() if not path.exists()] == ["claims/v"]
+    assert store.objects[VOLUMES, "", "lies"]["status"]["phase"] == "Released"
