@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import copy
+import functools
 import glob
 import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -30,6 +34,12 @@ def _version(path: str) -> str:
     return f"{version['major']}.{version['minor'].rstrip('+')}"
 
 
+def together(*calls: Callable[[], Any]) -> list[Any]:
+    """Run calls that do not depend on each other at once; return what they return, in their order."""
+    with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
+        return [f.result() for f in [pool.submit(call) for call in calls]]
+
+
 class Kubectl:
     """One kubectl with one kubeconfig, and a home of its own for its caches."""
 
@@ -38,21 +48,32 @@ class Kubectl:
         self.path = path
         self.kubeconfig = kubeconfig
         self.home = home
+        self.namespace = ""  # where it works; "": default
         self.env: dict[str, str] = {}  # more of the environment
+
+    def within(self, namespace: str) -> Kubectl:
+        """Return the same kubectl for one namespace."""
+        made = copy.copy(self)
+        made.namespace, made.env = namespace, {}
+        return made
+
+    def words(self, *words: str) -> list[str]:
+        """Return its command line."""
+        place = ("-n", self.namespace) if self.namespace else ()
+        return [self.path, "--kubeconfig", self.kubeconfig, *place, *words]
 
     def run(
         self, *words: str, check: bool = True, text: str | None = None, timeout: float = 50.0
     ) -> subprocess.CompletedProcess[str]:
         """Run it; raise AssertionError with its output when it fails and *check*."""
         env = {
-            "KUBECONFIG": self.kubeconfig,
             "HOME": self.home,
             "TMPDIR": self.home,  # what `kubectl edit` could not apply
             "PATH": os.environ["PATH"],
             **self.env,
         }
         done = subprocess.run(
-            [self.path, *words],
+            self.words(*words),
             input=text, capture_output=True, text=True, check=False, timeout=timeout, env=env,
         )  # fmt: skip
         if check and done.returncode:
@@ -78,3 +99,7 @@ class Kubectl:
     def as_user(self, kubeconfig: str) -> Kubectl:
         """Return the same kubectl with another kubeconfig."""
         return Kubectl(".".join(map(str, self.version)), self.path, kubeconfig, self.home)
+
+    def each(self, lines: Iterable[str]) -> list[str]:
+        """Run commands that do not depend on each other at once, a line of words each; return what they printed."""
+        return together(*(functools.partial(self, *line.split()) for line in lines))

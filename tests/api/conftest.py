@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 
 import pytest
 
+from minipod import errors
 from tests.kubectl import Kubectl, binaries
 from tests.node import Node
 
@@ -61,6 +63,33 @@ def newest(request, node, tmp_path_factory):
     if found_one.version < (1, 27):
         pytest.skip(f"kubectl {request.param} has no verbs for all that the server does")
     return found_one
+
+
+@contextlib.contextmanager
+def namespace(node, request):
+    """A namespace of the test's own, made and deleted without a kubectl; it goes by itself."""
+    name = "".join(c for c in request.node.name.lower() if c.isalnum())[-40:]
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    node.client.request("POST", "/api/v1/namespaces", body=body)
+    try:
+        yield name
+    finally:
+        with contextlib.suppress(errors.NotFound):
+            node.client.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def space(node, kubectl, request):
+    """Each kubectl in a namespace of the test's own."""
+    with namespace(node, request) as name:
+        yield kubectl.within(name)
+
+
+@pytest.fixture
+def new_space(node, newest, request):
+    """The newest kubectl in a namespace of the test's own."""
+    with namespace(node, request) as name:
+        yield newest.within(name)
 
 
 def made(request, node, tmp_path_factory):

@@ -10,68 +10,36 @@ import pytest
 from tests.node import shell
 
 
-@pytest.fixture
-def space(kubectl):
-    """A namespace of the test's own."""
-    name = f"cluster-{kubectl.version[1]}"
-    kubectl("create", "namespace", name)
-    yield name
-    kubectl.run("delete", "namespace", name, "--ignore-not-found")
-
-
-def pod(name: str, namespace: str, script: str = "sleep 1000") -> str:
+def pod(name: str, script: str = "sleep 1000") -> str:
     spec = {
         "terminationGracePeriodSeconds": 0,
         "containers": [
             {"image": "busybox:1.36", "imagePullPolicy": "IfNotPresent", **shell(script)}
         ],
     }
-    metadata = {"name": name, "namespace": namespace}
-    return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
 
 
-@pytest.fixture
-def new_space(newest):
-    """The same for tests of what the server does."""
-    newest("create", "namespace", "cluster")
-    yield "cluster"
-    newest.run("delete", "namespace", "cluster", "--ignore-not-found")
+def test_a_namespace_goes_with_all_that_is_in_it(new_space):
+    new_space("create", "configmap", "c")
+    new_space("create", "-f", "-", text=pod("p"))
+    new_space("wait", "--for=condition=Ready", "pod/p", "--timeout=30s")
+    new_space("delete", "namespace", new_space.namespace, "--timeout=30s")
+    assert "not found" in new_space.fails("get", "namespace", new_space.namespace)
+    assert "not found" in new_space.fails("create", "configmap", "c")
 
 
-def test_a_namespace_goes_with_all_that_is_in_it(newest, new_space):
-    newest("create", "configmap", "c", "-n", new_space)
-    newest("create", "-f", "-", text=pod("p", new_space))
-    newest("wait", "--for=condition=Ready", "pod/p", "-n", new_space, "--timeout=30s")
-    newest("delete", "namespace", new_space, "--timeout=30s")
-    assert "not found" in newest.fails("get", "namespace", new_space)
-    assert "not found" in newest.fails("create", "configmap", "c", "-n", new_space)
-
-
-def test_a_namespace_that_ends_takes_nothing_new(newest, new_space):
+def test_a_namespace_that_ends_takes_nothing_new(new_space):
+    name = f"namespace/{new_space.namespace}"
     held = '{"metadata":{"finalizers":["example.com/hold"]}}'
-    newest("create", "configmap", "c", "-n", new_space)
-    newest("patch", "configmap", "c", "-p", held, "-n", new_space)
-    newest("delete", "namespace", new_space, "--wait=false")
-    newest(
-        "wait",
-        f"namespace/{new_space}",
-        "--for=jsonpath={.status.phase}=Terminating",
-        "--timeout=10s",
-    )
-    assert "because it is being terminated" in newest.fails(
-        "create", "configmap", "d", "-n", new_space
-    )
-    newest(
-        "patch",
-        "configmap",
-        "c",
-        "--type=merge",
-        "-p",
-        '{"metadata":{"finalizers":null}}',
-        "-n",
-        new_space,
-    )
-    newest("wait", f"namespace/{new_space}", "--for=delete", "--timeout=10s")
+    new_space("create", "configmap", "c")
+    new_space("patch", "configmap", "c", "-p", held)
+    new_space("delete", name, "--wait=false")
+    new_space("wait", name, "--for=jsonpath={.status.phase}=Terminating", "--timeout=10s")
+    assert "because it is being terminated" in new_space.fails("create", "configmap", "d")
+    free = '{"metadata":{"finalizers":null}}'
+    new_space("patch", "configmap", "c", "--type=merge", "-p", free)
+    new_space("wait", name, "--for=delete", "--timeout=10s")
 
 
 def test_some_namespaces_stay(newest):
@@ -80,9 +48,9 @@ def test_some_namespaces_stay(newest):
 
 
 @pytest.mark.parametrize("cascade", ["background", "foreground", "orphan"])
-def test_dependents_go_as_the_owners_deletion_says(newest, new_space, cascade):
-    newest("create", "configmap", "owner", "-n", new_space)
-    uid = newest.get("configmap", "owner", "-n", new_space)["metadata"]["uid"]
+def test_dependents_go_as_the_owners_deletion_says(new_space, cascade):
+    new_space("create", "configmap", "owner")
+    uid = new_space.get("configmap", "owner")["metadata"]["uid"]
     owner = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -90,61 +58,52 @@ def test_dependents_go_as_the_owners_deletion_says(newest, new_space, cascade):
         "uid": uid,
         "blockOwnerDeletion": True,
     }
-    metadata = {"name": "dependent", "namespace": new_space, "ownerReferences": [owner]}
+    metadata = {"name": "dependent", "ownerReferences": [owner]}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
-    newest("create", "-f", "-", text=json.dumps(secret))
-    newest("delete", "configmap", "owner", f"--cascade={cascade}", "-n", new_space)
+    new_space("create", "-f", "-", text=json.dumps(secret))
+    new_space("delete", "configmap", "owner", f"--cascade={cascade}")
     if cascade == "orphan":
-        left = newest.get("secret", "dependent", "-n", new_space)
+        left = new_space.get("secret", "dependent")
         assert "ownerReferences" not in left["metadata"]
     else:
-        newest("wait", "secret/dependent", "--for=delete", "--timeout=10s", "-n", new_space)
-
-
-def test_cordon_and_taint_mark_the_node(kubectl):
-    (node,) = (n["metadata"]["name"] for n in kubectl.get("nodes")["items"])
-    kubectl("cordon", node)
-    assert kubectl.get("node", node)["spec"]["unschedulable"] is True
-    assert "SchedulingDisabled" in kubectl("get", "node", node)
-    kubectl("uncordon", node)
-    assert not kubectl.get("node", node)["spec"].get("unschedulable")
-    kubectl("taint", "node", node, "k=v:PreferNoSchedule")
-    taints = kubectl.get("node", node)["spec"]["taints"]
-    assert {"key": "k", "value": "v", "effect": "PreferNoSchedule"} in taints
-    kubectl("taint", "node", node, "k-")
-    assert not kubectl.get("node", node)["spec"].get("taints")
+        new_space("wait", "secret/dependent", "--for=delete", "--timeout=10s")
 
 
 def test_drain_evicts_the_pods(kubectl, space):
     if kubectl.version < (1, 22):
         pytest.skip("asks for policy/v1beta1, and deletes the pods without it")
-    kubectl("create", "-f", "-", text=pod("p", space))
-    kubectl("wait", "--for=condition=Ready", "pod/p", "-n", space, "--timeout=30s")
-    (node,) = (n["metadata"]["name"] for n in kubectl.get("nodes")["items"])
+    space("create", "-f", "-", text=pod("p"))
+    space("wait", "--for=condition=Ready", "pod/p", "--timeout=30s")
+    node = kubectl("get", "nodes", "-o", "name").strip()
     try:
-        refused = kubectl.fails("drain", node)
-        assert "use --force to override" in refused  # nobody would make it again
-        told = kubectl("drain", node, "--force", "--timeout=30s")
-        assert "pod/p evicted" in told
-        assert "not found" in kubectl.fails("get", "pod", "p", "-n", space)
+        assert "use --force to override" in kubectl.fails("drain", node)  # nobody makes it again
+        assert "pod/p evicted" in kubectl("drain", node, "--force", "--timeout=30s")
+        assert "not found" in space.fails("get", "pod", "p")
     finally:
         kubectl("uncordon", node)
 
 
-def test_top_tells_what_is_used(kubectl, space):
-    """A container that computes all the time uses about what its limit allows: half a processor."""
-    busy = json.loads(pod("busy", space, "while :; do :; done"))
-    busy["spec"]["containers"][0]["resources"] = {"limits": {"cpu": "500m", "memory": "64Mi"}}
-    kubectl("create", "-f", "-", text=json.dumps(busy))
-    kubectl("wait", "--for=condition=Ready", "pod/busy", "-n", space, "--timeout=30s")
-    kubectl("top", "pod", "-n", space)
-    time.sleep(1.0)  # a window of its own: the first one began before the pod
-    name, cpu, memory = kubectl("top", "pod", "busy", "-n", space, "--no-headers").split()
-    assert name == "busy"
+@pytest.fixture(scope="module")
+def busy(node):
+    """A container that computes all the time, of which its limit allows half a processor."""
+    amounts = {"limits": {"cpu": "500m", "memory": "64Mi"}}
+    node.pod("busy", shell("while :; do :; done", resources=amounts))
+    node.client.request("GET", "/apis/metrics.k8s.io/v1beta1/nodes")  # the first sample
+    yield "busy"
+    node.delete("busy")
+
+
+def test_top_tells_what_is_used(kubectl, busy):
+    time.sleep(1.0)  # the window is a second at least, and the first one began before the pod
+    pods, containers, node = kubectl.each(
+        [f"top pod {busy} --no-headers", f"top pod {busy} --containers", "top node --no-headers"]
+    )
+    name, cpu, memory = pods.split()
+    assert name == busy
     assert 50 < int(cpu.removesuffix("m")) < 700
     assert memory.endswith("Mi")
-    assert "app" in kubectl("top", "pod", "busy", "--containers", "-n", space)
-    line = kubectl("top", "node", "--no-headers").split()
+    assert "app" in containers
+    line = node.split()
     assert len(line) == 5
     assert line[1].endswith("m")
 

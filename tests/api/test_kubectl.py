@@ -8,19 +8,9 @@ import select
 import subprocess
 import urllib.request
 
-import pytest
 import yaml
 
 from tests.node import sleeper
-
-
-@pytest.fixture
-def space(kubectl, request):
-    """A namespace of the test's own, and kubectl in it; it goes by itself."""
-    name = "".join(c for c in request.node.name.lower() if c.isalnum())[-40:]
-    kubectl("create", "namespace", name)
-    yield lambda *words, text=None: kubectl("-n", name, *words, text=text)
-    kubectl("delete", "namespace", name, "--wait=false")
 
 
 def config_map(name: str, **data: str) -> str:
@@ -45,40 +35,36 @@ def pod(name: str, **more: object) -> str:
 
 
 def test_version_and_discovery(kubectl) -> None:
-    version = json.loads(kubectl("version", "-o", "json"))["serverVersion"]
+    told, info, versions, listed, ready = kubectl.each(
+        ["version -o json", "cluster-info", "api-versions", "api-resources --no-headers -o wide", "get --raw /readyz"]
+    )  # fmt: skip
+    version = json.loads(told)["serverVersion"]
     assert (version["major"], version["minor"]) == ("1", "32")
-    assert re.search(r"is running at \S*https://127.0.0.1", kubectl("cluster-info"))
-    versions = kubectl("api-versions").split()
-    assert {"v1", "rbac.authorization.k8s.io/v1", "events.k8s.io/v1"} <= set(versions)
-    listed = kubectl("api-resources", "--no-headers", "-o", "wide")
+    assert re.search(r"is running at \S*https://127.0.0.1", info)
+    assert {"v1", "rbac.authorization.k8s.io/v1", "events.k8s.io/v1"} <= set(versions.split())
     assert re.search(r"^configmaps +cm +v1 +true +ConfigMap +.*watch", listed, re.MULTILINE)
     assert re.search(r"^nodes +no +v1 +false +Node ", listed, re.MULTILINE)
-    assert kubectl("get", "--raw", "/readyz") == "ok"
+    assert ready == "ok"
 
 
-@pytest.mark.parametrize(
-    ("field", "words"),
-    [
-        (
-            "pod.spec.containers.ports",
-            ["containerPort", "<integer>", "A port that a container serves."],
-        ),
-        ("role.rules", ["verbs", "<[]string>", "The rights; they add up."]),
-        ("configmaps", ["binaryData", "<map[string]string>"]),
-        ("pv.spec.claimRef", ["uid", "<string>"]),
-    ],
-)
-def test_explain(kubectl, field, words) -> None:
-    told = kubectl("explain", field)
-    for word in words:
-        assert word in told
+def test_explain(kubectl) -> None:
+    expected = {
+        "pod.spec.containers.ports": ["containerPort", "<integer>", "A port that a container serves."],
+        "role.rules": ["verbs", "<[]string>", "The rights; they add up."],
+        "configmaps": ["binaryData", "<map[string]string>"],
+        "pv.spec.claimRef": ["uid", "<string>"],
+    }  # fmt: skip
+    shown = kubectl.each(f"explain {field}" for field in expected)
+    for told, words in zip(shown, expected.values(), strict=True):
+        for word in words:
+            assert word in told
 
 
 def test_config_view_and_proxy(kubectl) -> None:
     assert "server: https://127.0.0.1" in kubectl("config", "view", "--minify")
-    env = {"KUBECONFIG": kubectl.kubeconfig, "HOME": kubectl.home}
+    command = kubectl.words("proxy", "--port=0")
     with subprocess.Popen(
-        [kubectl.path, "proxy", "--port=0"], env=env, stdout=subprocess.PIPE, text=True
+        command, env={"HOME": kubectl.home}, stdout=subprocess.PIPE, text=True
     ) as proxy:
         try:
             port = re.search(r":(\d+)$", proxy.stdout.readline())[1]
@@ -185,45 +171,48 @@ template:
 """
 
 
-def test_every_kind_has_kubernetes_columns(kubectl, space) -> None:
+def test_every_kind_has_kubernetes_columns(space) -> None:
+    """In one command, which shows a table for each kind."""
     space("create", "-f", "-", text=EXAMPLES)
     try:
-        for kind, columns in COLUMNS.items():
-            shown = space("get", kind, "-o", "wide").splitlines()
-            assert re.split(r" {2,}", shown[0].strip()) == columns.replace("_", " ").split() or (
-                shown[0].split() == columns.replace("_", " ").split()
-            ), kind
+        shown = space("get", ",".join(COLUMNS), "-o", "wide").split("\n\n")
+        headers = [table.splitlines()[0].split() for table in shown if table]
+        assert headers == [c.replace("_", " ").split() for c in COLUMNS.values()]
     finally:
         space("delete", "--wait=false", "-f", "-", text=EXAMPLES)
 
 
 def test_get_in_every_form(space) -> None:
     space("apply", "-f", "-", text=config_map("b", k="1") + "---\n" + config_map("a", k="2", l="3"))
-    shown = space("get", "cm", "-l", "app", "--no-headers").splitlines()
-    assert [line.split()[:2] for line in shown] == [["a", "2"], ["b", "1"]]
-    assert space("get", "cm", "-l", "tier in (a, c)", "-o", "name") == "configmap/a\n"
-    assert (
-        space("get", "cm", "--field-selector", "metadata.name=b", "-o", "name") == "configmap/b\n"
+    shown = space.each(
+        f"get {words}"
+        for words in (
+            "cm -l app --no-headers", "cm -l tier=a,tier!=b -o name", "cm --field-selector metadata.name=b -o name",
+            "cm -l app=web --sort-by=.data.k --no-headers", "cm a -o jsonpath={.data.l}",
+            "cm -l app -o custom-columns=N:.metadata.name,K:.data.k", "cm a -o yaml", "cm a --show-labels",
+            "cm --chunk-size=1 -l app -o name", "cm/nosuch --ignore-not-found", "cm a -o go-template={{.data.k}}",
+        )
+    )  # fmt: skip
+    plain, by_label, by_field, by_key, path, columns, text, labels, chunks, missing, template = (
+        shown
     )
-    sort = ("get", "cm", "-l", "app=web", "--sort-by=.data.k")
-    assert [line.split()[0] for line in space(*sort, "--no-headers").splitlines()] == ["b", "a"]
-    assert space("get", "cm", "a", "-o", "jsonpath={.data.l}") == "3"
-    columns = "custom-columns=N:.metadata.name,K:.data.k"
-    shown = space("get", "cm", "-l", "app", "-o", columns)
-    assert shown.split() == ["N", "K", "a", "2", "b", "1"]
-    assert yaml.safe_load(space("get", "cm", "a", "-o", "yaml"))["data"] == {"k": "2", "l": "3"}
-    assert "app=web,tier=a" in space("get", "cm", "a", "--show-labels")
-    assert space("get", "cm", "--chunk-size=1", "-l", "app", "-o", "name").split() == ["configmap/a", "configmap/b"]  # fmt: skip
-    assert space("get", "cm/nosuch", "--ignore-not-found") == ""
+    assert [line.split()[:2] for line in plain.splitlines()] == [["a", "2"], ["b", "1"]]
+    assert (by_label, by_field) == ("configmap/a\n", "configmap/b\n")
+    assert [line.split()[0] for line in by_key.splitlines()] == ["b", "a"]
+    assert (path, template) == ("3", "2")
+    assert columns.split() == ["N", "K", "a", "2", "b", "1"]
+    assert yaml.safe_load(text)["data"] == {"k": "2", "l": "3"}
+    assert "app=web,tier=a" in labels
+    assert chunks.split() == ["configmap/a", "configmap/b"]
+    assert missing == ""
+    assert space("get", "cm", "-l", "tier in (a, c)", "-o", "name") == "configmap/a\n"
 
 
-def test_get_watches(kubectl, space) -> None:
+def test_get_watches(space) -> None:
     space("create", "configmap", "w", "--from-literal=a=1")
-    name = space("get", "cm", "w", "-o", "jsonpath={.metadata.namespace}")
-    env = {"KUBECONFIG": kubectl.kubeconfig, "HOME": kubectl.home}
-    words = ["get", "cm", "w", "-w", "--no-headers", "-o", "custom-columns=A:.data.a"]
+    words = space.words("get", "cm", "w", "-w", "--no-headers", "-o", "custom-columns=A:.data.a")
     with subprocess.Popen(
-        [kubectl.path, "-n", name, *words], env=env, stdout=subprocess.PIPE, bufsize=0
+        words, env={"HOME": space.home}, stdout=subprocess.PIPE, bufsize=0
     ) as watch:
         seen = [int(watch.stdout.readline())]
         value = 1
@@ -241,17 +230,18 @@ def test_get_watches(kubectl, space) -> None:
 def test_describe_and_events(kubectl, space) -> None:
     space("apply", "-f", "-", text=pod("d"))
     space("wait", "--for=condition=Ready", "pod/d", "--timeout=30s")
-    told = space("describe", "pod", "d")
+    told, listed, new, nodes = space.each(
+        ["describe pod d", "get events", "get events.v1.events.k8s.io -o wide", "describe node"]
+    )
     assert re.search(r"^Status: +Running$", told, re.MULTILINE)
-    assert "Started container app" in told
-    assert "Started container app" in space("get", "events")
-    assert "Started container app" in space("get", "events.v1.events.k8s.io", "-o", "wide")
+    assert "Labels: " in nodes
+    for shown in (told, listed, new):
+        assert "Started container app" in shown
     if kubectl.version >= (1, 26):  # older ones have no such command
         assert "Started" in space("events", "--for", "pod/d")
     if kubectl.version >= (1, 23):
         done = space("wait", "--for=jsonpath={.status.phase}=Running", "pod/d", "--timeout=5s")
         assert done == "pod/d condition met\n"
-    assert "Labels: " in space("describe", "node")
     space("delete", "pod", "d", "--now")
     assert space("get", "pods", "-o", "name") == ""
 
@@ -259,26 +249,18 @@ def test_describe_and_events(kubectl, space) -> None:
 # -- writing
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "configmap x --from-literal=a=b",
-        "secret generic x --from-literal=a=b",
-        "secret docker-registry x --docker-server=s --docker-username=u --docker-password=p",
-        "serviceaccount x",
-        "role x --verb=get --resource=pods",
-        "rolebinding x --clusterrole=view --user=u",
-        "token default",
-    ],
-)
-def test_create(kubectl, space, words) -> None:
-    if words.startswith("token"):
-        if kubectl.version < (1, 24):
-            pytest.skip("this kubectl makes no tokens")
-        space("create", "serviceaccount", "x")
-        words = "token x"
-    printed = space("create", *words.split())
-    assert printed.count(".") == 2 if words.startswith("token") else printed.endswith(" created\n")
+def test_create(kubectl, space) -> None:
+    printed = space.each(
+        f"create {words}"
+        for words in (
+            "configmap x --from-literal=a=b", "secret generic x --from-literal=a=b",
+            "secret docker-registry y --docker-server=s --docker-username=u --docker-password=p",
+            "serviceaccount x", "role x --verb=get --resource=pods", "rolebinding x --clusterrole=view --user=u",
+        )
+    )  # fmt: skip
+    assert [p.split()[-1] for p in printed] == ["created"] * 6
+    if kubectl.version >= (1, 24):  # older ones make no tokens
+        assert space("create", "token", "x").count(".") == 2
 
 
 def test_create_what_no_namespace_holds(kubectl) -> None:
@@ -295,23 +277,19 @@ def test_create_what_no_namespace_holds(kubectl) -> None:
         )
 
 
-def test_apply_diff_replace_edit(kubectl, space) -> None:
+def test_apply_diff_replace_edit(space) -> None:
     first, second = config_map("a", k="1"), config_map("a", k="2")
     assert space("apply", "-f", "-", text=first) == "configmap/a created\n"
     assert space("apply", "-f", "-", text=first) == "configmap/a unchanged\n"
     assert space("apply", "--dry-run=server", "-f", "-", text=second) == "configmap/a configured (server dry run)\n"  # fmt: skip
-    name = space("get", "cm", "a", "-o", "jsonpath={.metadata.namespace}")
-    different = kubectl.run("-n", name, "diff", "-f", "-", text=second, check=False)
+    different = space.run("diff", "-f", "-", text=second, check=False)
     assert different.returncode == 1
     assert '+  k: "2"' in different.stdout
     assert space("apply", "-f", "-", text=second) == "configmap/a configured\n"
     assert space("replace", "-f", "-", text=first) == "configmap/a replaced\n"
     assert space("replace", "--force", "-f", "-", text=second).endswith("configmap/a replaced\n")
-    kubectl.env = {"KUBE_EDITOR": "sed -i s/web/edited/"}
-    try:
-        assert "edited" in space("edit", "cm", "a")
-    finally:
-        kubectl.env = {}
+    space.env = {"KUBE_EDITOR": "sed -i s/web/edited/"}
+    assert "edited" in space("edit", "cm", "a")
     assert space("get", "cm", "a", "-o", "jsonpath={.metadata.labels.app}") == "edited"
 
 
@@ -325,11 +303,10 @@ def test_prune_deletes_what_is_no_longer_applied(kubectl, space) -> None:
 def test_server_side_apply_keeps_managers_apart(kubectl, space) -> None:
     first = config_map("a", k="1", l="1")
     assert space("apply", "--server-side", "-f", "-", text=first) == "configmap/a serverside-applied\n"  # fmt: skip
-    name = space("get", "cm", "a", "-o", "jsonpath={.metadata.namespace}")
-    other = ("-n", name, "apply", "--server-side", "--field-manager=other", "-f", "-")
-    told = kubectl.fails(*other, text=config_map("a", k="2"))
+    other = ("apply", "--server-side", "--field-manager=other", "-f", "-")
+    told = space.fails(*other, text=config_map("a", k="2"))
     assert 'Apply failed with 1 conflict: conflict with "kubectl": .data.k' in told
-    kubectl(*other[:-2], "--force-conflicts", "-f", "-", text=config_map("a", k="2"))
+    space(*other[:-2], "--force-conflicts", "-f", "-", text=config_map("a", k="2"))
     space("apply", "--server-side", "-f", "-", text=config_map("a", l="1"))
     assert json.loads(space("get", "cm", "a", "-o", "json"))["data"] == {"k": "2", "l": "1"}
     shown = ("--show-managed-fields",) if kubectl.version >= (1, 21) else ()
@@ -341,7 +318,7 @@ def test_server_side_apply_keeps_managers_apart(kubectl, space) -> None:
     }
 
 
-def test_client_side_apply_becomes_server_side(kubectl, space) -> None:
+def test_client_side_apply_becomes_server_side(space) -> None:
     space("apply", "-f", "-", text=config_map("a", k="1"))
     assert space("apply", "--server-side", "-f", "-", text=config_map("a", k="2")) == "configmap/a serverside-applied\n"  # fmt: skip
     assert space("get", "cm", "a", "-o", "jsonpath={.data.k}") == "2"
@@ -373,10 +350,11 @@ def test_set_changes_templates_and_images(space) -> None:
     assert (
         space("get", "pod", "s", "-o", "jsonpath={.spec.containers[0].image}") == "busybox:1.36.1"
     )
-    printed = space("set", "env", "pod/s", "A=b", "--dry-run=client", "-o", "yaml")
-    assert yaml.safe_load(printed)["spec"]["containers"][0]["env"] == [{"name": "A", "value": "b"}]
-    printed = space("set", "resources", "pod/s", "--limits=cpu=1", "--dry-run=client", "-o", "yaml")
-    assert yaml.safe_load(printed)["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "1"}
+    dry = "--dry-run=client -o yaml"
+    printed = space.each([f"set env pod/s A=b {dry}", f"set resources pod/s --limits=cpu=1 {dry}"])
+    env, amounts = (yaml.safe_load(p)["spec"]["containers"][0] for p in printed)
+    assert env["env"] == [{"name": "A", "value": "b"}]
+    assert amounts["resources"]["limits"] == {"cpu": "1"}
     space("delete", "pod", "s", "--force", "--grace-period=0")
 
 
@@ -398,21 +376,20 @@ def test_what_is_wrong_is_told_by_kubernetes_words(kubectl) -> None:
 
 
 def test_cordon_and_taint(kubectl) -> None:
-    (node,) = kubectl("get", "nodes", "-o", "name").split()
+    node = kubectl("get", "nodes", "-o", "name").strip()
+    bare = node.removeprefix("node/")
     assert kubectl("cordon", node) == f"{node} cordoned\n"
     assert "Ready,SchedulingDisabled" in kubectl("get", "nodes")
     assert kubectl("uncordon", node) == f"{node} uncordoned\n"
-    assert (
-        kubectl("taint", "node", node.removeprefix("node/"), "k=v:NoSchedule")
-        == f"{node} tainted\n"
-    )
-    assert kubectl.get(node)["spec"]["taints"] == [
-        {"key": "k", "value": "v", "effect": "NoSchedule"}
-    ]
-    assert kubectl("taint", "node", node.removeprefix("node/"), "k-") == f"{node} untainted\n"
+    assert kubectl("taint", "node", bare, "k=v:PreferNoSchedule") == f"{node} tainted\n"
+    spec = kubectl.get(node)["spec"]
+    assert not spec.get("unschedulable")
+    assert spec["taints"] == [{"key": "k", "value": "v", "effect": "PreferNoSchedule"}]
+    assert kubectl("taint", "node", bare, "k-") == f"{node} untainted\n"
+    assert not kubectl.get(node)["spec"].get("taints")
 
 
-def test_delete_in_every_way(kubectl, space) -> None:
+def test_delete_in_every_way(space) -> None:
     text = "---\n".join(config_map(n) for n in "abcde")
     space("create", "-f", "-", text=text)
     assert space("delete", "cm", "a", "--dry-run=server") == 'configmap "a" deleted (server dry run)\n'  # fmt: skip

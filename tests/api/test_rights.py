@@ -11,12 +11,9 @@ LOGIN = "You must be logged in to the server"  # what kubectl makes of a 401
 
 
 @pytest.fixture
-def space(newest):
-    """A namespace of the test's own."""
-    name = f"rights-{newest.version[1]}"
-    newest("create", "namespace", name)
-    yield name
-    newest("delete", "namespace", name)
+def space(new_space):
+    """The name of a namespace of the test's own."""
+    return new_space.namespace
 
 
 @pytest.fixture
