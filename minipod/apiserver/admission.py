@@ -14,14 +14,13 @@ from minipod.api import defaults, metadata, pod_update, schema, static
 from minipod.api.fields import FieldError, FieldErrors
 from minipod.api.messages import forbidden, invalid
 from minipod.api.validation import check_pod
+from minipod.apiserver import first_objects
 from minipod.apiserver.admission_pods import PodPlugins
 from minipod.apiserver.resources import Resource
 from minipod.apiserver.status import ApiError
 from minipod.apiserver.store_sqlite import SqliteStore
 
 Object = dict[str, Any]
-
-IMMORTAL = ("default", "kube-system", "kube-public")
 
 
 class Admission:
@@ -92,10 +91,13 @@ class Admission:
         return []
 
     def delete(self, resource: Resource, name: str) -> None:
-        """Refuse to delete what must not go (plugin/pkg/admission/namespace/lifecycle)."""
-        if resource.kind == "Namespace" and name in IMMORTAL:
+        """Refuse to delete what must not go (plugin/pkg/admission/namespace/lifecycle, registry/scheduling/priorityclass)."""
+        if resource.kind == "Namespace" and name in first_objects.IMMORTAL_NAMESPACES:
             words = f'namespaces "{name}" is forbidden: this namespace may not be deleted'
             raise ApiError(403, words)
+        if resource.kind == "PriorityClass" and name in first_objects.PRIORITIES:
+            words = "this is a system priority class and cannot be deleted"
+            raise ApiError(403, f'{resource.qualified} "{name}" is forbidden: {words}')
 
     def _check_namespace(self, name: str, resource: Resource, obj: Object) -> None:
         try:

@@ -12,15 +12,12 @@ from typing import Any
 from minipod import errors
 from minipod.api import quantity, schema
 from minipod.apiserver import admission_runtime, lifecycle
+from minipod.apiserver.first_objects import PRIORITIES
 from minipod.apiserver.status import ApiError
 from minipod.apiserver.store_sqlite import SqliteStore
 
 Object = dict[str, Any]
 
-SYSTEM_PRIORITIES = {
-    "system-cluster-critical": 2_000_000_000,
-    "system-node-critical": 2_000_001_000,
-}
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 a path, no password
 TOKEN_LIFETIME = 3607  # seconds, as Kubernetes asks
 ROOT_CA = "kube-root-ca.crt"
@@ -101,8 +98,8 @@ class PodPlugins:
     def _priority(self, pod: Object) -> None:
         spec = pod["spec"]
         name, policy = spec.get("priorityClassName", ""), "PreemptLowerPriority"
-        value = SYSTEM_PRIORITIES.get(name, 0)
-        if name not in SYSTEM_PRIORITIES:
+        value = PRIORITIES.get(name, 0)
+        if name not in PRIORITIES:
             found = self._priority_class(name)
             if found is not None:
                 value, policy = found.get("value", 0), found.get("preemptionPolicy", policy)

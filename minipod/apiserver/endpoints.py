@@ -273,6 +273,8 @@ class Endpoints:
         resource = call.resource.stored_as
         items, version = await self._store.list(resource, call.namespace)
         chosen = [i for i in items if selection.fits is None or selection.fits(i)]
+        for item in chosen:
+            self._admission.delete(call.resource, item["metadata"]["name"])
         for item in chosen if not dry_run else []:
             metadata = item["metadata"]
             await self._store.delete(

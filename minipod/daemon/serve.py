@@ -7,7 +7,6 @@ runtime, store; pods live on (`minipod down` asks for their end first).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import signal
@@ -19,6 +18,7 @@ from aiohttp import web
 
 from minipod import log
 from minipod.aio.tasks import guard
+from minipod.apiserver import first_objects
 from minipod.apiserver.auth import tokens as api_tokens
 from minipod.apiserver.metrics import Metrics
 from minipod.apiserver.server import ApiServer
@@ -30,7 +30,6 @@ from minipod.daemon.kubelet_routes import KubeletRoutes
 from minipod.daemon.machine import Machine, tell_ready
 from minipod.daemon.streams import Streams
 from minipod.daemon.usage import NodeUsage
-from minipod.errors import AlreadyExists
 from minipod.kubelet import node
 from minipod.kubelet.kubelet import Kubelet
 from minipod.linux import prctl
@@ -109,7 +108,7 @@ class Daemon:
             started.append(roots.create_task(guard(name, coro), name=name))
 
         certificates = roots.create_task(self.api.prepare(), name="certificates")
-        await self._first_namespaces()
+        await first_objects.make(self.store)
         await self._machine.start()
         root("kubelet", self.kubelet.run())
         await self.kubelet_ready.wait()
@@ -120,18 +119,6 @@ class Daemon:
         await self.api.start()
         gc.freeze()
         return started
-
-    async def _first_namespaces(self) -> None:
-        for name in ("default", "kube-system", "kube-public", "kube-node-lease"):
-            namespace = {
-                "apiVersion": "v1",
-                "kind": "Namespace",
-                "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
-                "spec": {"finalizers": ["kubernetes"]},
-                "status": {"phase": "Active"},
-            }
-            with contextlib.suppress(AlreadyExists):
-                await self.store.create("namespaces", "", namespace)
 
     def _kinds(self) -> Kinds:
         """Return the stored kinds as the controllers see them."""

@@ -129,6 +129,10 @@ def test_nobody_grants_what_he_does_not_have(newest, ann, space):
     assert "not currently held" in ann.fails(
         "patch", "role", "fine", "--type=json", "-p", patch, "-n", space
     )
+    newest("create", "role", "more", "--verb=bind,escalate", "--resource=roles", "-n", space)
+    newest("create", "rolebinding", "more", "--role=more", "--user=ann", "-n", space)
+    ann("create", "role", "nodes", "--verb=get", "--resource=nodes", "-n", space)
+    ann("create", "rolebinding", "nodes", "--role=nodes", "--user=ann", "-n", space)
 
 
 def test_a_token_is_its_account(newest, with_token, space):

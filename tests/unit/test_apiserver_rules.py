@@ -8,7 +8,7 @@ import gzip
 import pytest
 
 from minipod.api import descriptions, types
-from minipod.apiserver import call, kinds
+from minipod.apiserver import call, first_objects, kinds
 from tests.apiserver import SPACE, Server, config_map
 
 MAPS, PODS = f"{SPACE}/configmaps", f"{SPACE}/pods"
@@ -294,3 +294,67 @@ def test_what_is_described_is_there() -> None:
     for name, field in descriptions.words():
         if name != descriptions.ANY:
             assert field in ("", *types.object_type(name).fields), (name, field)
+
+
+# -- what is there from the start, dry runs, deletion
+
+
+async def test_what_the_system_needs_is_there_and_stays(server) -> None:
+    await first_objects.make(server.store)
+    await first_objects.make(server.store)  # again, at the second start
+    classes = "/apis/scheduling.k8s.io/v1/priorityclasses"
+    system = ["system-cluster-critical", "system-node-critical"]
+    assert names(await server.call("GET", classes)) == system
+    assert (await server.call("DELETE", f"{classes}/{system[0]}")).status == 403
+    assert (await server.call("DELETE", classes)).status == 403
+    assert (await server.call("DELETE", "/api/v1/namespaces/kube-system")).status == 403
+    assert names(await server.call("GET", classes)) == system
+
+
+async def test_no_dry_run_leaves_a_trace(server) -> None:
+    """No version is spent, and no watcher hears of it."""
+    await server.call("POST", PODS, pod())
+    made = (await server.call("POST", MAPS, config_map("a", k="1"))).json
+    before = server.store.version
+    dry = "dryRun=All&fieldManager=m"
+    changed, eviction = (
+        {**made, "data": {"k": "2"}},
+        {"metadata": {"name": "p"}, "kind": "Eviction"},
+    )
+    status = {"status": {"phase": "Failed"}}
+    for method, path, body, media in (
+        ("POST", f"{MAPS}?{dry}", config_map("b"), "application/json"),
+        ("POST", f"{MAPS}?{dry}", {"metadata": {"generateName": "b-"}}, "application/json"),
+        ("PUT", f"{MAPS}/a?{dry}", changed, "application/json"),
+        ("PATCH", f"{MAPS}/a?{dry}", {"data": {"k": "2"}}, MERGE),
+        ("PATCH", f"{MAPS}/a?{dry}&force=true", config_map("a", k="2"), APPLY),
+        ("PATCH", f"{MAPS}/b?{dry}", config_map("b", k="2"), APPLY),
+        ("PATCH", f"{PODS}/p/status?{dry}", status, MERGE),
+        ("POST", f"{PODS}/p/eviction?{dry}", eviction, "application/json"),
+        ("DELETE", f"{MAPS}/a?{dry}", None, ""),
+        ("DELETE", f"{MAPS}/a", {"dryRun": ["All"], "propagationPolicy": "Foreground"}, "application/json"),
+        ("DELETE", f"{MAPS}?{dry}", None, ""),
+        ("DELETE", f"{PODS}/p?{dry}", None, ""),
+    ):  # fmt: skip
+        answer = await server.call(method, path, body, media=media)
+        assert answer.status in (200, 201), (method, path, answer.body)
+    assert server.store.version == before
+    assert (await server.call("GET", f"{MAPS}/a")).json == made
+
+
+async def test_a_graceful_deletion_waits_for_its_end_and_for_finalizers(server) -> None:
+    made = pod()
+    made["metadata"]["finalizers"] = ["example.com/hold"]
+    await server.call("POST", PODS, made)
+    marked = (await server.call("DELETE", f"{PODS}/p")).json["metadata"]
+    assert marked["deletionGracePeriodSeconds"] == 30
+    shorter = (await server.call("DELETE", f"{PODS}/p?gracePeriodSeconds=5")).json["metadata"]
+    assert shorter["deletionGracePeriodSeconds"] == 5
+    assert shorter["deletionTimestamp"] < marked["deletionTimestamp"]
+    longer = (await server.call("DELETE", f"{PODS}/p?gracePeriodSeconds=50")).json["metadata"]
+    assert longer["deletionGracePeriodSeconds"] == 5
+    ended = (await server.call("DELETE", f"{PODS}/p?gracePeriodSeconds=0")).json["metadata"]
+    assert (ended["deletionGracePeriodSeconds"], ended["finalizers"]) == (0, ["example.com/hold"])
+    free = {"metadata": {"finalizers": None}}
+    assert (await server.call("PATCH", f"{PODS}/p", free, media=MERGE)).status == 200
+    assert (await server.call("GET", f"{PODS}/p")).status == 404
