@@ -27,8 +27,10 @@ def command(
     if tty and not sys.stdin.isatty():
         click.echo("warning: no terminal here: --tty is ignored", err=True)
         tty = False
+    client = options.client(ctx)
     name = pod.partition("/")[2] or pod
-    return attach(options.client(ctx), namespace, name, container, stdin=stdin, tty=tty)
+    container = options.container(client, namespace, name, container)
+    return attach(client, namespace, name, container, stdin=stdin, tty=tty)
 
 
 def attach(

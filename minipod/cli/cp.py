@@ -38,6 +38,8 @@ def command(ctx: click.Context, source: str, target: str, namespace: str, contai
     if bool(a.pod) == bool(b.pod):
         raise FailedPrecondition("one of the two must be in a pod", hint="minipod cp FILE POD:PATH")
     client = options.client(ctx)
+    inside = b if b.pod else a
+    container = options.container(client, inside.namespace, inside.pod, container)
     if b.pod:
         upload(client, a.path, b, container)
     else:

@@ -48,6 +48,7 @@ def command(  # noqa: PLR0913 one parameter for each option
         tty = False
     client = options.client(ctx)
     name = pod.partition("/")[2] or pod
+    container = options.container(client, namespace, name, container)
     query = [("command", word) for word in argv]
     query += [("container", container), ("stdout", "true"), ("stderr", str(not tty).lower())]
     query += [("stdin", str(stdin).lower()), ("tty", str(tty).lower())]

@@ -31,6 +31,23 @@ def namespace_option(f: F) -> F:
     return click.option("-n", "--namespace", default="default", show_default=True)(f)
 
 
+def container(client: Client, namespace: str, pod: str, wanted: str) -> str:
+    """Return *wanted*, or the container of *pod* that is meant when none was named. Raises NotFound."""
+    return wanted or default_container(client.request("GET", client.path("pods", namespace, pod)))
+
+
+def default_container(pod: Object) -> str:
+    """Return the name of the container that the pod's annotation names, or of its first; say so when there are others."""
+    names: list[str] = [c["name"] for c in pod["spec"]["containers"]]
+    annotations = pod["metadata"].get("annotations") or {}
+    chosen = annotations.get("kubectl.kubernetes.io/default-container")
+    if chosen in names:
+        return str(chosen)
+    if len(names) > 1:
+        click.echo(f'Defaulted container "{names[0]}" out of: {", ".join(names)}', err=True)
+    return names[0]
+
+
 def complete_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return the names of pods that begin with *incomplete*; nothing when the node does not run."""
     try:

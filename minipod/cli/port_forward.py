@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import socket as sockets
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -18,13 +21,19 @@ if TYPE_CHECKING:
     from minipod.streaming import spdy
 
 CHUNK = 64 << 10
+LOOPBACKS = ("127.0.0.1", "::1")  # what "localhost" means; one of them will do
 
 
 @click.command("port-forward")
 @click.argument("pod", shell_complete=options.complete_names)
 @click.argument("ports", nargs=-1, required=True, metavar="[LOCAL:]REMOTE...")
 @options.namespace_option
-@click.option("--address", default="localhost", show_default=True, help="Where we listen.")
+@click.option(
+    "--address",
+    default="localhost",
+    show_default=True,
+    help="Where we listen; several with commas.",
+)
 @click.pass_context
 def command(
     ctx: click.Context, pod: str, ports: tuple[str, ...], namespace: str, address: str
@@ -37,7 +46,9 @@ def command(
     path = client.path("pods", namespace, pod.partition("/")[2] or pod)
     client.request("GET", path)  # a pod that is not there is told before we listen
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(client.instance.api_socket, f"{path}/portforward", address, pairs))
+        asyncio.run(
+            _serve(client.instance.api_socket, f"{path}/portforward", address.split(","), pairs)
+        )
 
 
 def parse(text: str) -> tuple[int, int]:
@@ -50,22 +61,37 @@ def parse(text: str) -> tuple[int, int]:
     return local, remote
 
 
-async def _serve(socket: str, path: str, address: str, pairs: list[tuple[int, int]]) -> None:
+def listen(addresses: Sequence[str], port: int) -> list[sockets.socket]:
+    """Return sockets that listen on *port* of all addresses; 0: a free one, the same for all. Raises FailedPrecondition."""
+    made: list[sockets.socket] = []
+    for address in addresses:
+        wanted = LOOPBACKS if address == "localhost" else (address,)
+        failed: list[OSError] = []
+        for one in wanted:
+            family = sockets.AF_INET6 if ":" in one else sockets.AF_INET
+            try:
+                made.append(sockets.create_server((one, port), family=family))
+                port = made[-1].getsockname()[1]
+            except OSError as e:
+                failed.append(e)
+        if len(failed) == len(wanted):
+            why = os.strerror(failed[0].errno or 0).lower()
+            raise FailedPrecondition(f"can't listen on {address}:{port}: {why}") from failed[0]
+    return made
+
+
+async def _serve(
+    socket: str, path: str, addresses: Sequence[str], pairs: list[tuple[int, int]]
+) -> None:
     import asyncio
 
-    reader, writer = await _connect(socket, path)
-    link = Link(reader, writer)
-    servers = []
-    for local, remote in pairs:
-        try:
-            server = await asyncio.start_server(link.handler(remote), address, local)
-        except OSError as e:
-            raise FailedPrecondition(f"can't listen on {address}:{local}: {e.strerror}") from e
-        servers.append(server)
-        for listening in server.sockets:
-            host, port = listening.getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            click.echo(f"Forwarding from {shown}:{port} -> {remote}")
+    listening = [(sock, remote) for local, remote in pairs for sock in listen(addresses, local)]
+    link = Link(*await _connect(socket, path))
+    for sock, remote in listening:
+        await asyncio.start_server(link.handler(remote), sock=sock)
+        host, port = sock.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        click.echo(f"Forwarding from {shown}:{port} -> {remote}")
     await link.run()
     raise Unavailable("lost connection to pod")
 
@@ -100,7 +126,7 @@ class Link:
         self._reader, self._writer = reader, writer
         self._connection = Connection(client=True)
         self._locals: dict[int, asyncio.StreamWriter] = {}  # by data stream
-        self._errors: dict[int, int] = {}  # error stream -> remote port
+        self._errors: set[int] = set()  # error streams
         self._requests = 0
 
     def handler(
@@ -109,21 +135,28 @@ class Link:
         """Return what serves a connection to a local port."""
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            headers = {"port": str(remote), "requestid": str(self._requests)}
-            self._requests += 1
-            error = self._connection.open({"streamtype": "error", **headers})
-            self._connection.send(error, b"", fin=True)
-            self._errors[error] = remote
-            data = self._connection.open({"streamtype": "data", **headers})
-            self._locals[data] = writer
+            click.echo(f"Handling connection for {writer.get_extra_info('sockname')[1]}")
+            data = self._open(remote, writer)
             with contextlib.suppress(OSError):
                 while chunk := await reader.read(CHUNK):
                     self._connection.send(data, chunk)
                     await self._flush()
-            self._connection.send(data, b"", fin=True)
-            await self._flush()
+            with contextlib.suppress(OSError):  # the node has gone: `run` ends, too
+                self._connection.send(data, b"", fin=True)
+                await self._flush()
 
         return serve
+
+    def _open(self, remote: int, writer: asyncio.StreamWriter) -> int:
+        """Open the pair of streams of one connection; return the data stream."""
+        headers = {"port": str(remote), "requestid": str(self._requests)}
+        self._requests += 1
+        error = self._connection.open({"streamtype": "error", **headers})
+        self._connection.send(error, b"", fin=True)
+        self._errors.add(error)
+        data = self._connection.open({"streamtype": "data", **headers})
+        self._locals[data] = writer
+        return data
 
     async def _flush(self) -> None:
         self._writer.write(self._connection.take())
@@ -141,12 +174,11 @@ class Link:
 
         match event:
             case spdy.Data(stream, payload) if stream in self._errors:
-                words = payload.decode(errors="replace")
-                click.echo(f"error: port {self._errors[stream]}: {words}", err=True)
+                click.echo(f"error: {payload.decode(errors='replace')}", err=True)
             case spdy.Data(stream, payload) if stream in self._locals:
                 await self._give(stream, payload)
             case spdy.Finished(stream) | spdy.Reset(stream):
-                self._errors.pop(stream, None)
+                self._errors.discard(stream)
                 writer = self._locals.pop(stream, None)
                 if writer is not None:
                     self._ended(writer, stream, reset=isinstance(event, spdy.Reset))

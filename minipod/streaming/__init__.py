@@ -3,8 +3,13 @@
     spdy, spdy_headers   SPDY/3.1, sans-I/O: bytes in, events out
     channels             the sub-protocols that number streams inside WebSocket messages, sans-I/O
     carriers             what carries bytes: an upgraded HTTP connection, or the messages of a WebSocket
+    server               which protocol a request asks for, and then:
     remotecommand        one exec or attach: a process' standard streams on one side, a client on the other
-    portforward          many TCP connections into a pod's network namespace over one connection
+    remotes              that client: over the channels of a WebSocket, over the streams of SPDY
+    portforward          many TCP connections into a pod's network namespace over one SPDY connection
+    portforward_channels the same over numbered channels, one connection for each port of the query
+    presence             whether the client is still there while nothing is read from it
+    terminal_size, fds   window sizes; descriptors in an event loop
 
 The API server and the CRI's streaming server use the same code; it knows the runtime's verbs and no Kubernetes object.
 """

@@ -143,15 +143,3 @@ def test_logs_are_followed_to_the_end(kubectl, node) -> None:
         assert "previous terminated container" in kubectl.fails("logs", "-p", name)
     finally:
         node.delete(name)
-
-
-def test_our_own_port_forward_and_cp(node, pod, tmp_path) -> None:
-    with forwarding([*node.command, "port-forward", "--address", "127.0.0.1", pod, ":8080"]) as (
-        port,
-        _,
-    ):
-        assert fetch(port).endswith(b"hello from the pod\n")
-    (tmp_path / "f").write_text("content\n")
-    node.run("cp", f"{tmp_path}/f", f"{pod}:/tmp/own", "-c", "app")
-    node.run("cp", f"{pod}:/tmp/own", f"{tmp_path}/g", "-c", "app")
-    assert (tmp_path / "g").read_text() == "content\n"
