@@ -71,7 +71,9 @@ def fork_setup(
 
 def fork_main(plan: Plan, context: Context) -> int:
     """Fork the main process, into its cgroup of the unified tree and its pid namespace. Raises OSError."""
-    cgroup = context.hierarchy.open_unified(plan.cgroup) if plan.cgroup else -1
+    cgroup = context.fds.pop("cgroup", -1)
+    if cgroup < 0 and plan.cgroup:
+        cgroup = context.hierarchy.open_unified(plan.cgroup)
     try:
         if plan.joins_pid:
             return _clone_into_pid_namespace(context.target_pidfd, cgroup)

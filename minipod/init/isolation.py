@@ -76,6 +76,20 @@ class EnterCgroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenCgroup:
+    """Open the cgroup of the unified tree while it can be seen: the main process is to be born there."""
+
+    path: str
+    cause: str = ""
+
+    def describe(self) -> str:
+        return f"cgroup {self.path}: open"
+
+    def apply(self, context: Context) -> None:
+        context.fds["cgroup"] = context.hierarchy.open_unified(self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenPins:
     """Visit the vault: open the pod's pinned namespaces and a clone of its /dev/shm, come back."""
 
@@ -143,9 +157,11 @@ class JoinContainer:
     """Enter the namespaces of a running container at once, by the pidfd of its main process; this one was born in its pid namespace.
 
     *user*: it has a user namespace of its own, too. Without that one an exec would be root of the host in there.
+    *pid*: this one was not, but its child will be.
     """
 
     user: bool = False
+    pid: bool = False
     cause: str = ""
     ALL = (  # the cgroup namespace comes last, see JoinCgroupNamespace
         CloneFlag.CLONE_NEWNS | CloneFlag.CLONE_NEWNET
@@ -162,7 +178,8 @@ class JoinContainer:
         namespaces.setns(context.target_pidfd, self._flags())
 
     def _flags(self) -> CloneFlag:
-        return self.ALL | CloneFlag.CLONE_NEWUSER if self.user else self.ALL
+        flags = self.ALL | CloneFlag.CLONE_NEWUSER if self.user else self.ALL
+        return flags | CloneFlag.CLONE_NEWPID if self.pid else flags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,7 @@ from minipod.init.isolation import (
     JoinCgroupNamespace,
     JoinContainer,
     JoinNamespaces,
+    OpenCgroup,
     OpenPins,
     Unshare,
 )
@@ -283,19 +284,26 @@ def _execute(process: Process) -> tuple[Operation, ...]:
     return (LoadSeccomp(), execve) if process.no_new_privs else (execve,)
 
 
-def exec_plan(bundle: ExecBundle, cgroup: str, *, userns: bool = False) -> Plan:
-    """Return one more process in a container: its cgroups first, then all its namespaces at once, *userns*: with its user namespace."""
+def exec_plan(
+    bundle: ExecBundle, cgroup: str, *, userns: bool = False, traced: bool = False
+) -> Plan:
+    """Return one more process in a container: its cgroups first, then all its namespaces at once, *userns*: with its user namespace.
+
+    *traced*: somebody in there has CAP_SYS_PTRACE, and would have the host's files by /proc/PID/root of a process that is born in
+    there before it has the container's mounts, dumpable or not. Then another process enters first, unseen, and forks it.
+    In a user namespace that capability is none over a process of the host's.
+    """
     process = bundle.process
-    inner: list[Operation] = [
+    entering: list[Operation] = [
         EnterCgroup(path=cgroup),
         SetOomScoreAdj(value=process.oom_score_adj),
     ]
     if process.rlimits:
-        inner.append(SetRlimits(limits=process.rlimits))
-    inner += [
-        JoinContainer(user=userns),
-        *([BecomeRoot()] if userns else []),
-        JoinCgroupNamespace(),
-        *_process(process, console=False),
-    ]
-    return Plan(inner=tuple(inner), execute=_execute(process), cgroup=cgroup, joins_pid=True)
+        entering.append(SetRlimits(limits=process.rlimits))
+    inside = (JoinCgroupNamespace(), *_process(process, console=False))
+    execute = _execute(process)
+    if traced and not userns:
+        entering += [OpenCgroup(path=cgroup), JoinContainer(pid=True)]
+        return Plan(outer=tuple(entering), inner=inside, execute=execute, cgroup=cgroup)
+    entering += [JoinContainer(user=userns), *([BecomeRoot()] if userns else [])]
+    return Plan(inner=(*entering, *inside), execute=execute, cgroup=cgroup, joins_pid=True)

@@ -79,6 +79,7 @@ CASES = {
         )
     ),
     "exec-userns": plan.exec_plan(ExecBundle(id="e1", container_id="c1", process=PROCESS), "t/kubepods/pod1/c1", userns=True),
+    "exec-traced": plan.exec_plan(ExecBundle(id="e1", container_id="c1", process=PROCESS), "t/kubepods/pod1/c1", traced=True),
     "exec": plan.exec_plan(ExecBundle(id="e1", container_id="c1", process=PROCESS), "t/kubepods/pod1/c1"),
 }  # fmt: skip
 
