@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web  # noqa: TC002 handlers are read at run time
 
 from minipod import errors
+from minipod.api import decoding
 from minipod.api.fields import FieldErrors
 from minipod.api.messages import forbidden, invalid
 from minipod.apiserver import codec, lifecycle, managed, patch, status
@@ -347,6 +348,8 @@ def delete_options(given: Any, query: Any) -> tuple[DeleteOptions, bool]:
         raise bad_request("the body of a deletion must be DeleteOptions")
     if given.get("kind", "DeleteOptions") != "DeleteOptions":
         raise bad_request(f'DeleteOptions expected, found kind "{given["kind"]}"')
+    if wrong := decoding.decode(given, "meta.v1.DeleteOptions").wrong:
+        raise bad_request(f"DeleteOptions: {'; '.join(wrong)}")
     grace = given.get("gracePeriodSeconds")
     if grace is None and query.get("gracePeriodSeconds"):
         text = query["gracePeriodSeconds"]

@@ -6,6 +6,7 @@ lower-case method as its verb.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -73,8 +74,9 @@ def _verb(method: str, name: str, query: Mapping[str, str]) -> str:
 
 
 def _selected_name(method: str, query: Mapping[str, str]) -> str:
-    """A list of one name is about that name: RBAC's resourceNames allow it."""
-    selector = query.get("fieldSelector", "")
-    if method == "GET" and selector.startswith("metadata.name=") and "," not in selector:
-        return selector.removeprefix("metadata.name=")
-    return ""
+    """A list of one name is about that name, whatever else is selected by: RBAC's resourceNames allow it."""
+    if method != "GET":
+        return ""
+    terms = re.split(r"(?<!\\),", query.get("fieldSelector", ""))
+    named = (re.fullmatch(r"metadata\.name==?([-a-z0-9A-Z.:]+)", term) for term in terms)
+    return next((match[1] for match in named if match), "")

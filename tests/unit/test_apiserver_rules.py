@@ -8,7 +8,7 @@ import gzip
 import pytest
 
 from minipod.api import descriptions, types
-from minipod.apiserver import call, first_objects, kinds
+from minipod.apiserver import call, first_objects, kinds, requestinfo
 from tests.apiserver import SPACE, Server, config_map
 
 MAPS, PODS = f"{SPACE}/configmaps", f"{SPACE}/pods"
@@ -58,6 +58,20 @@ async def test_a_refusal_names_the_object_also_where_the_path_does_not(server) -
     await server.call("POST", MAPS, config_map("a"))
     told = (await server.call("POST", MAPS, config_map("a"))).json
     assert told["details"] == {"name": "a", "kind": "configmaps"}
+
+
+@pytest.mark.parametrize(
+    ("selector", "name"),
+    [
+        ("metadata.name=a", "a"), ("metadata.name==a", "a"), ("metadata.namespace=n,metadata.name=a", "a"),
+        ("metadata.name!=a", ""), ("x=metadata.name=a", ""), ("metadata.name=a\\,b", ""), ("", ""),
+    ],
+)  # fmt: skip
+def test_a_list_of_one_name_is_about_that_name(selector: str, name: str) -> None:
+    """A role for one object allows to watch it."""
+    parts = ("api", "v1", "namespaces", "default", "configmaps")
+    assert requestinfo.parse("GET", parts, {"fieldSelector": selector}).name == name
+    assert requestinfo.parse("DELETE", parts, {"fieldSelector": selector}).name == ""
 
 
 # -- lists
@@ -340,6 +354,15 @@ async def test_no_dry_run_leaves_a_trace(server) -> None:
         assert answer.status in (200, 201), (method, path, answer.body)
     assert server.store.version == before
     assert (await server.call("GET", f"{MAPS}/a")).json == made
+
+
+@pytest.mark.parametrize(
+    "options", [{"preconditions": {"uid": 5}}, {"gracePeriodSeconds": "x"}, {"dryRun": "All"}, {"kind": "Pod"}]
+)  # fmt: skip
+async def test_options_of_a_deletion_have_their_types(server, options: dict) -> None:
+    await server.call("POST", MAPS, config_map("a"))
+    assert (await server.call("DELETE", f"{MAPS}/a", options)).status == 400
+    assert (await server.call("GET", f"{MAPS}/a")).status == 200
 
 
 async def test_a_graceful_deletion_waits_for_its_end_and_for_finalizers(server) -> None:
