@@ -7,6 +7,7 @@ authentication and authorization have their place there. `Api.handlers` holds wh
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -193,7 +194,9 @@ def _tell(answer: dict[str, Any]) -> web.Response:
     headers = {"Content-Type": "application/json"}
     if seconds := answer.get("details", {}).get("retryAfterSeconds"):
         headers["Retry-After"] = str(seconds)
-    return web.Response(body=encode(answer), status=answer["code"], headers=headers)
+    # Words of the request are in it, and a header may hold bytes that are no text.
+    body = json.dumps(answer, ensure_ascii=False).encode(errors="replace")
+    return web.Response(body=body, status=answer["code"], headers=headers)
 
 
 def _parts(request: web.Request) -> tuple[str, ...]:

@@ -91,6 +91,13 @@ class Entries:
             if not entry.paths:
                 del self._entries[entry.manager]
 
+    def record(self, obj: Object) -> None:
+        """Write them into *obj*; where nobody manages anything there is no such field."""
+        if written := self.written():
+            obj["metadata"]["managedFields"] = written
+        else:
+            obj["metadata"].pop("managedFields", None)
+
     def written(self) -> list[Object]:
         """Return them as managedFields."""
         self._cap()
@@ -137,7 +144,7 @@ def created(obj: Object, name: str, resource: Resource) -> None:
     entries = Entries(None)
     manager = Manager(name, UPDATE, resource.api_version)
     entries.assign(manager, set(_fields(obj, resource, "")), resource.api_version)
-    obj["metadata"]["managedFields"] = entries.written()
+    entries.record(obj)
 
 
 def updated(current: Object, wanted: Object, name: str, resource: Resource, part: str) -> None:
@@ -153,7 +160,7 @@ def updated(current: Object, wanted: Object, name: str, resource: Resource, part
         entries.take(manager, changed, removed)
         entries.assign(manager, paths, resource.api_version)
     if entries or given is not None or "managedFields" in current["metadata"]:
-        wanted["metadata"]["managedFields"] = entries.written()
+        entries.record(wanted)
 
 
 def _compare(before: Fields, after: Fields) -> tuple[set[Path], set[Path]]:
@@ -170,7 +177,7 @@ def applied_new(obj: Object, name: str, resource: Resource) -> None:
     entries = Entries(None)
     fields = _relevant(fieldset.collect(obj, resource.type), resource, "")
     entries.assign(Manager(name, APPLY), set(fields), resource.api_version)
-    obj["metadata"]["managedFields"] = entries.written()
+    entries.record(obj)
 
 
 def applied(
@@ -205,7 +212,7 @@ def applied(
             **merged["metadata"]["annotations"],
             LAST_APPLIED: json.dumps(config, separators=(",", ":")) + "\n",
         }
-    merged["metadata"]["managedFields"] = entries.written()
+    entries.record(merged)
     given = config["metadata"].get("resourceVersion")
     if given:
         merged["metadata"]["resourceVersion"] = given

@@ -110,6 +110,12 @@ def _list_errors(made: ListQuery, *, watch: bool) -> list[FieldError]:
     return found
 
 
+def _program(user_agent: str) -> str:
+    """Return who writes, when it does not name itself (managedFields): what of its first word can be shown."""
+    shown = "".join(c for c in user_agent.partition("/")[0] if c.isprintable())
+    return shown[:128] or "unknown"
+
+
 def write_query(query: Mapping[str, str], user_agent: str) -> WriteQuery:
     """Return the options of a write. Raises FieldErrors (422)."""
     found: list[FieldError] = []
@@ -121,7 +127,7 @@ def write_query(query: Mapping[str, str], user_agent: str) -> WriteQuery:
     if mode not in ("Strict", "Warn", "Ignore"):
         words = f'Unsupported value: "{mode}": supported values: "", "Ignore", "Strict", "Warn"'
         found.append(FieldError("fieldValidation", words, "FieldValueNotSupported"))
-    manager = query.get("fieldManager") or user_agent.partition("/")[0][:128] or "unknown"
+    manager = query.get("fieldManager") or _program(user_agent)
     if len(manager) > 128 or not manager.isprintable():
         words = (
             f'Invalid value: "{manager[:200]}": must be printable and no more than 128 characters'

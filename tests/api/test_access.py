@@ -141,12 +141,14 @@ HOSTILE = {
     "a group without a user": "Impersonate-Group: system:masters",
     "a user": "Impersonate-User: kubernetes-admin",
     "an account": "Impersonate-User: system:serviceaccount:default:default",
+    "a user who is no text": "Impersonate-User: a\xffb",
     "half an account": "Impersonate-User: system:serviceaccount:default",
     "an escaped key": "Impersonate-User: x\r\nImpersonate-Extra-%zz%00: y",
     "a basic password": "Authorization: Basic YTpi",
     "nothing after bearer": "Authorization: Bearer",
     "a long token": "Authorization: Bearer " + "a" * 7000,
     "bytes": "Authorization: Bearer \xff\xfe",
+    "a client who is no text": "User-Agent: \xff\xfe/1",
     "two lengths": "Content-Length: 1\r\nContent-Length: 2",
 }
 

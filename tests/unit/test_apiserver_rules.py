@@ -215,7 +215,22 @@ async def test_a_resize_counts_in_the_generation_and_a_status_does_not(server) -
     }  # fmt: skip
 
 
-# -- bodies
+# -- bodies, headers
+
+
+async def test_a_client_whose_name_is_no_text_is_called_by_what_can_be_shown(server) -> None:
+    """Header bytes that are no UTF-8 were an error of the server's own, when they came back in its words."""
+    head = f"POST {MAPS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n".encode()
+    body = b'{"metadata":{"name":"a"},"data":{"k":"v"}}'
+    head += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
+    for agent, code, manager in ((b"\xff\xfeodd\t/1", 201, "odd"), (b"\xff", 409, "odd")):
+        reader, writer = await asyncio.open_unix_connection(server.socket)
+        writer.write(head + b"User-Agent: " + agent + b"\r\n\r\n" + body)
+        answer = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        assert int(answer.split()[1]) == code, answer
+        found = (await server.call("GET", f"{MAPS}/a")).json["metadata"]["managedFields"]
+        assert [m["manager"] for m in found] == [manager]
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(server, monkeypatch) -> None:

@@ -6,6 +6,7 @@ Source: apiserver/pkg/endpoints/filters/impersonation.go.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -31,11 +32,17 @@ AUTHENTICATION = "authentication.k8s.io"
 
 
 def asked_for(headers: CIMultiDictProxy[str]) -> UserInfo | None:
-    """Return the user that the headers ask for, None without them. Raises FailedPrecondition (400) without a user among them."""
+    """Return the user that the headers ask for, None without them.
+
+    Raises FailedPrecondition (400) without a user among them, and for bytes that are no UTF-8.
+    """
     name = headers.get(USER, "")
     groups = tuple(headers.getall(GROUP, ()))
     uid = headers.get(UID, "")
     extra = _extra(headers)
+    values = itertools.chain.from_iterable(extra.values())
+    if not all(map(_is_text, (name, uid, *groups, *extra, *values))):
+        raise FailedPrecondition("impersonation of a name that is not UTF-8")
     if not name:
         if groups or uid or extra:
             raise FailedPrecondition(f"impersonation of a group, uid or extra without {USER}")
@@ -48,6 +55,11 @@ def asked_for(headers: CIMultiDictProxy[str]) -> UserInfo | None:
     elif UNAUTHENTICATED not in groups:
         groups = tuple(dict.fromkeys((*groups, AUTHENTICATED)))
     return UserInfo(name=name, uid=uid, groups=groups, extra=tuple(extra.items()))
+
+
+def _is_text(value: str) -> bool:
+    """Whether a header held UTF-8: other bytes come as halves of surrogate pairs."""
+    return not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def _extra(headers: CIMultiDictProxy[str]) -> Mapping[str, tuple[str, ...]]:
