@@ -66,7 +66,9 @@ def _build(wanted: recipe.Recipe, store: ImageStore) -> Image:
     members = [member for package in fetched for member in package.members]
     if wanted.busybox:
         members = _with_applets(members, wanted.busybox)
-    layers = [debian.bootstrap(store.content, wanted.debootstrap)] if wanted.debootstrap else []
+    layers = []
+    if wanted.debootstrap:
+        layers.append(debian.bootstrap(store.content, wanted.debootstrap, wanted.tarball))
     if packed := [*members, *wanted.members]:
         layer = pack(packed)
         digest = store.content.put(layer)

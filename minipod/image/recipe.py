@@ -3,6 +3,7 @@
 tags         references; the image's names        packages     Debian packages whose files go in
 keep         only files that match one of these patterns ("/usr/share/doc/*/copyright")
 debootstrap  a Debian suite: the image is that system, and is only built when it is asked for by name
+tarball      of that suite's packages, made by `debootstrap --make-tarball=FILE`; default: they are fetched
 busybox      path of a busybox: its applets become links in /bin
 directories  "/path" or "/path:mode"
 [files]      path = "text", or path = { text = "...", mode = "755" }, or { from = "file", mode = ... }
@@ -25,7 +26,7 @@ from minipod.image.layer import Member
 
 BUILDER = "2"  # to be raised when the same recipe gives other images
 STRINGS = ("tags", "packages", "keep", "directories", "entrypoint", "cmd", "env", "exposed")
-STRING = ("busybox", "debootstrap", "user", "working_dir", "stop_signal")
+STRING = ("busybox", "debootstrap", "tarball", "user", "working_dir", "stop_signal")
 TABLES = ("files", "symlinks")
 
 
@@ -38,6 +39,7 @@ class Recipe:
     keep: tuple[str, ...] = ()
     busybox: str = ""
     debootstrap: str = ""
+    tarball: str = ""  # its path
     members: tuple[Member, ...] = ()  # directories, files and symlinks
     execution: dict[str, Any]  # the "config" of an image config
     digest: str
@@ -63,12 +65,16 @@ def read(directory: str) -> Recipe:
     fingerprint = hashlib.sha256(f"{BUILDER}\n".encode() + text)
     for member in members:
         fingerprint.update(member.content)
+    tarball = os.path.join(directory, raw["tarball"]) if raw.get("tarball") else ""
+    if tarball:
+        fingerprint.update(_digest(tarball))
     return Recipe(
         tags=tuple(reference.parse(tag).canonical() for tag in raw["tags"]),
         packages=tuple(raw.get("packages", ())),
         keep=tuple(raw.get("keep", ())),
         busybox=raw.get("busybox", ""),
         debootstrap=raw.get("debootstrap", ""),
+        tarball=tarball,
         members=members,
         execution=_execution(raw),
         digest=fingerprint.hexdigest(),
@@ -122,6 +128,14 @@ def _file(path: str, value: Any, directory: str) -> Member:
         except OSError as e:
             raise InvalidSpec(f"{value['from']}: {e.strerror}", path=f"files.{path}") from e
     return Member(path=path, mode=_mode(value.get("mode", "644")), content=content)
+
+
+def _digest(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as e:
+        raise InvalidSpec(f"{path}: {e.strerror}", path="tarball") from e
 
 
 def _mode(text: str) -> int:
