@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from benchmarks.row import Missing
@@ -49,10 +49,8 @@ class Bench:
     def node(self) -> Node:
         """Return the running node, started at the first call."""
         if self._node is None:
-            node = Node(f"b{os.getpid():x}")
-            self._stack.callback(reset_node, node.instance)
+            node = self._stack.enter_context(fresh_node(f"b{os.getpid():x}"))
             node.minipod("image", "build")
-            start_node(node.instance)
             self._node = node
         return self._node
 
@@ -145,6 +143,17 @@ class Node:
         return started
 
 
+@contextmanager
+def fresh_node(name: str) -> Iterator[Node]:
+    """Start a node of that name; take it away again."""
+    node = Node(name)
+    try:
+        start_node(node.instance)
+        yield node
+    finally:
+        reset_node(node.instance)
+
+
 def manifest(name: str, command: list[str]) -> dict[str, Any]:
     """Return the pod that everyone is given."""
     container = {"name": "c", "image": IMAGE, "command": command}
@@ -166,6 +175,13 @@ def pss(pids: list[int]) -> int:
         with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
             total += sum(int(line.split()[1]) for line in f if line.startswith("Pss:"))
     return total << 10
+
+
+def cpu_of(pid: int) -> float:
+    """Return the CPU seconds of a process and of its children that ended."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        fields = f.read().rpartition(")")[2].split()
+    return sum(int(n) for n in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
 def timed(command: list[str], **options: Any) -> float:

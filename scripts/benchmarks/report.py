@@ -6,6 +6,7 @@ A run that measures some rows replaces those and keeps the others, each with its
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -43,7 +44,7 @@ class Results:
                 self._rows = json.load(f)
 
     def add(self, name: str, row: Row, measured: dict[str, Any]) -> None:
-        figures = [{"name": f.name, "unit": f.unit, "aim": f.aim} for f in row.figures]
+        figures = [dataclasses.asdict(f) for f in row.figures]
         about = {"title": row.title, "note": row.note, "figures": figures}
         self._rows[name] = {**about, "machine": machine.describe(), **measured}
 

@@ -35,6 +35,7 @@ class Figure:
     name: str
     unit: str = "ms"
     aim: float | None = None
+    quoted: str = ""  # measured elsewhere, of a peer that this machine can't have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

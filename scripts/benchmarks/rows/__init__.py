@@ -12,4 +12,5 @@ ORDER = (
     "probes",
     "unpack",
     "get",
+    "api",
 )
