@@ -10,11 +10,11 @@ from typing import Any
 from aiohttp import web
 from multidict import CIMultiDict
 
+from minipod.apiserver.disk import Key
 from minipod.apiserver.negotiation import JSON, YAML, Wanted
 from minipod.apiserver.requestinfo import RequestInfo
 from minipod.apiserver.resources import Resource
 from minipod.apiserver.status import ApiError, bad_request
-from minipod.apiserver.storage import Key
 from minipod.apiserver.store_sqlite import encode
 from minipod.apiserver.table import partial, table
 

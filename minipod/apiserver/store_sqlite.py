@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Callable
 
 from minipod.api.store import Event, Object
 from minipod.apiserver import kinds, lifecycle
+from minipod.apiserver.disk import Key
 from minipod.apiserver.lifecycle import DeleteOptions, Ending
 from minipod.apiserver.resources import Registry, Resource
-from minipod.apiserver.storage import Key, Storage
+from minipod.apiserver.storage import Storage
 from minipod.errors import AlreadyExists, Conflict, NotFound
 
 GENERATE_TRIES = 8

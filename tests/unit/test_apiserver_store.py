@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from minipod.apiserver import storage
+from minipod.apiserver import disk, storage
 from minipod.apiserver.storage import Storage
 from minipod.apiserver.store_sqlite import SqliteStore
 from minipod.errors import Gone, Unavailable
@@ -121,7 +121,7 @@ async def test_a_reader_in_the_process_hears_every_change(tmp_path) -> None:
 
 
 async def test_what_the_disk_refuses_is_told_and_tried_again(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(storage, "BUSY", 0.05)
+    monkeypatch.setattr(disk, "BUSY", 0.05)
     path = str(tmp_path / "store.db")
     store = SqliteStore(path)
     store.open()
