@@ -3,8 +3,8 @@
     write, write, flush -> one Batch -> the thread: what has queued up is one transaction -> all of its waiters
 
 A batch is handed over by whoever waits for it, or when the turn of the event loop is over; while the thread commits, batches queue up and
-share the next commit. Of several writes of one object in a commit only the last reaches the file. A commit is synchronous=FULL when something durable is among it and NORMAL otherwise. What the disk refuses
-is told to its waiters, kept, and tried again.
+share the next commit. Of several writes of one object in a commit only the last reaches the file. A commit is synchronous=FULL when
+something durable is among it and NORMAL otherwise. What the disk refuses is told to its waiters, kept, and tried again.
 
 Rows are ordered by their version: a new one goes to the table's end, beside the last one. (Ordered by name, a kilobyte went to
 overflow pages and each write touched twice as many.) `newest` holds the last version when it was a deletion's: no row has that.

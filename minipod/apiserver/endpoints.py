@@ -45,14 +45,7 @@ class Endpoints:
     async def get(self, call: Call) -> web.Response:
         """GET of one."""
         list_query({k: v for k, v in call.request.query.items() if k == "resourceVersion"})
-        data = self._store.raw(call.key)
-        if call.wanted.form == "" and call.resource.from_storage is None:
-            return (
-                call.raw(data)
-                if call.wanted.media == codec.JSON
-                else call.reply(codec.parse_json(data).value)
-            )
-        return call.answer(codec.parse_json(data).value)
+        return call.answer_encoded(self._store.raw(call.key))
 
     async def list(self, call: Call) -> web.Response:
         """GET of many."""
@@ -95,9 +88,9 @@ class Endpoints:
         self.guard(call, obj)
         if options.dry_run:
             return call.answer(self._as_if(call, namespace, obj), 201)
-        made = await self._store.create(call.resource.stored_as, namespace, obj)
+        made = self._store.create_encoded(call.resource.stored_as, namespace, obj)
         await self._settle(call)
-        return call.answer(made, 201)
+        return call.answer_encoded(made, 201)
 
     def _as_if(self, call: Call, namespace: str, obj: Object) -> Object:
         """Return what a create would make. Raises AlreadyExists."""
@@ -229,11 +222,10 @@ class Endpoints:
             return wanted
 
         if options.dry_run:
-            made = await self._store.preview(resource, namespace, name, admitted, part)
-        else:
-            made = await self._store.mutate(resource, namespace, name, admitted, part)
-            await self._settle(call)
-        return call.answer(made)
+            return call.answer(await self._store.preview(resource, namespace, name, admitted, part))
+        made = self._store.mutate_encoded(resource, namespace, name, admitted, part)
+        await self._settle(call)
+        return call.answer_encoded(made)
 
     # -- deletion
 

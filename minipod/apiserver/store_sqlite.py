@@ -29,6 +29,11 @@ def encode(obj: Object) -> bytes:
     return _encoder.encode(obj).encode()
 
 
+def _decode(data: bytes) -> Object:
+    decoded: Object = json.loads(data)
+    return decoded
+
+
 class SqliteStore:
     """See `minipod.api.store.Store`. `open` before use, `close` after."""
 
@@ -82,6 +87,10 @@ class SqliteStore:
     # -- writes
 
     async def create(self, resource: str, namespace: str, obj: Object) -> Object:
+        return _decode(self.create_encoded(resource, namespace, obj))
+
+    def create_encoded(self, resource: str, namespace: str, obj: Object) -> bytes:
+        """`create`, for who passes the bytes on. *obj* becomes what is stored."""
         kind = self.resource(resource)
         metadata = obj.setdefault("metadata", {})
         prefix = metadata.get("generateName")
@@ -107,7 +116,7 @@ class SqliteStore:
         key = (resource, namespace, name)
         current = self.load(key)
         self.check_version(key, current, obj)
-        return self._replace(key, current, obj, subresource)
+        return _decode(self._replace(key, current, obj, subresource))
 
     def check_version(self, key: Key, current: Object, obj: Object) -> None:
         """Raise Conflict unless *obj* was made from *current* (or does not say from what)."""
@@ -126,11 +135,22 @@ class SqliteStore:
         fn: Callable[[Object], Object | None],
         subresource: str = "",
     ) -> Object:
+        return _decode(self.mutate_encoded(resource, namespace, name, fn, subresource))
+
+    def mutate_encoded(
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        fn: Callable[[Object], Object | None],
+        subresource: str = "",
+    ) -> bytes:
+        """`mutate`, for who passes the bytes on."""
         key = (resource, namespace, name)
         changed = fn(self.load(key))
-        current = self.load(key)
         if changed is None:
-            return current
+            return self.raw(key)
+        current = self.load(key)
         self.check_version(key, current, changed)
         return self._replace(key, current, changed, subresource)
 
@@ -147,11 +167,11 @@ class SqliteStore:
         current = self.load(key)
         return lifecycle.updated(self.resource(resource), current, fn(self.load(key)), subresource)
 
-    def _replace(self, key: Key, current: Object, wanted: Object, subresource: str) -> Object:
+    def _replace(self, key: Key, current: Object, wanted: Object, subresource: str) -> bytes:
         kind = self.resource(key[0])
         merged = lifecycle.updated(kind, current, wanted, subresource)
         if lifecycle.same(current, merged):
-            return current
+            return self.raw(key)
         if lifecycle.finished(kind, merged):
             return self._remove(key, merged, durable=kind.durable)
         done = (merged.get("status") or {}).get("phase") in lifecycle.TERMINAL
@@ -179,22 +199,22 @@ class SqliteStore:
         lifecycle.check_preconditions(kind, obj, options)
         match lifecycle.deletion(kind, obj, options):
             case Ending.REMOVE:
-                return self._remove(key, obj, durable=kind.durable)
+                self._remove(key, obj, durable=kind.durable)
             case Ending.MARK:
-                return self._put(key, obj, durable=True)
+                self._put(key, obj, durable=True)
         return obj
 
-    def _put(self, key: Key, obj: Object, *, durable: bool) -> Object:
+    def _put(self, key: Key, obj: Object, *, durable: bool) -> bytes:
         obj["metadata"]["resourceVersion"] = str(self.storage.next_version())
         data = encode(obj)
         self.storage.put(key, data, durable=durable)
-        stored: Object = json.loads(data)
-        return stored
+        return data
 
-    def _remove(self, key: Key, obj: Object, *, durable: bool) -> Object:
+    def _remove(self, key: Key, obj: Object, *, durable: bool) -> bytes:
         obj["metadata"]["resourceVersion"] = str(self.storage.next_version())
-        self.storage.remove(key, encode(obj), durable=durable)
-        return obj
+        data = encode(obj)
+        self.storage.remove(key, data, durable=durable)
+        return data
 
     # -- watch
 
