@@ -8,13 +8,18 @@ import os
 import pkgutil
 import signal
 import sys
+import time
+import traceback
 from dataclasses import replace
 
 from benchmarks import report, rows
 from benchmarks.bench import Bench
+from benchmarks.report import Results
 from benchmarks.row import Row
 from benchmarks.run import measure
 from minipod.linux import prctl
+
+QUICK_RUNS = 2
 
 
 def all_rows() -> dict[str, Row]:
@@ -30,7 +35,7 @@ def arguments(known: dict[str, Row]) -> argparse.Namespace:
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(known)}")
     parser.add_argument("--runs", type=int, help="of each side (default: the row's own number)")
     parser.add_argument(
-        "--quick", action="store_true", help="each row once and small: does it run?"
+        "--quick", action="store_true", help="each row twice and small: does it run?"
     )
     parser.add_argument("--beside", help='only these peers, by comma; "" for none')
     parser.add_argument("--output", default="docs/benchmarks", help="where the report is written")
@@ -49,21 +54,43 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` runs
     known = all_rows()
     chosen = arguments(known)
-    results = report.Results(chosen.output)
     bench = Bench(quick=chosen.quick)
+    failed = []
     try:
+        results = report.Results(chosen.output)
         for name in chosen.rows or known:
-            row = known[name]
-            if chosen.beside is not None:
-                wanted = {"minipod", *chosen.beside.split(",")}
-                row = replace(row, sides={n: s for n, s in row.sides.items() if n in wanted})
-            runs = 1 if chosen.quick else chosen.runs or row.runs
-            results.add(name, row, measure(row, bench, runs))
-            print(results.text(name), flush=True)
-            results.write(known)
+            try:
+                one(name, chosen, known, bench, results)
+            except Exception as e:  # the others are still to be measured
+                traceback.print_exc()
+                print(f"{name}: failed: {type(e).__name__}: {e}", flush=True)
+                failed.append(name)
+                bench.start_over()
+    except KeyboardInterrupt:
+        print("bench: interrupted, taking everything away", file=sys.stderr)
+        sys.exit(130)
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         bench.close()
         reap()
+    if failed:
+        sys.exit(f"bench: failed: {', '.join(failed)}")
+
+
+def one(
+    name: str, chosen: argparse.Namespace, known: dict[str, Row], bench: Bench, results: Results
+) -> None:
+    """Measure one row, print it, and write the report anew."""
+    row = known[name]
+    if chosen.beside is not None:
+        wanted = {"minipod", *chosen.beside.split(",")}
+        row = replace(row, sides={n: s for n, s in row.sides.items() if n in wanted})
+    runs = chosen.runs or (QUICK_RUNS if chosen.quick else row.runs)
+    begin = time.monotonic()
+    results.add(name, row, measure(row, bench, runs))
+    print(f"{results.text(name)}\n  in {time.monotonic() - begin:.0f} s", flush=True)
+    results.write(known)
 
 
 def reap() -> None:

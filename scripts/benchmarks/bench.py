@@ -25,6 +25,7 @@ from minipod.image.store import ImageStore
 MINIPOD = f"{os.path.dirname(sys.executable)}/minipod"
 IMAGE = "docker.io/library/busybox:1.36"
 PAUSE = "registry.k8s.io/pause:3.9"
+DISK, MEMORY = "/var/tmp", "/dev/shm"  # noqa: S108 mkdtemp makes its own there
 EXITS_ON_TERM = ["sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"]
 
 
@@ -33,14 +34,32 @@ class Bench:
 
     def __init__(self, *, quick: bool) -> None:
         self.quick = quick
+        self._open()
+
+    def _open(self) -> None:
         self._stack = ExitStack()
-        self.directory = tempfile.mkdtemp(prefix="minipod-bench-", dir="/var/tmp")
-        self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self.directory = self._temporary(DISK)
+        self._memory = ""
         self._node: Node | None = None
         self._shared: dict[str, Any] = {}
 
+    def _temporary(self, where: str) -> str:
+        made = tempfile.mkdtemp(prefix=f"minipod-bench-{os.getpid()}-", dir=where)
+        self._stack.callback(shutil.rmtree, made, ignore_errors=True)
+        return made
+
     def close(self) -> None:
         self._stack.close()
+
+    def start_over(self) -> None:
+        """Take away everything that rows share: one of them has failed, and nobody knows what it left."""
+        self.close()
+        self._open()
+
+    def memory(self) -> str:
+        """Return a directory on a tmpfs, where no disk is measured."""
+        self._memory = self._memory or self._temporary(MEMORY)
+        return self._memory
 
     def few(self, many: int, quick: int = 2) -> int:
         """Return how many of something a row shall make."""
@@ -91,6 +110,7 @@ class Node:
     def __init__(self, name: str) -> None:
         self.instance = config.load(name=name).instance
         self.client = Client(self.instance)
+        self.kubectl = ["kubectl", "--kubeconfig", self.instance.kubeconfig]
         self.pods = self.client.path("pods", "default")
 
     def minipod(self, *words: str) -> str:

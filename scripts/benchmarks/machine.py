@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import shutil
 import subprocess
+from functools import cache
 
 from minipod.cgroups.hierarchy import detect
 
-PACKAGES = ("runc", "crun", "podman", "containerd", "containernetworking-plugins", "umoci")
+PACKAGES = (
+    "runc", "crun", "podman", "containerd", "containernetworking-plugins", "umoci", "skopeo", "docker-registry",
+)  # fmt: skip
 
 
+@cache
 def describe() -> str:
-    """Return cores, memory, kernel, cgroup mode, python, load, our commit and the peers' versions."""
+    """Return our commit, cores, memory, kernel, cgroup mode, python and the peers' versions."""
     with open("/proc/cpuinfo", encoding="utf-8") as f:
         model = next(
             (line.split(":")[1].strip() for line in f if line.startswith("model name")), ""
@@ -27,8 +33,8 @@ def describe() -> str:
         f"Linux {os.uname().release}",
         f"cgroup {detect().mode.value}",
         f"Python {platform.python_version()}",
-        f"load {os.getloadavg()[0]:.1f}",
         *(f"{name} {version}" for name in PACKAGES if (version := installed(name))),
+        *([f"kubectl {version}"] if (version := kubectl()) else []),
     ]
     return ", ".join(parts)
 
@@ -37,6 +43,15 @@ def installed(package: str) -> str:
     """Return the version of a Debian package, "" when it is not installed."""
     words = _output("dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${Version}", package).split()
     return words[-1] if words[:1] == ["ii"] else ""
+
+
+def kubectl() -> str:
+    """Return the version of the kubectl on PATH, "" where there is none."""
+    if shutil.which("kubectl") is None:
+        return ""
+    told = _output("kubectl", "version", "--client", "--output", "json")
+    version: str = json.loads(told)["clientVersion"]["gitVersion"] if told else ""
+    return version
 
 
 def _output(*command: str) -> str:

@@ -20,6 +20,8 @@ HEAD = """# Measured
 
 Made by `scripts/bench` (see [README.md](README.md)); do not edit. Values are medians, p99 in
 brackets. "x 4.6" beside a peer's value: in pairs of neighbouring runs it is 4.6 times minipod's.
+"Quoted" is what peers that Debian 12 doesn't have were measured with before: kube-apiserver and kubelet
+1.20.2, etcd 3.4, containerd 1.6.20, on a virtual machine of two cores.
 """
 
 
@@ -46,7 +48,12 @@ class Results:
     def add(self, name: str, row: Row, measured: dict[str, Any]) -> None:
         figures = [dataclasses.asdict(f) for f in row.figures]
         about = {"title": row.title, "note": row.note, "figures": figures}
-        self._rows[name] = {**about, "machine": machine.describe(), **measured}
+        self._rows[name] = {
+            **about,
+            "machine": machine.describe(),
+            "load": f"{os.getloadavg()[0]:.1f}",
+            **measured,
+        }
 
     def text(self, name: str) -> str:
         """Return a row as lines for a terminal."""
@@ -54,6 +61,7 @@ class Results:
         for figure, cells in self._cells(name):
             lines.append(f"  {figure.name} ({figure.unit}{_aim(figure)})")
             lines += [f"    {side:12} {cell}" for side, cell in cells.items() if cell]
+            lines += [f"    {'quoted':12} {figure.quoted}"] if figure.quoted else []
         missing = self._rows[name]["missing"]
         lines += [f"  without {side}: {why}" for side, why in missing.items()]
         return "\n".join(lines)
@@ -66,7 +74,9 @@ class Results:
             json.dump(ordered, f, separators=(",", ":"))
             f.write("\n")
         with open(f"{self._directory}/results.md", "w", encoding="utf-8") as f:
-            f.write("\n".join([HEAD, *(self._section(name) for name in ordered)]))
+            newest = max(ordered.values(), key=lambda row: row["date"])["machine"]
+            head = f"{HEAD}\nThe machine, where a row says no other: {newest}.\n"
+            f.write("\n".join([head, *(self._section(name, newest) for name in ordered)]))
         for name in ordered:
             series = [
                 (figure.name, figure.unit, self._series(name, figure.name))
@@ -100,20 +110,23 @@ class Results:
             table.append((figure, cells))
         return table
 
-    def _section(self, name: str) -> str:
+    def _section(self, name: str, machine_of_head: str) -> str:
         row = self._rows[name]
         sides = list(row["sides"])
+        other = "" if row["machine"] == machine_of_head else f", {row['machine']}"
+        quoted = any(f.quoted for f in self._figures(name))
         lines = [
             f"## {row['title']}",
             "",
-            f"`scripts/bench {name}`, {row['runs']} runs of each, {row['date']} UTC, {row['machine']}.",
+            f"`scripts/bench {name}`, {row['runs']} runs of each, {row['date']} UTC, load {row.get('load', '')}{other}.",
             "",
         ]
-        lines += [f"| | aim | {' | '.join(sides)} |", f"|---|---|{'---|' * len(sides)}"]
+        columns = ["", "aim", *sides, *(["quoted"] if quoted else [])]
+        lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
         for figure, cells in self._cells(name):
             aim = "" if figure.aim is None else number(figure.aim)
-            values = " | ".join(cells.get(side, "") for side in sides)
-            lines.append(f"| {figure.name}, {figure.unit} | {aim} | {values} |")
+            values = [cells.get(side, "") for side in sides] + ([figure.quoted] if quoted else [])
+            lines.append(f"| {figure.name}, {figure.unit} | {aim} | {' | '.join(values)} |")
         lines += ["", f"![{row['title']}]({name}.svg)", ""]
         if row["note"]:
             lines += [row["note"], ""]

@@ -46,4 +46,5 @@ class Row:
     figures: tuple[Figure, ...]
     sides: dict[str, Side]
     runs: int = 20
+    warm: bool = True  # run each side once before, unmeasured; False for rows that take long and warm up by themselves
     note: str = ""  # what the reader must know to compare

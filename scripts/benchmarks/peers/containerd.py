@@ -12,7 +12,9 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,20 +27,21 @@ from benchmarks.row import Missing, Once
 
 BRIDGE, SUBNET = "mpbench0", "10.250.0.0/16"
 CNI = "/usr/lib/cni"
+HERE = os.path.dirname(os.path.abspath(__file__))
 INSTALL = "scripts/bench --with-peers"
 
 
 class Containerd:
     """A running daemon and the verbs that rows use."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, home: str) -> None:
         if shutil.which("containerd") is None:
             raise Missing(f"containerd is not installed: {INSTALL}")
         if not os.path.exists(f"{CNI}/bridge"):
             raise Missing(f"containernetworking-plugins is not installed: {INSTALL}")
         if importlib.util.find_spec("grpclib") is None:
             raise Missing("grpclib is not installed: scripts/setup --dev")
-        self.home = f"{bench.directory}/containerd"
+        self.home = home
         self.socket = f"{self.home}/s"
         self.logs = f"{self.home}/logs"
         self._names = (f"p{n}" for n in itertools.count())
@@ -70,8 +73,9 @@ class Containerd:
 
         with open(f"{self.home}/log", "ab") as log:
             self.process = subprocess.Popen(
-                ["containerd", "--config", f"{self.home}/config.toml"], stdout=log, stderr=log
-            )
+                ["containerd", "--config", f"{self.home}/config.toml"], stdout=log, stderr=log,
+                start_new_session=True,  # Ctrl-C is for the benchmark, which ends it
+            )  # fmt: skip
         deadline = time.monotonic() + 20
         while True:
             self.cri = cri.Cri(self.socket)
@@ -128,9 +132,17 @@ class Containerd:
         self._sandboxes.discard(sandbox)
 
     def remove_all(self) -> None:
-        """Remove what a row that failed has left."""
+        """Remove what a row that failed has left, also when a call was cut off in the middle."""
         for sandbox in list(self._sandboxes):
-            self.remove(sandbox)
+            with contextlib.suppress(Exception):  # a client that was interrupted may be of no use
+                self.remove(sandbox)
+        listed = subprocess.run(
+            [*self.ctr(), "containers", "list", "-q"], capture_output=True, text=True, check=False
+        )
+        for name in listed.stdout.split():
+            for words in (("tasks", "delete", "--force"), ("containers", "delete")):
+                command = [*self.ctr(), *words, name]
+                subprocess.run(command, capture_output=True, check=False)
 
     def log_of_newest(self) -> str:
         """Return the path of the newest container's log."""
@@ -173,17 +185,19 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 
 
 @contextmanager
-def running(bench: Bench) -> Iterator[Containerd]:
-    """The daemon with our images; once for all rows."""
-    daemon = Containerd(bench)
-    daemon.start()
+def running(home: str) -> Iterator[Containerd]:
+    """The daemon with its files below *home*."""
+    daemon = Containerd(home)
     try:
-        daemon.load(bench.archive())
+        daemon.start()
         yield daemon
     finally:
-        daemon.remove_all()
-        daemon.cri.close()
+        if daemon.process is not None:
+            daemon.remove_all()
+            daemon.cri.close()
         daemon.stop()
+        for pid in daemon.shims():
+            os.kill(pid, signal.SIGKILL)
         subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True, check=False)
         remove_cgroup("k8s.io")
         for name in ("s", "fifo", "runc/k8s.io", "runc", ""):
@@ -191,9 +205,43 @@ def running(bench: Bench) -> Iterator[Containerd]:
                 os.rmdir(f"/run/containerd/{name}")
 
 
+@contextmanager
+def _with_images(bench: Bench) -> Iterator[Containerd]:
+    with running(f"{bench.directory}/containerd") as daemon:
+        daemon.load(bench.archive())
+        yield daemon
+
+
 def shared(bench: Bench) -> Containerd:
-    found: Containerd = bench.shared("containerd", running)
+    """Return the daemon that has our images; one for all rows."""
+    found: Containerd = bench.shared("containerd", _with_images)
     return found
+
+
+def in_memory(bench: Bench) -> Containerd:
+    """Return a daemon whose files are on a tmpfs."""
+    found: Containerd = bench.shared(
+        "containerd in memory", lambda b: running(f"{b.memory()}/containerd")
+    )
+    return found
+
+
+@contextmanager
+def forwarding(daemon: Containerd, sandbox: str) -> Iterator[int]:
+    """Forward a local port to port 80 of a sandbox, as kubectl's connection reaches containerd; yield it.
+
+    The client is `minipod port-forward`'s, in a process of its own.
+    """
+    url = daemon.cri.call("PortForward", {1: sandbox, 2: [80]})
+    command = [sys.executable, "-m", "benchmarks.peers.forward", url]
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(HERE))}
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert started.stdout is not None
+        yield int(started.stdout.readline())
+    finally:
+        started.terminate()
+        started.communicate()
 
 
 def ms(action: Any) -> float:

@@ -89,7 +89,10 @@ def cycles(program: str) -> Side:
                 timed(command)
             except RuntimeError as e:
                 raise Missing(f"it fails here: {str(e).strip().splitlines()[-1]}") from e
-            yield lambda: {"create, start, exit, delete": timed(command)}
+            try:
+                yield lambda: {"create, start, exit, delete": timed(command)}
+            finally:  # one that was interrupted may still be there
+                subprocess.run([*base, "delete", "--force", "c"], capture_output=True, check=False)
 
     return side
 

@@ -54,13 +54,17 @@ class Podman:
     def run(self, *words: str) -> float:
         return timed([*self.base, *words], env=self.environment)
 
-    def play(self) -> tuple[str, float]:
-        """Return the manifest's path and the milliseconds."""
+    def play(self, command: list[str] = EXITS_ON_TERM) -> tuple[str, float]:
+        """Run a pod of one container; return the manifest's path and the milliseconds."""
         name = f"p{next(self._numbers)}"
         path = f"{self.home}/{name}.json"
         with open(path, "w", encoding="utf-8") as f:
-            json.dump(manifest(name, EXITS_ON_TERM), f)
+            json.dump(manifest(name, command), f)
         return path, self.run("kube", "play", "--network", "none", path)
+
+    def container(self, path: str) -> str:
+        """Return the name of the container of a manifest."""
+        return f"{os.path.basename(path).removesuffix('.json')}-c"
 
     def down(self, path: str) -> float:
         return self.run("kube", "down", path)
@@ -99,6 +103,6 @@ def pods(bench: Bench) -> Iterator[Once]:
 def execs(bench: Bench) -> Iterator[Once]:
     podman: Podman = bench.shared("podman", running)
     path, _ = podman.play()
-    name = f"{os.path.basename(path).removesuffix('.json')}-c"
+    name = podman.container(path)
     yield lambda: {"by command": podman.run("exec", name, "/bin/true")}
     podman.down(path)

@@ -185,7 +185,8 @@ ROW = Row(
     ),
     sides={"minipod": minipod},
     runs=5,
-    note="A whole node answers, over its unix socket, to a client that costs little. A create is answered when it is on the disk. 10,000 objects: 9,000 "
-    "ConfigMaps of 1.3 KB and 1,000 pods, which the node has refused. The 200 watchers are asked for 1,000 changes of one object a second. "
-    "kube-apiserver and etcd are not in Debian 12.",
+    warm=False,
+    note="A whole node answers, over its unix socket, to a client that costs little. A create is answered when it is on the disk. "
+    "10,000 objects: 9,000 ConfigMaps of 1.3 KB and 1,000 pods, which the node has refused. The 200 watchers are asked for 1,000 "
+    "changes of one object a second. kube-apiserver and etcd are not in Debian 12.",
 )

@@ -103,5 +103,6 @@ ROW = Row(
     sides={"minipod": minipod, "containerd": containerd},
     runs=5,
     note="Throughput counts the container's bytes, until the last line is in the log file in the CRI format. "
-    "On two cores the writing container takes one.",
+    "On two cores the writing container takes one. "
+    "What a flood does to probes is in the row of probes.",
 )

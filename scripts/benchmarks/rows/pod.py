@@ -35,11 +35,11 @@ ROW = Row(
     title="A pod with its network",
     figures=(
         Figure("create -> execve", aim=10),
-        Figure("create -> Ready", aim=40),
+        Figure("create -> Ready", aim=40, quoted="700-1,300, kubelet with containerd"),
         Figure("delete -> gone", aim=10),
     ),
     sides={"minipod": minipod, "containerd": containerd.pods, "podman": podman.pods},
-    runs=30,
+    runs=60,
     note="The app exits on SIGTERM. minipod: over its Kubernetes API, as a watch sees it. containerd: RunPodSandbox, CreateContainer, "
     "StartContainer; then StopContainer, StopPodSandbox, RemovePodSandbox; no kubelet and no API "
     "server on top. podman: `podman kube play --network none` and "

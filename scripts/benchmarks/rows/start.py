@@ -27,7 +27,7 @@ def minipod(bench: Bench) -> Iterator[Once]:
 
 ROW = Row(
     title="Start of a node that has run before",
-    figures=(Figure("start", aim=500),),
+    figures=(Figure("start", aim=500, quoted="22,000, etcd to kubelet"),),
     sides={"minipod": minipod, "containerd": containerd.start},
     runs=10,
     note="minipod: until the node is Ready and its API answers. containerd alone, until its CRI answers: no kubelet, API server or etcd.",
