@@ -32,6 +32,9 @@ QUALIFIED_WORDS = (
 )
 MODE_WORDS = "must be a number between 0 and 0777 (octal), both inclusive"
 ID_WORDS = "must be between 0 and 2147483647, inclusive"
+PORT_NAME_WORDS = (
+    "must be no more than 15 characters, lower case alphanumeric or '-', with at least one letter"
+)
 PORT_WORDS = "must be between 1 and 65535, inclusive"
 
 

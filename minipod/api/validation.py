@@ -10,6 +10,7 @@ from minipod.api import (
     tuning_probes,
     validation_containers,
     validation_lifecycle,
+    validation_names,
     validation_network,
     validation_placement,
     validation_probes,
@@ -124,6 +125,7 @@ def _spec(spec: Object) -> Errors:
     yield from validation_security.pod(spec)
     yield from validation_network.pod(spec)
     yield from validation_placement.pod(spec)
+    yield from validation_names.pod(spec)
 
 
 def _choices(item: Object, path: str) -> Errors:
@@ -136,18 +138,24 @@ def _choices(item: Object, path: str) -> Errors:
 def _container(spec: Object, container: Object, path: str, volumes: set[Any]) -> Errors:
     if not container.get("image"):
         yield required(f"{path}.image")
+    elif container["image"] != container["image"].strip():
+        words = "must not have leading or trailing whitespace"
+        yield invalid(f"{path}.image", container["image"], words)
     yield from _choices(container, path)
-    yield from validation_containers.env(container, path)
+    yield from validation_containers.env(container, path, volumes)
     yield from validation_volumes.mounts(container, path, volumes)
     host_network = bool(spec.get("hostNetwork"))
     yield from validation_network.ports(container, path, host_network=host_network)
     yield from validation_containers.resources(
         container.get("resources") or {}, f"{path}.resources"
     )
-    yield from validation_containers.resize_policy(container, path)
+    yield from validation_containers.resize_policy(container, path, spec.get("restartPolicy"))
     host_users = spec.get("hostUsers") is not False
     yield from validation_security.container(container, path, host_users=host_users)
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
         if container.get(probe) is not None:
             yield from validation_probes.probe(container[probe], f"{path}.{probe}", probe)
-    yield from validation_lifecycle.hooks(container, path, validation_probes.handler)
+    grace = spec.get("terminationGracePeriodSeconds")
+    yield from validation_lifecycle.hooks(
+        container, path, validation_probes.handler, 30 if grace is None else grace
+    )

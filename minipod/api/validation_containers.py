@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
+from typing import Any
 
-from minipod.api import quantity
+from minipod.api import metadata, quantity
 from minipod.api.messages import (
     Errors,
     Object,
     choice,
     duplicate,
+    file_path,
     forbidden,
     invalid,
+    not_found,
     required,
     unsupported,
 )
@@ -23,13 +27,14 @@ _ENV_WORDS = "a valid environment variable name must consist only of printable A
 SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
 
 
-def env(container: Object, path: str) -> Errors:
+def env(container: Object, path: str, volumes: Container[Any]) -> Errors:
+    """Check env and envFrom; *volumes* are the names of the pod's."""
     for i, entry in enumerate(container.get("env") or []):
         at = f"{path}.env[{i}]"
         yield from _env_name(entry.get("name"), f"{at}.name")
         source = entry.get("valueFrom")
         if source is not None:
-            yield from _value_from(entry, source, f"{at}.valueFrom")
+            yield from _value_from(entry, source, f"{at}.valueFrom", volumes)
     for i, entry in enumerate(container.get("envFrom") or []):
         at = f"{path}.envFrom[{i}]"
         if entry.get("prefix"):
@@ -52,7 +57,7 @@ def _env_name(name: str | None, path: str) -> Errors:
         yield invalid(path, name, _ENV_WORDS)
 
 
-def _value_from(entry: Object, source: Object, path: str) -> Errors:
+def _value_from(entry: Object, source: Object, path: str, volumes: Container[Any]) -> Errors:
     given = [k for k in SOURCES if source.get(k) is not None]
     if not given:
         listed = "`fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
@@ -69,13 +74,21 @@ def _value_from(entry: Object, source: Object, path: str) -> Errors:
     elif kind == "resourceFieldRef":
         yield from resource_field_ref(ref, at)
     elif kind == "fileKeyRef":
-        for field in ("volumeName", "path", "key"):
-            if not ref.get(field):
-                yield required(f"{at}.{field}")
+        yield from _file_key(ref, at, volumes)
     else:
         if not ref.get("name"):
             yield required(f"{at}.name")
         yield from key(ref.get("key"), f"{at}.key")
+
+
+def _file_key(ref: Object, path: str, volumes: Container[Any]) -> Errors:
+    volume = ref.get("volumeName")
+    if not volume:
+        yield required(f"{path}.volumeName")
+    elif volume not in volumes:
+        yield not_found(f"{path}.volumeName", volume)
+    yield from file_path(ref.get("path"), f"{path}.path")
+    yield from _env_name(ref.get("key"), f"{path}.key")
 
 
 def resources(item: Object, path: str) -> Errors:
@@ -119,9 +132,18 @@ def pod_resources(spec: Object) -> Errors:
         if total > quantity.parse(str(value)):
             words = "must be greater than or equal to aggregate container requests"
             yield invalid(f"{path}.requests[{name}]", str(value), words)
+    for i, container in enumerate(spec.get("containers") or []):
+        limits = (container.get("resources") or {}).get("limits") or {}
+        for name in limits.keys() & (item.get("limits") or {}).keys():
+            most = str(item["limits"][name])
+            if quantity.parse(str(limits[name])) > quantity.parse(most):
+                at = f"spec.containers[{i}].resources.limits[{name}]"
+                words = f"must be less than or equal to pod limits of {most}"
+                yield invalid(at, str(limits[name]), words)
 
 
-def resize_policy(container: Object, path: str) -> Errors:
+def resize_policy(container: Object, path: str, restarts: str | None) -> Errors:
+    """Check what a change of cpu or memory does; *restarts* is the pod's restartPolicy."""
     taken: set[str] = set()
     for i, policy in enumerate(container.get("resizePolicy") or []):
         at, name = f"{path}.resizePolicy[{i}]", policy.get("resourceName")
@@ -135,6 +157,9 @@ def resize_policy(container: Object, path: str) -> Errors:
         if not policy.get("restartPolicy"):
             yield required(f"{at}.restartPolicy")
         yield from choice(policy, "restartPolicy", at, ("NotRequired", "RestartContainer"))
+        if restarts == "Never" and policy.get("restartPolicy") == "RestartContainer":
+            words = "must be 'NotRequired' when `restartPolicy` is 'Never'"
+            yield invalid(f"{at}.restartPolicy", "RestartContainer", words)
 
 
 def _amount(name: str, value: object, path: str) -> Errors:
@@ -142,6 +167,10 @@ def _amount(name: str, value: object, path: str) -> Errors:
     if name not in _STANDARD and not name.startswith("hugepages-") and "/" not in name:
         yield invalid(at, name, "must be a standard resource type or fully qualified")
         return
+    if "/" in name and (words := metadata.qualified_name(name)):
+        yield invalid(at, name, words)
+    elif "/" in name and name.startswith("requests."):
+        yield invalid(at, name, "doesn't follow extended resource name standard")
     amount = quantity.parse(str(value))
     if amount < 0:
         yield invalid(at, str(value), "must be greater than or equal to 0")

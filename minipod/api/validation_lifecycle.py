@@ -6,7 +6,15 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
-from minipod.api.messages import Errors, Object, forbidden, invalid, required, unsupported
+from minipod.api.messages import (
+    Errors,
+    Object,
+    forbidden,
+    invalid,
+    not_found,
+    required,
+    unsupported,
+)
 
 ACTIONS = ("Restart", "RestartAllContainers")
 OPERATORS = ("In", "NotIn")
@@ -19,16 +27,20 @@ SIGNALS = frozenset(
 _FOR_SIDECARS = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
 
 
-def hooks(container: Object, path: str, handler: Callable[[Object, str], Errors]) -> Errors:
-    """Check postStart, preStop (by *handler*) and stopSignal."""
+def hooks(
+    container: Object, path: str, handler: Callable[[Object, str], Errors], grace: int
+) -> Errors:
+    """Check postStart, preStop (by *handler*) and stopSignal; *grace* is the pod's, in seconds."""
     lifecycle = container.get("lifecycle") or {}
     for hook in ("postStart", "preStop"):
         if lifecycle.get(hook) is not None:
             yield from handler(lifecycle[hook], f"{path}.lifecycle.{hook}")
             seconds = (lifecycle[hook].get("sleep") or {}).get("seconds", 0)
-            if seconds < 0:
-                at = f"{path}.lifecycle.{hook}.sleep.seconds"
-                yield invalid(at, seconds, "must be greater than or equal to 0")
+            if not 0 <= seconds <= max(grace, 0):
+                words = (
+                    f"must be non-negative and less than terminationGracePeriodSeconds ({grace})"
+                )
+                yield invalid(f"{path}.lifecycle.{hook}.sleep", seconds, words)
     wanted = lifecycle.get("stopSignal")
     if wanted and wanted not in SIGNALS:
         yield unsupported(f"{path}.lifecycle.stopSignal", wanted, sorted(SIGNALS))
@@ -82,7 +94,7 @@ def ephemeral(spec: Object, container: Object, path: str) -> Errors:
     target = container.get("targetContainerName")
     names = {c.get("name") for g in ("containers", "initContainers") for c in spec.get(g) or []}
     if target and target not in names:
-        yield invalid(f"{path}.targetContainerName", target, "must be a container of the pod")
+        yield not_found(f"{path}.targetContainerName", target)
     for i, mount in enumerate(container.get("volumeMounts") or []):
         for field in ("subPath", "subPathExpr"):
             if mount.get(field):

@@ -7,6 +7,7 @@ from minipod.api.messages import (
     LABEL,
     LABEL_WORDS,
     PORT_NAME,
+    PORT_NAME_WORDS,
     PORT_WORDS,
     QUALIFIED,
     QUALIFIED_WORDS,
@@ -75,8 +76,7 @@ def ports(container: Object, path: str, *, host_network: bool) -> Errors:
     for i, port in enumerate(container.get("ports") or []):
         at, number, name = f"{path}.ports[{i}]", port.get("containerPort"), port.get("name")
         if name and (len(name) > 15 or not PORT_NAME.fullmatch(name)):
-            words = "must be no more than 15 characters, lower case alphanumeric or '-', with at least one letter"
-            yield invalid(f"{at}.name", name, words)
+            yield invalid(f"{at}.name", name, PORT_NAME_WORDS)
         elif name and name in names:
             yield duplicate(f"{at}.name", name)
         names.add(name or "")
@@ -106,8 +106,13 @@ def _host_port(port: Object, at: str, *, host_network: bool) -> Errors:
 
 def _host_ports(spec: Object) -> Errors:
     """No two containers want the same port of the node (checkHostPortConflicts)."""
+    for group in ("containers", "initContainers"):
+        yield from _conflicts(spec.get(group) or [], f"spec.{group}")
+
+
+def _conflicts(containers: list[Object], path: str) -> Errors:
     taken: set[str] = set()
-    for i, container in enumerate(spec.get("containers") or []):
+    for i, container in enumerate(containers):
         for j, port in enumerate(container.get("ports") or []):
             if not port.get("hostPort"):
                 continue
@@ -115,5 +120,5 @@ def _host_ports(spec: Object) -> Errors:
                 f"{port.get('protocol') or 'TCP'}/{port.get('hostIP') or ''}/{port['hostPort']}"
             )
             if wanted in taken:
-                yield duplicate(f"spec.containers[{i}].ports[{j}].hostPort", wanted)
+                yield duplicate(f"{path}[{i}].ports[{j}].hostPort", wanted)
             taken.add(wanted)

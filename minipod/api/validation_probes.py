@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from minipod.api.messages import (
+    PORT_NAME,
+    PORT_NAME_WORDS,
     PORT_WORDS,
     Errors,
     Object,
@@ -14,6 +18,11 @@ from minipod.api.messages import (
     required,
 )
 
+_HEADER = re.compile(r"[-A-Za-z0-9]+")
+_HEADER_WORDS = (
+    "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is"
+    " '[-A-Za-z0-9]+')"
+)
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 _COUNTS = (
     "initialDelaySeconds timeoutSeconds periodSeconds successThreshold failureThreshold".split()
@@ -47,6 +56,10 @@ def handler(action: Object, path: str) -> Errors:
         if kind in given:
             yield from _port(action[kind].get("port"), f"{path}.{kind}.port")
             yield from choice(action[kind], "scheme", f"{path}.{kind}", ("HTTP", "HTTPS"))
+            for header in action[kind].get("httpHeaders") or []:
+                if not _HEADER.fullmatch(header.get("name") or ""):
+                    at = f"{path}.{kind}.httpHeaders"
+                    yield invalid(at, header.get("name") or "", _HEADER_WORDS)
     if "grpc" in given:
         if action["grpc"].get("port") is None:
             yield required(f"{path}.grpc.port")
@@ -58,3 +71,5 @@ def _port(port: object, path: str) -> Errors:
         yield required(path)
     elif isinstance(port, int) and not 1 <= port <= 65535:
         yield invalid(path, port, PORT_WORDS)
+    elif isinstance(port, str) and (len(port) > 15 or not PORT_NAME.fullmatch(port)):
+        yield invalid(path, port, PORT_NAME_WORDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from minipod.api.fields import FieldError
 from minipod.api.messages import (
     Errors,
     Object,
@@ -17,6 +18,7 @@ from minipod.api.messages import (
     unsupported,
 )
 
+_PROFILE_MAX = 4095  # bytes of an AppArmor profile's name
 PROFILES = ("Localhost", "RuntimeDefault", "Unconfined")
 _ID_MAX = (1 << 31) - 1
 _SYSCTL = re.compile(r"([a-z0-9][-_a-z0-9]*[./])*[a-z0-9][-_a-z0-9]*", re.IGNORECASE)
@@ -85,7 +87,8 @@ def _identity(context: Object, path: str) -> Errors:
 def _profile(profile: Object, path: str, what: str) -> Errors:
     kind, name = profile.get("type"), profile.get("localhostProfile")
     if not kind:
-        yield required(f"{path}.type", "type is required when seccompProfile is set")
+        field = path.rpartition(".")[2]
+        yield required(f"{path}.type", f"type is required when {field} is set")
         return
     if kind not in PROFILES:
         yield unsupported(f"{path}.type", kind, PROFILES)
@@ -94,6 +97,12 @@ def _profile(profile: Object, path: str, what: str) -> Errors:
             yield required(f"{path}.localhostProfile", f"must be set when {what} type is Localhost")
         elif what == "seccomp":
             yield from descending_path(name, f"{path}.localhostProfile")
+        elif name != name.strip():
+            words = "must not be padded with whitespace"
+            yield invalid(f"{path}.localhostProfile", name, words)
+        elif len(name) > _PROFILE_MAX:
+            words = f"Too long: may not be more than {_PROFILE_MAX} bytes"
+            yield FieldError(f"{path}.localhostProfile", words, "FieldValueTooLong")
     elif name:
         words = f"can only be set when {what} type is Localhost"
         yield invalid(f"{path}.localhostProfile", name, words)

@@ -4,9 +4,10 @@ ValidateVolumeMounts)."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
-from minipod.api import quantity
+from minipod.api import metadata, quantity, validation_storage
 from minipod.api.messages import (
     KEY,
     KEY_WORDS,
@@ -129,8 +130,13 @@ def field_ref(ref: Object, path: str, allowed: tuple[str, ...]) -> Errors:
     where = ref.get("fieldPath")
     if not where:
         yield required(f"{path}.fieldPath")
+    elif ref.get("apiVersion") not in (None, "", "v1"):
+        words = f"error converting fieldPath: unsupported pod version: {ref['apiVersion']}"
+        yield invalid(f"{path}.fieldPath", where, words)
     elif where.startswith(("metadata.labels['", "metadata.annotations['")) and where.endswith("']"):
-        return
+        key = where.partition("['")[2][:-2]
+        if words := metadata.qualified_name(key if "labels" in where else key.lower()):
+            yield invalid(path, key, words)
     elif where not in (*VOLUME_FIELDS, *ENV_FIELDS):
         words = f"error converting fieldPath: field label not supported: {where}"
         yield invalid(f"{path}.fieldPath", where, words)
@@ -194,6 +200,19 @@ def _claim(source: Object, path: str) -> Errors:
         yield required(f"{path}.claimName")
 
 
+def _ephemeral(source: Object, path: str) -> Errors:
+    """The claim that is to be made: only labels and annotations of its own, a spec like any claim's."""
+    template, at = source.get("volumeClaimTemplate"), f"{path}.volumeClaimTemplate"
+    if template is None:
+        yield required(at)
+        return
+    for field in template.get("metadata") or {}:
+        if field not in ("labels", "annotations", "creationTimestamp"):
+            yield forbidden(f"{at}.metadata.{field}", "only labels and annotations may be set")
+    for error in validation_storage.validate_claim({"spec": template.get("spec") or {}}):
+        yield replace(error, path=f"{at}.{error.path}")
+
+
 def _image(source: Object, path: str) -> Errors:
     if not source.get("reference"):
         yield required(f"{path}.reference")
@@ -208,6 +227,7 @@ _SOURCES = {
     "downwardAPI": _downward,
     "projected": _projected,
     "persistentVolumeClaim": _claim,
+    "ephemeral": _ephemeral,
     "image": _image,
 }
 

@@ -122,7 +122,7 @@ def test_a_pre_stop_hook_that_overruns_leaves_two_seconds(node, pods) -> None:
 def test_a_second_delete_shortens_a_pre_stop_hook(node, pods) -> None:
     app = sleeper(lifecycle={"preStop": {"sleep": {"seconds": 100}}})
     pods.append("shorter")
-    node.pod("shorter", app)
+    node.pod("shorter", app, terminationGracePeriodSeconds=100)
     node.run("delete", "pod", "shorter", "--grace-period=100", "--no-wait")
     assert seconds_to_delete(node, "shorter", "--grace-period=1") < 5.0
 

@@ -93,7 +93,7 @@ def test_ephemeral_containers_may_be_added_through_their_subresource():
         ([DEBUG], [], 'existing ephemeral containers "debug" may not be removed'),
         ([DEBUG], [{**DEBUG, "image": "j"}], 'containers "debug" may not be changed'),
         ([], [{**DEBUG, "name": "a"}], 'spec.ephemeralContainers[0].name: Duplicate value: "a"'),
-        ([], [{**DEBUG, "targetContainerName": "z"}], "must be a container of the pod"),
+        ([], [{**DEBUG, "targetContainerName": "z"}], 'Not found: "z"'),
         ([], [{**DEBUG, "lifecycle": {}}], "an ephemeral container has none"),
         ([], [{"name": "debug"}], "spec.ephemeralContainers[0].image: Required value"),
     ],
@@ -141,7 +141,7 @@ RULE = {"action": "Restart", "exitCodes": {"operator": "In", "values": [1]}}
         ("containers", {"lifecycle": {"stopSignal": "SIGFOO"}}, "lifecycle.stopSignal: Unsupported"),
         (
             "containers", {"lifecycle": {"preStop": {"sleep": {"seconds": -1}}}},
-            "lifecycle.preStop.sleep.seconds: Invalid value: -1",
+            "lifecycle.preStop.sleep: Invalid value: -1",
         ),
     ],
 )  # fmt: skip

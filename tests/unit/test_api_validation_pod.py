@@ -26,6 +26,12 @@ def errors(spec: dict[str, Any] | None = None, **container: Any) -> list[str]:
     return []
 
 
+def node_affinity(*expressions: dict[str, Any]) -> dict[str, Any]:
+    terms = [{"matchExpressions": list(expressions)}] if expressions else []
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    return {"affinity": {"nodeAffinity": required}}
+
+
 SPECS: list[tuple[dict[str, Any], str]] = [
     ({"volumes": [{"name": "v"}]}, "spec.volumes[0]: Required value: must specify a volume type"),
     (
@@ -60,6 +66,41 @@ SPECS: list[tuple[dict[str, Any], str]] = [
     ({"hostAliases": [{"ip": "1.2.3", "hostnames": ["x"]}]}, "spec.hostAliases[0].ip: Invalid value"),
     ({"hostAliases": [{"ip": "1.2.3.4", "hostnames": ["X_"]}]}, "spec.hostAliases[0].hostnames[0]: Invalid value"),
     ({"os": {"name": "plan9"}}, 'spec.os.name: Unsupported value: "plan9"'),
+    ({"serviceAccountName": "A_"}, 'spec.serviceAccountName: Invalid value: "A_": a lowercase RFC 1123 subdomain'),
+    ({"priorityClassName": "A_"}, 'spec.priorityClassName: Invalid value: "A_": a lowercase RFC 1123 subdomain'),
+    ({"runtimeClassName": "A_"}, 'spec.runtimeClassName: Invalid value: "A_": a lowercase RFC 1123 subdomain'),
+    ({"nodeName": "A_"}, 'spec.nodeName: Invalid value: "A_": a lowercase RFC 1123 subdomain'),
+    ({"preemptionPolicy": "Maybe"}, 'spec.preemptionPolicy: Unsupported value: "Maybe": supported values: "Never", "PreemptLowerPriority"'),
+    ({"overhead": {"cpu": "-1"}}, 'spec.overhead[cpu]: Invalid value: "-1": must be greater than or equal to 0'),
+    ({"hostnameOverride": "h" * 65}, "must be no more than 64 characters"),
+    ({"hostnameOverride": "h", "hostNetwork": True}, "spec.hostnameOverride: Forbidden: may not be set when `hostNetwork` is true"),
+    ({"hostnameOverride": "h", "setHostnameAsFQDN": True}, "may not be set when `setHostnameAsFQDN` is true"),
+    ({"volumes": [{"name": "v", "ephemeral": {}}]}, "spec.volumes[0].ephemeral.volumeClaimTemplate: Required value"),
+    (
+        {"volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteOnce"]}}}}]},
+        "spec.volumes[0].ephemeral.volumeClaimTemplate.spec.resources[storage]: Required value",
+    ),
+    (
+        {"initContainers": [{"name": "i", "image": "x", "ports": [{"containerPort": n, "hostPort": 5} for n in (1, 2)]}]},
+        'spec.initContainers[0].ports[1].hostPort: Duplicate value: "TCP//5"',
+    ),
+    (
+        {"tolerations": [{"operator": "Equal"}]},
+        'spec.tolerations[0].operator: Invalid value: "Equal": operator must be Exists when `key` is empty, which means "match all values',
+    ),
+    ({"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]}, "value must be empty when `operator` is 'Exists'"),
+    (
+        {"tolerations": [{"key": "a", "effect": "NoSchedule", "tolerationSeconds": 5}]},
+        "spec.tolerations[0].effect: Invalid value: \"NoSchedule\": effect must be 'NoExecute' when `tolerationSeconds` is set",
+    ),
+    ({"tolerations": [{"key": "a", "operator": "In"}]}, 'spec.tolerations[0].operator: Unsupported value: "In"'),
+    ({"tolerations": [{"key": "a", "effect": "No"}]}, 'spec.tolerations[0].effect: Unsupported value: "No"'),
+    ({"nodeSelector": {"a": "b c"}}, 'spec.nodeSelector: Invalid value: "b c": a valid label must be'),
+    (node_affinity(), "nodeSelectorTerms: Required value: must have at least one node selector term"),
+    (node_affinity({"key": "a", "operator": "In"}), "values: Required value: must be specified when `operator` is 'In' or 'NotIn'"),
+    (node_affinity({"key": "a", "operator": "Exists", "values": ["x"]}), "values: Forbidden: may not be specified when `operator`"),
+    (node_affinity({"key": "a", "operator": "Gt", "values": ["1", "2"]}), "must be specified single value when `operator` is 'Lt' or 'Gt'"),
+    (node_affinity({"key": "a", "operator": "Near"}), 'operator: Invalid value: "Near": not a valid selector operator'),
     ({"schedulingGates": [{"name": "x"}]}, "spec.schedulingGates: not supported by minipod: there is no scheduler"),
 ]  # fmt: skip
 
@@ -112,6 +153,43 @@ CONTAINERS: list[tuple[dict[str, Any], str]] = [
         {"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}, "allowPrivilegeEscalation": False}},
         "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN",
     ),
+    ({"image": " busybox"}, 'image: Invalid value: " busybox": must not have leading or trailing whitespace'),
+    (
+        {"lifecycle": {"preStop": {"sleep": {"seconds": 40}}}},
+        "lifecycle.preStop.sleep: Invalid value: 40: must be non-negative and less than terminationGracePeriodSeconds (30)",
+    ),
+    ({"livenessProbe": {"httpGet": {"port": "A_B"}}}, 'livenessProbe.httpGet.port: Invalid value: "A_B": must be no more than 15'),
+    (
+        {"livenessProbe": {"httpGet": {"port": 80, "httpHeaders": [{"name": "a b", "value": "x"}]}}},
+        'livenessProbe.httpGet.httpHeaders: Invalid value: "a b": a valid HTTP header must consist of',
+    ),
+    (
+        {"env": [{"name": "A", "valueFrom": {"fieldRef": {"apiVersion": "v2", "fieldPath": "metadata.name"}}}]},
+        "error converting fieldPath: unsupported pod version: v2",
+    ),
+    (
+        {"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['a b']"}}}]},
+        'env[0].valueFrom.fieldRef: Invalid value: "a b": name part must consist of',
+    ),
+    (
+        {"env": [{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "none", "path": "x", "key": "K"}}}]},
+        'env[0].valueFrom.fileKeyRef.volumeName: Not found: "none"',
+    ),
+    (
+        {"env": [{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "../x", "key": "K"}}}]},
+        "fileKeyRef.path: Invalid value: \"../x\": must not contain '..'",
+    ),
+    ({"resources": {"limits": {"a b/c": "1"}}}, "resources.limits[a b/c]: Invalid value: \"a b/c\": prefix part"),
+    ({"resources": {"limits": {"requests.example.com/x": "1"}}}, "doesn't follow extended resource name standard"),
+    ({"securityContext": {"appArmorProfile": {}}}, "appArmorProfile.type: Required value: type is required when appArmorProfile is set"),
+    (
+        {"securityContext": {"appArmorProfile": {"type": "Localhost", "localhostProfile": " x"}}},
+        'appArmorProfile.localhostProfile: Invalid value: " x": must not be padded with whitespace',
+    ),
+    (
+        {"securityContext": {"appArmorProfile": {"type": "Localhost", "localhostProfile": "x" * 4096}}},
+        "appArmorProfile.localhostProfile: Too long: may not be more than 4095 bytes",
+    ),
     ({"securityContext": {"windowsOptions": {}}}, "securityContext.windowsOptions: not supported by minipod: only for Windows"),
 ]  # fmt: skip
 
@@ -122,3 +200,18 @@ def test_a_wrong_container_is_refused(container: dict[str, Any], wanted: str) ->
     assert len(found) == 1
     assert found[0].startswith(APP)
     assert wanted in found[0]
+
+
+def test_a_restart_for_a_resize_is_refused_where_nothing_is_restarted() -> None:
+    policy = [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]
+    (found,) = errors({"restartPolicy": "Never"}, resizePolicy=policy)
+    assert found == (
+        f'{APP}.resizePolicy[0].restartPolicy: Invalid value: "RestartContainer":'
+        " must be 'NotRequired' when `restartPolicy` is 'Never'"
+    )
+
+
+def test_a_container_has_no_higher_limit_than_its_pod() -> None:
+    (found,) = errors({"resources": {"limits": {"cpu": "1"}}}, resources={"limits": {"cpu": "2"}})
+    words = 'Invalid value: "2": must be less than or equal to pod limits of 1'
+    assert found == f"{APP}.resources.limits[cpu]: {words}"
