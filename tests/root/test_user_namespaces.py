@@ -159,6 +159,26 @@ def test_a_volume_that_can_not_be_mapped_is_an_error_with_its_name(node, pods) -
     assert "(from spec.containers[0].volumeMounts[0])" in said
 
 
+def test_all_layers_of_an_image_are_mapped(node, pods, tmp_path) -> None:
+    """As a root file system, which is written and where an upper layer has removed something; and as a volume."""
+    pods.append("layers")
+    (tmp_path / "a").write_text("a")
+    (tmp_path / "Dockerfile").write_text(
+        "FROM busybox:1.36\nCOPY --chown=1000:1001 a /one/a\nRUN rm /one/a; mkdir /two; chown 7 /two; echo b > /two/b; mknod /two/p p\n"
+    )
+    node.run("image", "build", "-t", "layers:1", str(tmp_path))
+    container = sleeper(image="layers:1", volumeMounts=[{"name": "v", "mountPath": "/v"}])
+    volume = [{"name": "v", "image": {"reference": "layers:1"}}]
+    node.pod("layers", container, hostUsers=False, volumes=volume)
+    script = (
+        "for at in '' /v; do stat -c %u:%g $at/one $at/two $at/two/b $at/bin/busybox; ls $at/one; done; touch /v/x || echo readonly;"
+        " rm /two/b; mv /two /three; chown 0 /three; ls -A /three; stat -c %u /three; su - -c 'id -u'"
+    )
+    said = node.exec("layers", "sh", "-c", script).split()
+    assert said == [*["0:0", "7:0", "0:0", "0:0"] * 2, "readonly", "p", "0", "0"]
+    node.run("image", "rm", "layers:1", check=False)
+
+
 def test_sysctls_and_name_are_set_in_the_namespaces_of_the_pod(node, pods) -> None:
     pods.append("named")
     sysctls = [
