@@ -4,10 +4,11 @@
 
 What is where: `reference` parses names, `content` keeps blobs, `manifest` reads what points to them, `tags`
 keeps names, `stream` decompresses, `tar` and `tarheader` read archives, `unpack` applies them within `limits`,
-`snapshot` keeps unpacked layers, `ingest` brings an image in while it comes, `config` and `passwd` read what an
-image says about itself, `store` ties these together, `gc` makes room, `archive` is images as files. Images
-are made by `build` (`recipe`, `packages`, `debian`) and `dockerbuild` (`dockerfile`, `dockerlines`, `context`,
-`adding`, `buildcache`); `layer` packs what they wrote. `registry/` pulls and pushes, the only asynchronous code here.
+`snapshot` keeps unpacked layers (`view` mounts those below), `ingest` brings an image in while it comes, `config`
+and `passwd` read what an image says about itself, `store` ties these together, `gc` makes room, `archive` is images
+as files. Images are made by `build` (`recipe`, `packages`, `debian`) and `dockerbuild` (`dockerfile`, `dockerlines`,
+`context`, `adding`, `buildcache`); `layer` packs what they wrote. `registry/` pulls and pushes, the only asynchronous
+code here.
 
 It does not mount a container's root file system and starts no process of an image on its own (the one
 exception: a build asks the busybox it took from Debian for the names of its applets).

@@ -23,20 +23,16 @@ import fcntl
 import hashlib
 import itertools
 import os
-import stat
 import time
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from minipod.errors import ImageError
-from minipod.image import unpack
 from minipod.image.limits import DEFAULT, Limits
-from minipod.image.stream import LayerStream
-from minipod.linux import files, mount
-from minipod.linux.flags import AT_FDCWD, MountAttr, MountFlag, OpenTree, UmountFlag
+
+if TYPE_CHECKING:
+    from minipod.image.stream import LayerStream
 
 NAME_DIGITS = 32  # of the chain id: all lower directories must fit into mount(2)'s one page
-PAGE = 4096  # bytes that mount(2) takes as options
-OVERLAY_OPTIONS = "index=off,metacopy=off,redirect_dir=off"  # the upper directory must stand alone
 
 
 def chain_ids(diff_ids: Sequence[str]) -> tuple[str, ...]:
@@ -78,13 +74,18 @@ class Layers:
 
         Returns at once when another one has unpacked it meanwhile.
         """
+        from minipod.image import (
+            unpack,
+            view,
+        )  # with them ctypes, which nobody who only looks needs
+
         with self._making(chain_id) as temporary:
             if temporary is None:
                 return
             top = f"{temporary}/fs"
             os.mkdir(top)
             os.chmod(top, 0o755)  # noqa: S103 the container's root directory
-            with _view(top, below, temporary) as root:
+            with view.opened(top, below, temporary) as root:
                 unpack.apply(stream, root, self.limits)
                 stream.verify(diff_id)
             if below:
@@ -124,13 +125,15 @@ class Layers:
 
         Both are gone afterwards.
         """
+        from minipod.image import view  # as in `add`
+
         temporary = f"{self._directory}/.new-scratch-{os.urandom(8).hex()}"
         os.mkdir(temporary, 0o700)
         fd = _lock(temporary, fcntl.LOCK_EX)
         try:
             top = f"{temporary}/fs"
             os.mkdir(top, 0o755)
-            with _view(top, below, temporary) as root:
+            with view.opened(top, below, temporary) as root:
                 yield root, top
         finally:
             remove_tree(temporary)
@@ -163,6 +166,8 @@ class Layers:
         marks = [f"{self._directory}/{name}/unsynced" for name in os.listdir(self._directory)]
         mine = [mark for mark in marks if _read(mark) == self._boot]
         if mine:
+            from minipod.linux import files  # as in `add`
+
             fd = _open_directory(self._directory)
             try:
                 files.syncfs(fd)
@@ -201,66 +206,6 @@ def _lock(directory: str, how: int) -> int:
     return -1
 
 
-@contextlib.contextmanager
-def _view(top: str, below: Sequence[str], temporary: str) -> Iterator[int]:
-    """Yield an fd of *top*, or of an overlay with *top* over *below*."""
-    root = _overlay(top, below, temporary) if below else _open_path(top)
-    try:
-        yield root
-    finally:
-        os.close(root)
-
-
-def _overlay(top: str, below: Sequence[str], temporary: str) -> int:
-    merged, work = f"{temporary}/merged", f"{temporary}/work"
-    os.mkdir(merged)
-    os.mkdir(work)
-    _copy_attributes(below[0], top)
-    options = f"lowerdir={':'.join(below)},upperdir={top},workdir={work},{OVERLAY_OPTIONS}"
-    if len(options) >= PAGE:
-        return _overlay_of_many(top, below, work)
-    mount.mount("overlay", merged, "overlay", MountFlag(0), options)
-    try:
-        # Its copy is in a mount namespace of its own, if one without a process. A mount in none takes mount_lock for each
-        # symlink that is followed (mntput), and a `..` behind one then fails with EAGAIN for ever (openat2(2)).
-        return mount.open_tree(AT_FDCWD, merged, OpenTree.CLONE | OpenTree.CLOEXEC)
-    finally:
-        mount.umount2(merged, UmountFlag.MNT_DETACH)
-
-
-def _overlay_of_many(top: str, below: Sequence[str], work: str) -> int:
-    """Name the layers one by one, as overlayfs lets us since Linux 6.5. Raises ImageError."""
-    fd = mount.fsopen("overlay")
-    try:
-        for directory in below:
-            mount.fsconfig_set_string(fd, "lowerdir+", directory)
-        options = (option.split("=") for option in OVERLAY_OPTIONS.split(","))
-        for key, value in (("upperdir", top), ("workdir", work), *options):
-            mount.fsconfig_set_string(fd, key, value)
-        mount.fsconfig_create(fd)
-        return mount.fsmount(fd, MountAttr(0))
-    except OSError as e:
-        raise ImageError(
-            f"can't mount an overlay of {len(below) + 1} layers: {(e.strerror or '').lower()}",
-            reason="ErrImagePull",
-            hint="so many layers need Linux 6.5",
-        ) from e
-    finally:
-        os.close(fd)
-
-
-def _open_path(directory: str) -> int:
-    return os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def _copy_attributes(source: str, target: str) -> None:
-    """The root directory of an overlay has the attributes of the uppermost layer's."""
-    found = os.stat(source)
-    os.chown(target, found.st_uid, found.st_gid)
-    os.chmod(target, stat.S_IMODE(found.st_mode))
-    os.utime(target, ns=(found.st_mtime_ns, found.st_mtime_ns))
-
-
 def remove_tree(path: str) -> None:
     """Remove a directory and all below it; a missing one is fine. Follows no symlink."""
     try:
@@ -276,10 +221,11 @@ def empty_tree(path: str) -> None:
     Subdirectories are first moved to the top, so that a tree of any depth, which a hostile image can
     have, costs neither recursion nor descriptors. A mount that a kill left is detached first.
     """
+    from minipod.image import view  # as in `Layers.add`
+
     top = _open_directory(path)
     try:
-        with contextlib.suppress(OSError):  # EINVAL: no mount here, as it should be
-            mount.umount2(f"{path}/merged", UmountFlag.MNT_DETACH)
+        view.detach(path)
         _empty(top)
     finally:
         os.close(top)

@@ -19,18 +19,19 @@ import json
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minipod.errors import FailedPrecondition, ImageError, NotFound
 from minipod.image import limits, reference, snapshot
 from minipod.image.config import ImageConfig, parse_config
 from minipod.image.content import ContentStore, Descriptor
-from minipod.image.ingest import Ingest
 from minipod.image.limits import DEFAULT, Limits
 from minipod.image.manifest import CONFIG, MANIFEST, Manifest, parse_manifest, plain
-from minipod.image.stream import LayerStream
 from minipod.image.tags import Entry, TagDatabase
-from minipod.spec.instance import Instance
+
+if TYPE_CHECKING:
+    from minipod.image.ingest import Ingest
+    from minipod.spec.instance import Instance
 
 MIN_ID_DIGITS = 12  # of a short id; shorter ones are too likely to be names
 
@@ -205,6 +206,8 @@ class ImageStore:
                 f"image is not valid: {len(digests)} layers, {len(diff_ids)} diff ids",
                 reason="ErrImagePull",
             )
+        from minipod.image.stream import LayerStream  # only who unpacks needs it
+
         limit = self._layers.limits.image_layer_max
         below: tuple[str, ...] = ()  # top first
         chains = snapshot.chain_ids(diff_ids)
@@ -245,6 +248,7 @@ class ImageStore:
 
         *target*: digest of the index through which the registry led to the manifest, if one did.
         """
+        from minipod.image.ingest import Ingest  # as in `_unpack`
 
         def publish(names: Sequence[str]) -> Image:
             return self.put_manifest(manifest, names, media_type=media_type, target=target)
