@@ -31,7 +31,10 @@ PROBER = "minipod.daemon.prober:main"
 
 
 def supervisor_argv(instance: Instance, ready_fd: int) -> list[str]:
-    """Return how a supervisor of *instance* is started; it starts pump, prober and daemon."""
+    """Return how a supervisor of *instance* is started; it starts pump, prober and daemon.
+
+    With -P: a directory that root happens to be in, and a `minipod` in it, are nobody's business (python(1), safe path).
+    """
     plain = dataclasses.asdict(instance)
     config = {
         "instance": plain,
@@ -39,10 +42,10 @@ def supervisor_argv(instance: Instance, ready_fd: int) -> list[str]:
         "prober": PROBER
         if instance.face == "kubernetes"
         else "",  # a kubelet over the CRI has its own
-        "daemon": [sys.executable, "-m", "minipod.daemon", json.dumps(plain), str(ready_fd)],
+        "daemon": [sys.executable, "-P", "-m", "minipod.daemon", json.dumps(plain), str(ready_fd)],
         "ready_fd": ready_fd,
     }
-    return [sys.executable, "-m", "minipod.supervisor", json.dumps(config)]
+    return [sys.executable, "-P", "-m", "minipod.supervisor", json.dumps(config)]
 
 
 def require_root() -> None:

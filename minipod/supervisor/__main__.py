@@ -46,7 +46,7 @@ def seal_interpreter() -> None:
     interpreter = os.path.realpath(sys.executable)
     fd = mount.open_tree(AT_FDCWD, interpreter, OpenTree.CLONE | OpenTree.CLOEXEC)
     mount.mount_setattr(fd, "", MountAttr.RDONLY | MountAttr.NOSUID, flags=AT.EMPTY_PATH)
-    argv = [sys.executable, "-m", "minipod.supervisor", *sys.argv[1:]]
+    argv = [sys.executable, "-P", "-m", "minipod.supervisor", *sys.argv[1:]]
     os.execve(f"/proc/self/fd/{fd}", argv, {**os.environ, SEALED: "1"})
 
 
@@ -127,6 +127,10 @@ def main() -> None:
     os.umask(0o022)
     for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE}:
         signal.signal(number, signal.SIG_DFL)  # whatever our starter ignored, no container shall
+    signal.signal(
+        signal.SIGPIPE, lambda *_: None
+    )  # handled: what is ignored would be in containers
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     process.reset_internal_signals()
     if config["ready_fd"] >= 0:
         os.set_inheritable(config["ready_fd"], False)

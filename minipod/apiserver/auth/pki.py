@@ -99,7 +99,7 @@ async def issue(directory: str, ca_name: str, leaves: Sequence[Leaf]) -> None:
     request = json.dumps(
         {"directory": directory, "ca_name": ca_name, "leaves": [asdict(leaf) for leaf in leaves]}
     )
-    argv = [sys.executable, "-m", "minipod.apiserver.auth.issue", request]
+    argv = [sys.executable, "-P", "-m", "minipod.apiserver.auth.issue", request]
     pid = os.posix_spawn(argv[0], argv, os.environ)  # noqa: ASYNC221 a millisecond
     pidfd = process.pidfd_open(pid)
     ended = asyncio.Event()

@@ -40,7 +40,7 @@ def supervisor(instance: Instance) -> Iterator[None]:
     }  # fmt: skip
     log = f"{instance.state_dir}/minipod.log"
     with open(log, "w", encoding="utf-8") as f:
-        command = [sys.executable, "-m", "minipod.supervisor", json.dumps(wanted)]
+        command = [sys.executable, "-P", "-m", "minipod.supervisor", json.dumps(wanted)]
         started = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=f, stderr=f, start_new_session=True
         )
