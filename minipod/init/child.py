@@ -23,18 +23,11 @@ from minipod.linux import namespaces, prctl, process
 from minipod.linux.flags import CloneFlag
 
 STDIO = (0, 1, 2)
-# What Python ignores (SIGPIPE, SIGXFSZ) and what the supervisor handles; execve resets no ignored signal.
-HANDLED = (
-    signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP,
-)  # fmt: skip
 
 
 def forbid_imports() -> None:
-    """Make every later import fail: it could only load code from a container's image."""
-    sys.path.clear()
+    """Make every later import fail: it could only load code from a container's image. Without finders nothing looks at sys.path."""
     sys.meta_path.clear()
-    sys.path_importer_cache.clear()
-    sys.path_hooks.clear()
 
 
 def warm_up() -> None:
@@ -140,15 +133,10 @@ def _fork_again(plan: Plan, context: Context) -> int:
 
 
 def _become_clean(keep: tuple[int, ...]) -> None:
-    """Keep nothing of the supervisor's: no import, no fd, no signal disposition, no umask, no keyring."""
+    """Keep nothing of the supervisor's: no import, no fd, no keyring. Signals are clean (clone3), its mask and umask are a container's."""
     forbid_imports()
     gc.disable()
-    signal.set_wakeup_fd(-1)
     process.close_all_but((*STDIO, *keep))
-    for number in HANDLED:
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    os.umask(0o022)
     process.join_session_keyring()
 
 

@@ -82,6 +82,7 @@ def wait_channel(pidfd: int) -> str:
         return ""
 
 
+CLONE_CLEAR_SIGHAND = 0x100000000
 CLONE_INTO_CGROUP = 0x200000000
 
 
@@ -98,10 +99,12 @@ class _CloneArgs(ctypes.Structure):
 def clone3(flags: CloneFlag = CloneFlag(0), *, cgroup: int = -1) -> int:  # noqa: B008 an immutable flag
     """clone3(2): fork a child that is born in new namespaces (*flags*), and in the unified tree's cgroup *cgroup* (an fd; -1: ours).
 
+    Signals that are handled here have their default disposition there, from the first instruction (CLONE_CLEAR_SIGHAND).
+
     Python is not told (no PyOS_AfterFork_Child, which costs 160 page faults): only for a single-threaded process whose child soon
     executes another program.
     """
-    arguments = _CloneArgs(flags=int(flags), exit_signal=signal.SIGCHLD)
+    arguments = _CloneArgs(flags=int(flags) | CLONE_CLEAR_SIGHAND, exit_signal=signal.SIGCHLD)
     if cgroup >= 0:
         arguments.flags |= CLONE_INTO_CGROUP
         arguments.cgroup = cgroup
