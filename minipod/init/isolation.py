@@ -17,6 +17,8 @@ from minipod.linux import mount, namespaces, prctl
 from minipod.linux.flags import AT_FDCWD, CloneFlag, MountFlag, MoveMount, OpenTree, UmountFlag
 from minipod.spec.container import Device, Resources
 
+PINS = 4096  # bytes of a tmpfs that holds empty files alone
+
 SHARED = {
     "net": CloneFlag.CLONE_NEWNET,
     "ipc": CloneFlag.CLONE_NEWIPC,
@@ -233,7 +235,10 @@ class WriteSysctl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinNamespaces:
-    """Keep this process' namespaces, and a tmpfs for /dev/shm, in the vault; no process pins them."""
+    """Keep this process' namespaces in the vault, and a directory for /dev/shm; no process pins them.
+
+    All is on one tmpfs, whose end is the end of the rest. The pod's mount of shm shows nothing else of it.
+    """
 
     sandbox_id: str
     kinds: tuple[str, ...]
@@ -257,18 +262,19 @@ class PinNamespaces:
                 fd, "", OpenTree.CLONE | OpenTree.CLOEXEC | OpenTree.AT_EMPTY_PATH
             )
         namespaces.setns(context.vault_fd, CloneFlag.CLONE_NEWNS)
-        os.mkdir(f"/{self.sandbox_id}", 0o700)
+        directory = f"/{self.sandbox_id}"
+        os.mkdir(directory, 0o700)
+        flags = MountFlag.MS_NOSUID | MountFlag.MS_NODEV | MountFlag.MS_NOEXEC
+        mount.mount("shm", directory, "tmpfs", flags, f"mode=700,size={self.shm_size or PINS}")
         for kind in self.kinds:
-            target = f"/{self.sandbox_id}/{kind}"
+            target = f"{directory}/{kind}"
             os.close(os.open(target, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC, 0o600))
             tree = context.fds[f"tree:{kind}"]
             mount.move_mount(tree, "", AT_FDCWD, target, MoveMount.F_EMPTY_PATH)
         if self.shm_size:
-            target = f"/{self.sandbox_id}/shm"
-            os.mkdir(target, 0o1777)
-            flags = MountFlag.MS_NOSUID | MountFlag.MS_NODEV | MountFlag.MS_NOEXEC
-            owner = f",uid={self.shm_owner},gid={self.shm_owner}" if self.shm_owner else ""
-            mount.mount("shm", target, "tmpfs", flags, f"mode=1777,size={self.shm_size}{owner}")
+            os.mkdir(f"{directory}/shm")
+            os.chmod(f"{directory}/shm", 0o1777)  # noqa: S103 as /dev/shm is
+            os.chown(f"{directory}/shm", self.shm_owner, self.shm_owner)
 
 
 def pinned(vault_fd: int) -> list[str]:

@@ -60,6 +60,14 @@ def link(directory: str, pod: Pod, container: str, container_id: str, path: str)
         os.symlink(path, at)
 
 
+def unlink(directory: str, pod: Pod, instance: Instance) -> None:
+    """Remove the symlink of one instance. Idempotent."""
+    try:
+        os.unlink(f"{directory}/{link_name(pod, instance.name, instance.id)}")
+    except FileNotFoundError:
+        return
+
+
 def unlink_dead(directory: str) -> None:
     """Remove the symlinks whose log is gone."""
     for name in os.listdir(directory) if os.path.isdir(directory) else ():
@@ -74,9 +82,9 @@ def remove(directory: str, links: str, pod: Pod, instance: Instance) -> None:
     *directory* is the container's. Idempotent.
     """
     path = f"{directory}/{instance.restart_count}.log"
-    named = f"{links}/{link_name(pod, instance.name, instance.id)}"
+    unlink(links, pod, instance)
     found = rotated(path) if os.path.isdir(directory) else []
-    for name in (path, *found, named):
+    for name in (path, *found):
         try:
             os.unlink(name)
         except FileNotFoundError:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from minipod.kubelet.context import Context
     from minipod.kubelet.rules.eviction import Eviction
+    from minipod.kubelet.rules.observed import Observed
     from minipod.kubelet.rules.pods import Pod
 
 logger = logging.getLogger(__name__)
@@ -160,29 +161,31 @@ class PodWorker:
     async def _end(self) -> None:
         # narration
         context, pod = self._context, self._pod
-        # 1. Containers in parallel, then the sandbox.
+        # 1. Containers in parallel.
         observed = await self._sync.observe(pod)
-        self._sync.publish(pod, observed)
+        self._sync.publish(pod, observed, soon=False)
         context.journal.write(explaining.terminating(pod, self._grace or 0.0, context.clock()))
-        await self._sync.stopper.stop_pod(pod, observed, self._stop())
+        await self._sync.stopper.stop_containers(pod, observed, self._stop())
         # 2. The last word about it: terminal, whatever its policy.
         observed = await self._sync.observe(pod)
         self._sync.publish(pod, observed, ended=True)
         context.probes.remove_pod(pod.uid)
-        # 3. What the node holds of it.
-        for sandbox in observed.sandboxes:
-            await context.runtime.remove_pod_sandbox(SandboxId(sandbox.id))
-        await asyncio.to_thread(self._remove_directories)
-        logs.unlink_dead(context.instance.log_link_dir)
+        # 3. What the node holds of it, all at once.
+        await asyncio.gather(
+            *(context.runtime.remove_pod_sandbox(SandboxId(s.id)) for s in observed.sandboxes),
+            asyncio.to_thread(self._remove_directories, observed),
+        )
         # 4. The object goes last: who sees it gone knows that the node is clean.
         await self._delete_object()
         context.statuses.forget(pod.uid)
         context.journal.forget(pod.uid)
 
-    def _remove_directories(self) -> None:
+    def _remove_directories(self, observed: Observed) -> None:
         self._sync.directory.remove()
-        logs_of_pod = pod_log_directory(self._context.instance.log_dir, self._pod)
-        shutil.rmtree(logs_of_pod, ignore_errors=True)
+        instance = self._context.instance
+        shutil.rmtree(pod_log_directory(instance.log_dir, self._pod), ignore_errors=True)
+        for container in observed.containers:
+            logs.unlink(instance.log_link_dir, self._pod, container)
 
     async def _delete_object(self) -> None:
         pod = self._pod

@@ -63,7 +63,7 @@ def generate(
     if phase not in TERMINAL and (failed or ended):
         phase = "Failed" if failed else final_phase(pod, (*init, *apps))
     now = timestamp(context.clock()) or ""
-    ready = observed.sandbox is not None and observed.sandbox.ready
+    ready = observed.sandbox is not None and observed.sandbox.ready and not ended
     found = conditions.conditions(pod, phase, init, apps, sandbox_ready=ready)
     found += verdict.conditions
     status: dict[str, Any] = {

@@ -71,7 +71,14 @@ class Stopper:
         await self._stop(pod, made, ip, stop.message, ())
 
     async def stop_pod(self, pod: Pod, observed: Observed, stop: Stop) -> None:
-        """Stop all containers, sidecars last, then the sandboxes."""
+        """Stop all containers, then the sandboxes."""
+        await self.stop_containers(pod, observed, stop)
+        for sandbox in observed.sandboxes:
+            if sandbox.ready:
+                await self._context.runtime.stop_pod_sandbox(SandboxId(sandbox.id))
+
+    async def stop_containers(self, pod: Pod, observed: Observed, stop: Stop) -> None:
+        """Stop all containers, sidecars last."""
         by_name = {c.name: c for c in pod.all_containers}
         ip = pod_ip(pod, observed.sandbox, self._context)
         alive = [i for i in observed.containers if i.state is not State.EXITED]
@@ -87,9 +94,6 @@ class Stopper:
                 group.create_task(
                     self._stop_in_turn(pod, made, ip, stop.message, before, ends[instance.id])
                 )
-        for sandbox in observed.sandboxes:
-            if sandbox.ready:
-                await self._context.runtime.stop_pod_sandbox(SandboxId(sandbox.id))
 
     async def shorten(self, stop: Stop) -> None:
         """A delete with less grace than what is under way."""

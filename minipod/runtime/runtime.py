@@ -89,6 +89,7 @@ class Runtime:
     def close(self) -> None:
         self._oom.close()
         self.supervisor.close()
+        self._sandboxes.close()
 
     def subscribe(self, callback: Callable[[RuntimeEvent], None]) -> Callable[[], None]:
         self._subscribers.append(callback)
@@ -121,8 +122,10 @@ class Runtime:
             await self._sandboxes.stop(sandbox)
 
     async def remove_pod_sandbox(self, sandbox: SandboxId) -> None:
+        await self._containers.stop_all(sandbox)  # first: the address may have another owner then
         await asyncio.gather(
-            *(self._containers.remove(c.record.id) for c in self.state.containers_of(sandbox))
+            *(self._containers.remove(c.record.id) for c in self.state.containers_of(sandbox)),
+            self._sandboxes.stop(sandbox),
         )
         await self._sandboxes.remove(sandbox)
 

@@ -43,6 +43,9 @@ class Sandboxes:
         self._vault = Vault(f"{instance.run_dir}/vault")
         self._stopped: set[SandboxId] = set()  # by this process: nothing is left to drop
 
+    def close(self) -> None:
+        self._vault.close()
+
     def cgroup(self, spec: SandboxSpec) -> str:
         return spec.cgroup(self._instance.cgroup_root)
 

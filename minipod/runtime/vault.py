@@ -1,7 +1,7 @@
 """Lets go of what pins a sandbox's namespaces: from a thread, without a process for it.
 
 The vault is a mount namespace (ARCHITECTURE.md). Removing a mount's target from another mount namespace detaches the mount
-(vfs_unlink and vfs_rmdir call detach_mounts; EBUSY is for mounts of one's own namespace), so the directory of the vault, once open,
+and all below it (vfs_rmdir calls detach_mounts; EBUSY is for mounts of one's own namespace), so the directory of the vault, once open,
 is enough. It is opened by a thread that shares its file system context with nobody (setns(2)) and ends: no other code ever runs there.
 """
 
@@ -21,23 +21,30 @@ class Vault:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._lock = threading.Lock()
+        self._root = -1  # its directory, open from the first drop on
 
     def drop(self, sandbox: str) -> None:
         """Let a sandbox's namespaces and /dev/shm go. Idempotent. Waits for the kernel: call it in a thread. Raises SetupFailed."""
         try:
             with contextlib.suppress(FileNotFoundError):
-                self._drop(sandbox)
+                os.rmdir(sandbox, dir_fd=self._directory())
         except OSError as e:
             raise SetupFailed(
                 "unpin", errno=e.errno or 0, subject=sandbox, detail=str(e.strerror)
             ) from e
 
-    def _drop(self, sandbox: str) -> None:
-        root = self._open()
-        try:
-            _drop_pins(root, sandbox)
-        finally:
-            os.close(root)
+    def _directory(self) -> int:
+        with self._lock:
+            if self._root < 0:
+                self._root = self._open()
+            return self._root
+
+    def close(self) -> None:
+        """Close the vault's directory. Idempotent."""
+        if self._root >= 0:
+            os.close(self._root)
+            self._root = -1
 
     def _open(self) -> int:
         opened: list[int | OSError] = []
@@ -47,18 +54,6 @@ class Vault:
         if isinstance(found := opened[0], OSError):
             raise found
         return found
-
-
-def _drop_pins(root: int, sandbox: str) -> None:
-    pins = os.open(sandbox, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
-    try:
-        for name in os.listdir(pins):
-            with contextlib.suppress(FileNotFoundError):  # two may drop it at once
-                remove = os.rmdir if name == "shm" else os.unlink
-                remove(name, dir_fd=pins)
-    finally:
-        os.close(pins)
-    os.rmdir(sandbox, dir_fd=root)
 
 
 def _open_root(path: str, opened: list[int | OSError]) -> None:

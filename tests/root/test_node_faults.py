@@ -160,6 +160,7 @@ async def attempt(node, **faults: Any) -> SetupFailed:
         assert not parts.state.containers
     finally:
         parts.supervisor.close()
+        parts.sandboxes.close()
     return caught.value
 
 

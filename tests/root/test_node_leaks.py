@@ -86,6 +86,7 @@ def test_pinned_namespaces(node) -> None:
         pins = Vault(f"{node.instance.run_dir}/vault")
         pins.drop(GHOST)
         pins.drop(GHOST)  # idempotent
+        pins.close()
         os.close(vault)
         ours.close()
         theirs.close()
