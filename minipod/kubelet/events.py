@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _REMEMBERED = 4096
+_GATHER = 0.02  # seconds: the events of a step are one transaction, behind it
 
 
 @dataclass(slots=True)
@@ -88,6 +89,7 @@ class EventRecorder:
         """Write until cancelled."""
         while True:
             await self._wake.wait()
+            await asyncio.sleep(_GATHER)
             self._wake.clear()
             await self.flush()
 

@@ -1,4 +1,5 @@
-"""The status manager: the newest status of each pod, written at most once per pod and loop turn.
+"""The status manager: the newest status of each pod, written at most once per pod and loop turn. One between two steps of a sync waits
+a moment for the next: who watches sees it where the next step takes its time.
 
 Owns the version of each pod's status; an older one never overwrites a newer one. The stored status
 is compared first: what did not change is not written.
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _RETRY = 1.0  # seconds until a write that failed is tried again
+_BETWEEN = 0.05  # seconds that a status between two steps waits for the next one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,16 +43,29 @@ class StatusManager:
         self._store = store
         self._latest: dict[str, _Version] = {}
         self._written: dict[str, int] = {}
+        self._delayed: dict[str, asyncio.TimerHandle] = {}
         self._writers: KeyedWorkers[str, int] = KeyedWorkers(self._write, name="status")
 
-    def set(self, pod: Pod, status: Mapping[str, Any]) -> None:
-        """Make *status* the newest; a copy equal to the last one is no new version."""
+    def set(self, pod: Pod, status: Mapping[str, Any], *, soon: bool = True) -> None:
+        """Make *status* the newest; a copy equal to the last one is no new version. *soon* False: it may wait for the next."""
         last = self._latest.get(pod.uid)
-        if last is not None and last.status == status:
-            return
-        n = 1 if last is None else last.n + 1
-        self._latest[pod.uid] = _Version(n=n, pod=pod, status=status)
-        self._writers.put(pod.uid, n)
+        if last is None or last.status != status:
+            n = 1 if last is None else last.n + 1
+            self._latest[pod.uid] = _Version(n=n, pod=pod, status=status)
+            if not soon and pod.uid not in self._delayed:
+                loop = asyncio.get_running_loop()
+                self._delayed[pod.uid] = loop.call_later(_BETWEEN, self._put, pod.uid)
+            elif soon:
+                self._put(pod.uid)
+        elif soon and pod.uid in self._delayed:
+            self._put(pod.uid)
+
+    def _put(self, uid: str) -> None:
+        """Have the newest version written now."""
+        if (delayed := self._delayed.pop(uid, None)) is not None:
+            delayed.cancel()
+        if (version := self._latest.get(uid)) is not None:
+            self._writers.put(uid, version.n)
 
     def get(self, uid: str) -> Mapping[str, Any] | None:
         """The newest status, written or not."""
@@ -62,11 +77,13 @@ class StatusManager:
         self._latest.pop(uid, None)
         self._written.pop(uid, None)
         self._writers.drop(uid)
+        if (delayed := self._delayed.pop(uid, None)) is not None:
+            delayed.cancel()
 
     def write_again(self, uid: str) -> None:
         """The object was made anew: it has none of it."""
         self._written.pop(uid, None)
-        self._again(uid)
+        self._put(uid)
 
     async def flush(self, uid: str) -> None:
         """Write the newest version now, before the pod's object goes."""
@@ -75,6 +92,8 @@ class StatusManager:
             await self._write(uid, version.n)
 
     async def close(self) -> None:
+        for delayed in self._delayed.values():
+            delayed.cancel()
         await self._writers.close()
 
     async def _write(self, uid: str, _n: int) -> None:
@@ -98,10 +117,6 @@ class StatusManager:
             return
         except MinipodError as error:
             logger.warning("status of %s not written: %s", pod.full_name, error)
-            asyncio.get_running_loop().call_later(_RETRY, self._again, uid)
+            asyncio.get_running_loop().call_later(_RETRY, self._put, uid)
             return
         self._written[uid] = version.n
-
-    def _again(self, uid: str) -> None:
-        if (version := self._latest.get(uid)) is not None:
-            self._writers.put(uid, version.n)

@@ -66,6 +66,7 @@ class PodSync:
         tokens = PodTokens(context.tokens, context.clock)
         self.volumes = PodVolumes(self.directory, context.objects, tokens, context.machine.memory)
         self._shown: object = None  # what the mounted volumes show, beside objects
+        self._made: Volumes | None = None  # for the sandbox, not yet used by a container
         self.stopper = Stopper(context)
         self._starter = Starter(context, self.directory, self.stopper)
         self._reasons: dict[str, Waiting] = {}
@@ -83,7 +84,7 @@ class PodSync:
 
     async def sync(self, pod: Pod) -> float | None:
         """Bring the pod to where it should be; return when to look again."""
-        self._retry_at = None
+        self._retry_at = self._made = None
         wake_at = None
         if not self._standing.admitted(self.current(pod)):
             self.publish(pod, await self.observe(pod))
@@ -106,7 +107,7 @@ class PodSync:
             wake_at = actions.wake_at
             if not await self._step(pod, observed, actions):
                 break
-            self.publish(pod, await self.observe(pod))
+            self.publish(pod, await self.observe(pod), soon=False)
         observed = await self.observe(pod)
         self.publish(pod, observed)
         await self._prune(pod, observed)
@@ -143,7 +144,7 @@ class PodSync:
 
     def objects_changed(self) -> None:
         """An object that the pod refers to changed: its volumes must follow."""
-        self._shown = None
+        self._shown = self._made = None
 
     async def _refresh_volumes(self, pod: Pod) -> None:
         """Bring what running containers have mounted up to date."""
@@ -182,8 +183,10 @@ class PodSync:
             self.messages.read(status)
         return translate.observed(sandboxes, containers, self.messages.texts)
 
-    def publish(self, pod: Pod, observed: Observed, *, ended: bool = False) -> None:
-        """Tell the probes and the status manager."""
+    def publish(
+        self, pod: Pod, observed: Observed, *, ended: bool = False, soon: bool = True
+    ) -> None:
+        """Tell the probes and the status manager. *soon* False: the next step may change it at once."""
         context = self.context
         pod = self.current(pod)
         ip = pod_ip(pod, observed.sandbox, context)
@@ -194,7 +197,7 @@ class PodSync:
             conditions=self._standing.conditions(pod, observed),
         )
         status = podstatus.generate(pod, observed, self._reasons, context, verdict)
-        context.statuses.set(pod, status)
+        context.statuses.set(pod, status, soon=soon)
         if status["phase"] in TERMINAL:
             context.admission.release(pod.uid)
 
@@ -232,7 +235,7 @@ class PodSync:
                 break
             if await self._start(pod, container, await self.observe(pod)):
                 began.append(container)
-                self.publish(pod, await self.observe(pod))
+                self.publish(pod, await self.observe(pod), soon=False)
             elif container.role is Role.INIT and not container.is_sidecar:
                 break
         return began
@@ -276,7 +279,7 @@ class PodSync:
         try:
             await runtime_class.check_handler(context, pod)
             self._own_users(pod)
-            await self._set_up_volumes(pod, None)
+            self._made = await self._set_up_volumes(pod, None)
             spec = translate.sandbox_spec(
                 pod,
                 attempt=actions.attempt,
@@ -298,7 +301,9 @@ class PodSync:
 
     async def _start(self, pod: Pod, container: Container, observed: Observed) -> bool:
         try:
-            volumes = await self._set_up_volumes(pod, observed)
+            volumes, self._made = self._made, None
+            if volumes is None:
+                volumes = await self._set_up_volumes(pod, observed)
             count = self._restart_count(pod, container, observed)
             await self._remove_parked(container, observed)
             os.makedirs(self._log_directory(pod, container), mode=0o755, exist_ok=True)

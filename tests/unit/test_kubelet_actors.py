@@ -170,7 +170,7 @@ async def test_a_failed_post_start_hook_has_the_pods_grace(node):
         await node.apply("web", containers=[plain(lifecycle=hook)], terminationGracePeriodSeconds=7)
         await node.until(lambda: bool(stops(node)))
         assert stops(node) == ["stop_container app 7"]
-        assert ("Killing", "FailedPostStartHook") in node.events()
+        await node.until(lambda: ("Killing", "FailedPostStartHook") in node.events())
 
 
 async def test_a_crash_loop_reaches_five_minutes_and_ten_minutes_of_running_reset_it(node):
