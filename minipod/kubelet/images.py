@@ -30,15 +30,21 @@ class ImagePuller:
         self._context = context
         self._backoff: dict[str, Backoff] = {}
 
+    async def present(self, pod: Pod, container: Container) -> bool:
+        """Whether the image is here and may be used as it is. Takes no time. Raises ImageError with the waiting reason."""
+        found = await self._status(pod, container)
+        # Of an image that was made from a recipe on this node, no registry has a newer one.
+        usable = found is not None and (container.image_pull_policy != "Always" or found.made_here)
+        if usable:
+            message = f'Container image "{container.image}" already present on machine'
+            self._context.recorder.normal(pod, "Pulled", message, container)
+        return usable
+
     async def ensure(self, pod: Pod, container: Container) -> None:
         """Return with the image present. Raises ImageError with the waiting reason."""
         image, policy = container.image, container.image_pull_policy
         recorder = self._context.recorder
-        present = await self._status(pod, container)
-        # Of an image that was made from a recipe on this node, no registry has a newer one.
-        if present is not None and (policy != "Always" or present.made_here):
-            message = f'Container image "{image}" already present on machine'
-            recorder.normal(pod, "Pulled", message, container)
+        if await self.present(pod, container):
             return
         if policy == "Never":
             message = f'Container image "{image}" is not present with pull policy of Never'

@@ -99,7 +99,8 @@ class Starter:
 
     async def _image(self, pod: Pod, container: Container) -> None:
         try:
-            await self._long(self.puller.ensure(pod, container))
+            if not await self.puller.present(pod, container):
+                await self._long(self.puller.ensure(pod, container))
         except ImageError as error:
             raise StartFailed(Waiting(reason=error.reason, message=error.message)) from error
 

@@ -135,7 +135,7 @@ class Containers:
             record, sandbox, image, places, own, target_pid=target, fail_at=fail_at
         )
         bundles.write(bundle)
-        answer, _ = await self._supervisor.request("create", id=record.id, bundle=bundle)
+        answer, _ = await self._supervisor.request("create", id=record.id)
         container.pid = answer["pid"]
         container.created_at = time.time()
 
@@ -231,7 +231,8 @@ class Containers:
         await asyncio.to_thread(self.remove_traces, container, known.record.cgroup)
         self._state.containers.pop(container, None)
         known.drained.set()
-        self._tell(EventType.CONTAINER_REMOVED, known)
+        if known.created_at:  # nobody has heard of one whose creation failed: news would make its pod try again at once
+            self._tell(EventType.CONTAINER_REMOVED, known)
 
     def remove_traces(self, container: str, cgroup: str) -> None:
         """Remove what a container has on disk and in the cgroup trees. Runs in a thread; idempotent."""

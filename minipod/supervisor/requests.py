@@ -66,11 +66,13 @@ class Requests:
 
     # -- containers
 
-    def on_create(self, client: Client, message: protocol.Message, received: list[int]) -> None:
-        """Build a container and park it; answered with its pid."""
-        bundle = loads(Bundle, fds.read_sealed(received[0]))
-        if bundle.id in self._tables.containers:
-            raise errors.AlreadyExists(f"container {bundle.id} exists")
+    def on_create(self, client: Client, message: protocol.Message, _: list[int]) -> None:
+        """Build the container that its record asks for, and park it; answered with its pid."""
+        if message["id"] in self._tables.containers:
+            raise errors.AlreadyExists(f"container {message['id']} exists")
+        record = f"{self._s.instance.run_dir}/containers/{message['id']}/bundle.json"
+        with open(record, "rb") as f:
+            bundle = loads(Bundle, f.read())
         streams = Streams(
             directory=bundle.directory,
             log_path=bundle.log_path,
