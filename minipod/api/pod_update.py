@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import re
+
 from minipod.api import static, tuning
 from minipod.api.fields import FieldErrors
-from minipod.api.messages import Errors, Object, forbidden, invalid, required
-from minipod.api.validation import validate_pod
+from minipod.api.messages import Errors, Object, forbidden, invalid
+from minipod.api.validation import check_pod, validate_pod
 
 _WORDS = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
     "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 )
+_MUTABLE_PATHS = re.compile(r"spec\.(tolerations\b|(initC|c)ontainers\[\d+\]\.image$)")
 _MUTABLE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds")
 
 
@@ -21,6 +24,7 @@ def check_update(current: Object, wanted: Object) -> None:
     old, new = current["spec"], wanted.get("spec") or {}
     errors = [
         *_update(old, new),
+        *(e for e in check_pod(wanted, lenient=True).errors if _MUTABLE_PATHS.match(e.path)),
         *static.claimed(wanted, current),
         *tuning.check(wanted["metadata"].get("annotations") or {}),
     ]
@@ -122,9 +126,6 @@ def _update(old: Object, new: Object) -> Errors:
         if len(old.get(group) or []) != len(new.get(group) or []):
             yield forbidden(f"spec.{group}", "pod updates may not add or remove containers")
             return
-        for i, container in enumerate(new.get(group) or []):
-            if not container.get("image"):
-                yield required(f"spec.{group}[{i}].image")
     yield from _deadline(old.get("activeDeadlineSeconds"), new.get("activeDeadlineSeconds"))
     have = new.get("tolerations") or []
     if any(t not in have for t in old.get("tolerations") or []):

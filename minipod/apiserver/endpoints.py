@@ -82,6 +82,7 @@ class Endpoints:
     ) -> web.Response:
         if call.resource.namespaced:
             obj["metadata"]["namespace"] = namespace
+        self._store.name(call.resource.stored_as, namespace, obj)
         call.warnings += self._admission.create(
             call.resource, obj, lenient=options.lenient, record=record
         )
@@ -94,10 +95,7 @@ class Endpoints:
 
     def _as_if(self, call: Call, namespace: str, obj: Object) -> Object:
         """Return what a create would make. Raises AlreadyExists."""
-        metadata = obj["metadata"]
-        if not metadata.get("name"):
-            metadata["name"] = lifecycle.generated_name(metadata.get("generateName", ""))
-        name = metadata["name"]
+        name = obj["metadata"]["name"]
         if self._store.storage.get((call.resource.stored_as, namespace, name)) is not None:
             raise errors.AlreadyExists(f'{call.resource.qualified} "{name}" already exists')
         lifecycle.born(call.resource, namespace, obj)

@@ -92,23 +92,23 @@ class SqliteStore:
     def create_encoded(self, resource: str, namespace: str, obj: Object) -> bytes:
         """`create`, for who passes the bytes on. *obj* becomes what is stored."""
         kind = self.resource(resource)
-        metadata = obj.setdefault("metadata", {})
-        prefix = metadata.get("generateName")
-        if prefix and not metadata.get("name"):
-            metadata["name"] = self._free_name(resource, namespace, prefix)
-        key = (resource, namespace, metadata["name"])
+        self.name(resource, namespace, obj)
+        key = (resource, namespace, obj["metadata"]["name"])
         if self.storage.get(key) is not None:
             raise AlreadyExists(f'{kind.qualified} "{key[2]}" already exists')
         lifecycle.born(kind, namespace, obj)
         return self._put(key, obj, durable=kind.durable)
 
-    def _free_name(self, resource: str, namespace: str, prefix: str) -> str:
-        name = ""
+    def name(self, resource: str, namespace: str, obj: Object) -> None:
+        """Give a new object that has only a generateName a name that is free."""
+        metadata = obj.setdefault("metadata", {})
+        prefix = metadata.get("generateName")
+        if metadata.get("name") or not prefix:
+            return
         for _ in range(GENERATE_TRIES):
-            name = lifecycle.generated_name(prefix)
-            if self.storage.get((resource, namespace, name)) is None:
+            metadata["name"] = lifecycle.generated_name(prefix)
+            if self.storage.get((resource, namespace, metadata["name"])) is None:
                 break
-        return name
 
     async def update(
         self, resource: str, namespace: str, name: str, obj: Object, subresource: str = ""

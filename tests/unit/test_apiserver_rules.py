@@ -252,6 +252,29 @@ async def test_a_compressed_body_is_measured_by_what_it_holds(server) -> None:
         assert answer.status == 413
 
 
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"tolerations": [{"key": "k", "operator": "Burn"}]}, "spec.tolerations[0].operator"),
+        ({"containers": [{"name": "app", "image": " a"}]}, "spec.containers[0].image"),
+        ({"containers": [{"name": "app", "image": ""}]}, "spec.containers[0].image"),
+    ],
+)
+async def test_what_may_change_in_a_pod_is_held_against_the_rules(server, spec, field) -> None:
+    await server.call("POST", PODS, pod())
+    told = await server.call("PATCH", f"{PODS}/p", {"spec": spec}, media=STRATEGIC)
+    assert told.status == 422
+    assert [c["field"] for c in told.json["details"]["causes"]] == [field]
+
+
+async def test_a_generated_name_is_there_before_the_rules(server) -> None:
+    made = await server.call("POST", "/api/v1/namespaces", {"metadata": {"generateName": "n-"}})
+    metadata = made.json["metadata"]
+    assert metadata["labels"] == {"kubernetes.io/metadata.name": metadata["name"]}
+    dry = await server.call("POST", f"{MAPS}?dryRun=All", {"metadata": {"generateName": "n-"}})
+    assert len(dry.json["metadata"]["name"]) == 7
+
+
 # -- templates and tables
 
 
