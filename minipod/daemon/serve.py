@@ -47,7 +47,7 @@ class Daemon:
         self.runtime = self._machine.runtime
         self.store = SqliteStore(f"{instance.state_dir}/store.db")
         self.node_name = node.node_name(instance)
-        tokens = api_tokens.of_node(instance, self.store)
+        self._tokens = tokens = api_tokens.of_node(instance, self.store)
         self.kubelet_ready = asyncio.Event()
         self.kubelet = Kubelet(
             instance,
@@ -115,7 +115,8 @@ class Daemon:
         await certificates
         root("api", self.api.run())
         claims = f"{self.instance.state_dir}/claims"
-        root("controllers", manager.run(self.store, self._kinds(), self.api.ca, claims))
+        running = manager.run(self.store, self._kinds(), self._tokens, self.api.ca, claims)
+        root("controllers", running)
         await self.api.start()
         gc.freeze()
         return started

@@ -155,6 +155,20 @@ def test_a_token_is_its_account(newest, with_token, space):
     assert LOGIN in bot.fails("get", "configmaps", "-n", space)
 
 
+def test_a_secret_can_hold_a_token(newest, with_token, space):
+    """The old way, for who needs a token without an end: kubectl shows it, and it ends with the secret."""
+    made = f"""{{apiVersion: v1, kind: Secret, type: kubernetes.io/service-account-token,
+        metadata: {{name: held, namespace: {space}, annotations: {{kubernetes.io/service-account.name: default}}}}}}"""
+    newest("create", "-f", "-", text=made)
+    newest("wait", "secret/held", "--for=jsonpath={.data.token}", "--timeout=10s", "-n", space)
+    assert "held" in newest("describe", "serviceaccount", "default", "-n", space)
+    shown = newest("describe", "secret", "held", "-n", space)
+    token = shown.partition("token:")[2].split()[0]
+    assert f"system:serviceaccount:{space}:default" in with_token(token)("auth", "whoami")
+    newest("delete", "secret", "held", "-n", space)
+    assert LOGIN in with_token(token).fails("auth", "whoami")
+
+
 def test_a_token_for_others_is_reviewed_for_them(newest, with_token, space):
     token = newest(
         "create", "token", "default", "--audience=vault", "--duration=10m", "-n", space

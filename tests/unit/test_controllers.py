@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import time
 
 import pytest
 
 from minipod.apiserver.auth import roles
+from minipod.apiserver.auth.tokens import Tokens
 from minipod.apiserver.store_sqlite import SqliteStore
 from minipod.controllers.clusterroles import ClusterRoleController
 from minipod.controllers.controller import Informers
@@ -15,7 +18,8 @@ from minipod.controllers.garbage import GarbageCollector
 from minipod.controllers.kinds import Kind, Kinds
 from minipod.controllers.namespaces import NamespaceController
 from minipod.controllers.serviceaccounts import ServiceAccountController
-from minipod.errors import NotFound
+from minipod.controllers.token_secrets import ACCOUNT, TYPE, TokenSecretController
+from minipod.errors import NotFound, Unauthorized
 
 KINDS = Kinds(
     Kind(resource=r, group="", kind=k, namespaced=n)
@@ -313,6 +317,61 @@ async def test_a_namespace_that_ends_gets_nothing_new(furnished):
     await furnished.delete("serviceaccounts", "a", "default")
     await quiet()
     assert (await furnished.list("serviceaccounts", "a"))[0] == []
+
+
+# -- secrets with a token
+
+
+@pytest.fixture
+async def tokened(store):
+    await store.create("serviceaccounts", "a", obj("ServiceAccount", "bot"))
+    informers, tokens = Informers(store), Tokens(store, b"k" * 32, "us", time.time)
+    controller = TokenSecretController(store, informers, tokens, "PEM")
+    async with running(informers.run(), controller.run()):
+        yield store, tokens
+
+
+def token_secret(name: str, account: str, **more):
+    made = obj("Secret", name, type=TYPE, **more)
+    made["metadata"]["annotations"] = {ACCOUNT: account}
+    return made
+
+
+async def test_a_token_lives_as_long_as_its_secret(tokened):
+    store, tokens = tokened
+    await store.create("secrets", "a", token_secret("s", "bot"))
+    await until(store, "secrets", "s", lambda s: "data" in s)
+    secret = await store.get("secrets", "a", "s")
+    data = {k: base64.b64decode(v).decode() for k, v in secret["data"].items()}
+    assert (data["ca.crt"], data["namespace"]) == ("PEM", "a")
+    user, _ = await tokens.authenticate(data["token"])
+    assert user.name == "system:serviceaccount:a:bot"
+    await store.delete("secrets", "a", "s")
+    with pytest.raises(Unauthorized):
+        await tokens.authenticate(data["token"])
+
+
+async def test_a_token_that_was_taken_out_comes_again(tokened):
+    store, _ = tokened
+    await store.create("secrets", "a", token_secret("s", "bot", data={"mine": "eA=="}))
+    await until(store, "secrets", "s", lambda s: "token" in s["data"])
+    await store.mutate("secrets", "a", "s", lambda s: {**s, "data": {"mine": "eA=="}})
+    await until(store, "secrets", "s", lambda s: "token" in s["data"])
+    assert (await store.get("secrets", "a", "s"))["data"]["mine"] == "eA=="
+
+
+async def test_a_token_secret_goes_with_its_account(tokened):
+    store, _ = tokened
+    for name, account in (("s", "bot"), ("nobody", "nosuch")):
+        await store.create("secrets", "a", token_secret(name, account))
+    await until(store, "secrets", "nobody", gone)
+    await until(store, "secrets", "s", lambda s: "data" in s)
+    other = obj("Secret", "other", type="Opaque")
+    other["metadata"]["annotations"] = {ACCOUNT: "bot"}
+    await store.create("secrets", "a", other)
+    await store.delete("serviceaccounts", "a", "bot")
+    await until(store, "secrets", "s", gone)
+    assert "data" not in await store.get("secrets", "a", "other")
 
 
 # -- cluster roles
