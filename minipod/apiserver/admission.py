@@ -41,7 +41,7 @@ class Admission:
         """
         if resource.namespaced:
             self._check_namespace(obj["metadata"].get("namespace", ""), resource, obj)
-        if resource.has_status and resource.kind != "Node":
+        if resource.has_status and not resource.keeps_status:
             obj.pop("status", None)
         found, warnings = self.faults(resource, obj, lenient=lenient)
         _raise(resource, obj, found)

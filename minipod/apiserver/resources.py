@@ -78,6 +78,7 @@ class Resource:
     has_generation: bool = False  # metadata.generation counts changes of the spec
     graceful: bool = False  # a deletion waits for somebody (the kubelet)
     returns_deleted: bool = False  # DELETE answers with the object, not with a Status
+    keeps_status: bool = False  # a new object may bring its status along (nodes)
     durable: bool = True  # a write is on disk before it is answered
     fields: tuple[str, ...] = ()  # selectable ones beyond metadata.name and metadata.namespace
     strategy: Strategy = field(default_factory=Strategy)

@@ -43,6 +43,7 @@ NODE = Resource(
     kind="Node",
     type="core.v1.Node",
     namespaced=False,
+    keeps_status=True,
     short_names=("no",),
     subresources=(Subresource(name="proxy", verbs=("create", "delete", "get", "patch", "update"), kind="NodeProxyOptions"), STATUS),
     fields=("spec.unschedulable",),
