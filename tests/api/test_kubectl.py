@@ -45,6 +45,7 @@ def test_version_and_discovery(kubectl) -> None:
     assert re.search(r"^configmaps +cm +v1 +true +ConfigMap +.*watch", listed, re.MULTILINE)
     assert re.search(r"^nodes +no +v1 +false +Node ", listed, re.MULTILINE)
     assert ready == "ok"
+    assert '"kind": "NodeList"' in kubectl("cluster-info", "dump")
 
 
 def test_explain(kubectl) -> None:
@@ -296,9 +297,14 @@ def test_apply_diff_replace_edit(space) -> None:
 
 def test_prune_deletes_what_is_no_longer_applied(kubectl, space) -> None:
     flag = "--prune-allowlist" if kubectl.version >= (1, 26) else "--prune-whitelist"
-    words = ("apply", "--prune", "-l", "app=web", f"{flag}=core/v1/ConfigMap", "-f", "-")
-    space(*words, text=config_map("a") + "---\n" + config_map("b"))
-    assert "configmap/b pruned" in space(*words, text=config_map("a"))
+    listed = (f"{flag}=core/v1/ConfigMap",)
+    every = (
+        () if kubectl.version >= (1, 25) else listed
+    )  # older ones want kinds that 1.32 has no more
+    for kinds, gone in ((every, "b"), (listed, "c")):  # of every kind that kubectl knows; of one
+        words = ("apply", "--prune", "-l", "app=web", *kinds, "-f", "-")
+        space(*words, text=config_map("a") + "---\n" + config_map(gone))
+        assert f"configmap/{gone} pruned" in space(*words, text=config_map("a"))
     if kubectl.version >= (1, 27):  # by a set of its own, kept in a secret
         space.env = {"KUBECTL_APPLYSET": "true"}
         words = ("apply", "--prune", "--applyset=secrets/set", "-f", "-")

@@ -11,12 +11,11 @@ from minipod.apiserver.kinds import (
     access,
     core,
     events,
-    extensions,
     metrics,
     nodes,
     pods,
+    read_only,
     reviews,
-    services,
     storage,
 )
 from minipod.apiserver.resources import Registry, Resource
@@ -29,9 +28,8 @@ RESOURCES: tuple[Resource, ...] = (
     *storage.RESOURCES,
     *access.RESOURCES,
     *reviews.RESOURCES,
-    *services.RESOURCES,
     *metrics.RESOURCES,
-    *extensions.RESOURCES,
+    *read_only.RESOURCES,
 )
 
 
