@@ -1,16 +1,22 @@
-"""What carries a byte stream between a client and us: an HTTP connection after its upgrade, or the messages of a WebSocket.
+"""What carries bytes between a client and us: an HTTP connection after its upgrade, or the messages of a WebSocket.
 
-Both push back: reading stops while nobody takes what was read, and `send` waits while the client is slow.
+    Upgraded, Messages    one stream of bytes (`Carrier`), for SPDY
+    Channels              many, by number
+
+All push back: reading stops while nobody takes what was read, and `send` waits while the client is slow.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, Protocol
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from minipod.errors import FailedPrecondition
+from minipod.streaming.channels import by_name
 
 MESSAGE_MAX: Final = 32 << 20  # bytes of one WebSocket message, as golang.org/x/net/websocket takes
 _BUFFER: Final = 256 << 10  # bytes that are read ahead
@@ -107,3 +113,41 @@ class Messages:
     async def send(self, data: bytes) -> None:
         if data:
             await self._socket.send_bytes(data)
+
+
+class Channels:
+    """A WebSocket with one of the sub-protocols of `minipod.streaming.channels`."""
+
+    def __init__(self, socket: web.WebSocketResponse) -> None:
+        self.protocol = by_name(socket.ws_protocol)
+        self._socket = socket
+        self._code = WSCloseCode.OK
+
+    async def incoming(self) -> AsyncIterator[tuple[int, bytes]]:
+        """Yield numbers and bytes, until the client has gone or said what makes no sense: nor would what follows."""
+        async for message in self._socket:
+            if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):
+                continue
+            try:
+                found = self.protocol.decode(message.data)
+            except FailedPrecondition:
+                self._code = WSCloseCode.INVALID_TEXT
+                return
+            if found is not None:
+                yield found
+
+    async def send(self, channel: int, payload: bytes) -> None:
+        """Send one message. Raises ConnectionError."""
+        message = self.protocol.encode(channel, payload)
+        if isinstance(message, str):
+            await self._socket.send_str(message)
+        else:
+            await self._socket.send_bytes(message)
+
+    async def ping(self) -> None:
+        """Send what the client's end answers by itself. Raises ConnectionError."""
+        await self._socket.ping()
+
+    async def close(self) -> None:
+        """Say goodbye. Idempotent."""
+        await self._socket.close(code=self._code)

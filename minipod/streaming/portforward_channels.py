@@ -16,10 +16,8 @@ import socket as sockets
 from collections.abc import Sequence
 from typing import Final
 
-from aiohttp import WSMsgType, web
-
 from minipod.errors import FailedPrecondition, MinipodError
-from minipod.streaming.channels import Protocol, by_name
+from minipod.streaming.carriers import Channels
 from minipod.streaming.portforward import CHUNK, QUEUE, Connect
 from minipod.streaming.presence import Presence
 
@@ -41,9 +39,8 @@ def ports_of(values: Sequence[str]) -> list[int]:
 class PortForwardChannels:
     """Serves one client until it goes, or until the pod has ended every connection."""
 
-    def __init__(self, socket: web.WebSocketResponse, connect: Connect, ports: list[int]) -> None:
-        self._socket = socket
-        self._protocol: Protocol = by_name(socket.ws_protocol)
+    def __init__(self, channels: Channels, connect: Connect, ports: list[int]) -> None:
+        self._channels = channels
         self._connect = connect
         self._ports = ports
         self._queues: list[asyncio.Queue[bytes]] = [asyncio.Queue(QUEUE) for _ in ports]
@@ -52,7 +49,7 @@ class PortForwardChannels:
     async def run(self, presence: Presence) -> None:
         """Return when it is over; every connection is closed then."""
         self._serving = [asyncio.create_task(self._serve(n)) for n in range(len(self._ports))]
-        incoming = asyncio.create_task(presence.hold(self._incoming(), self._socket.ping))
+        incoming = asyncio.create_task(presence.hold(self._incoming(), self._channels.ping))
         ended = asyncio.create_task(self._all_ended())
         try:
             await asyncio.wait({incoming, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -61,30 +58,16 @@ class PortForwardChannels:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._socket.close()
+            await self._channels.close()
 
     async def _all_ended(self) -> None:
         await asyncio.wait(self._serving)
 
-    async def _send(self, channel: int, payload: bytes) -> None:
-        message = self._protocol.encode(channel, payload)
-        if isinstance(message, str):
-            await self._socket.send_str(message)
-        else:
-            await self._socket.send_bytes(message)
-
     async def _incoming(self) -> None:
-        async for message in self._socket:
-            if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):
-                continue
-            try:
-                found = self._protocol.decode(message.data)
-            except FailedPrecondition:
-                return  # what follows makes no sense either
-            if found is None or found[0] % 2 or not 0 <= found[0] < 2 * len(self._ports):
-                continue  # the error channels are ours
-            if found[1]:
-                await self._put(found[0] // 2, found[1])
+        async for channel, payload in self._channels.incoming():
+            number, is_error = divmod(channel, 2)
+            if payload and not is_error and 0 <= number < len(self._ports):
+                await self._put(number, payload)
 
     async def _put(self, number: int, payload: bytes) -> None:
         """Queue *payload*; a connection that ends meanwhile takes nothing more."""
@@ -100,9 +83,11 @@ class PortForwardChannels:
         port = self._ports[number]
         with contextlib.suppress(ConnectionError):  # of the client: `run` ends, too
             for channel in (2 * number, 2 * number + 1):
-                await self._send(channel, port.to_bytes(2, "little"))
+                await self._channels.send(channel, port.to_bytes(2, "little"))
             if said := await self._forward(number, port):
-                await self._send(2 * number + 1, f"error forwarding port {port}: {said}".encode())
+                await self._channels.send(
+                    2 * number + 1, f"error forwarding port {port}: {said}".encode()
+                )
 
     async def _forward(self, number: int, port: int) -> str:
         """Copy both ways until the pod has ended it; return what went wrong, "" for nothing."""
@@ -115,7 +100,7 @@ class PortForwardChannels:
             writing = asyncio.create_task(self._write(number, sock))
             try:
                 while data := await loop.sock_recv(sock, CHUNK):
-                    await self._send(2 * number, data)
+                    await self._channels.send(2 * number, data)
             except OSError as e:
                 return (e.strerror or str(e)).lower()
             finally:

@@ -97,11 +97,10 @@ async def run(
     """Start a process and serve it to its end."""
     try:
         session = await start()
-    except MinipodError as e:
+    except (MinipodError, OSError) as e:  # OSError: no descriptors left
         leaving = asyncio.create_task(_until_gone(remote))
-        await _finish(
-            remote, failure(f"error executing command in container: {e.message}"), leaving
-        )
+        said = e.message if isinstance(e, MinipodError) else str(e)
+        await _finish(remote, failure(f"error executing command in container: {said}"), leaving)
         return
     await _Conversation(remote, sessions, session, wanted).run(presence)
 
@@ -143,25 +142,36 @@ class _Conversation:
             for fd in {self._session.stdout_fd, self._session.stderr_fd, self._stdin} - {-1}:
                 os.close(fd)
             if self._session.attached:
-                await self._sessions.detach(self._session.id)
+                with contextlib.suppress(MinipodError):  # it has ended meanwhile
+                    await self._sessions.detach(self._session.id)
 
     async def _hang_up(self, ending: asyncio.Task[Status]) -> None:
         """End the process of a client that has gone."""
         for number in (signal.SIGHUP, signal.SIGKILL):
-            await self._sessions.exec_kill(self._session.id, number)
+            try:
+                await self._sessions.exec_kill(self._session.id, number)
+            except MinipodError as e:
+                logger.warning("exec %s can't be ended: %s", self._session.id, e)
+                return
             await asyncio.wait({ending}, timeout=HANG_UP)
             if ending.done():
                 return
 
     async def _end(self, outputs: list[asyncio.Task[None]]) -> Status:
         """Wait for the end and for the output before it; return how it ended."""
-        if self._session.attached:
-            await asyncio.wait(outputs)
-            try:
-                await self._sessions.attach_wait(self._session.id)
-            except MinipodError as e:
-                return failure(f"error attaching to container: {e.message}")
-            return exit_status(0)
+        try:
+            if self._session.attached:
+                return await self._end_of_attach(outputs)
+            return await self._end_of_exec(outputs)
+        except MinipodError as e:
+            return failure(e.message)
+
+    async def _end_of_attach(self, outputs: list[asyncio.Task[None]]) -> Status:
+        await asyncio.wait(outputs)
+        await self._sessions.attach_wait(self._session.id)
+        return exit_status(0)
+
+    async def _end_of_exec(self, outputs: list[asyncio.Task[None]]) -> Status:
         code = await self._sessions.exec_wait(self._session.id)
         for source in self._sources.values():
             if self._wanted.tty:

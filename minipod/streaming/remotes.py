@@ -8,12 +8,9 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Final
 
-from aiohttp import WSMsgType, web
-
-from minipod.errors import FailedPrecondition
 from minipod.streaming import spdy
-from minipod.streaming.carriers import Carrier
-from minipod.streaming.channels import Channel, Ending, Protocol
+from minipod.streaming.carriers import Carrier, Channels
+from minipod.streaming.channels import Channel, Ending
 from minipod.streaming.remotecommand import Status, Wanted, spoken
 
 CREATION: Final = (
@@ -38,24 +35,17 @@ SPDY_PROTOCOLS: Final = (
 class WebSocketRemote:
     """See `minipod.streaming.remotecommand.Remote`."""
 
-    def __init__(self, socket: web.WebSocketResponse, protocol: Protocol) -> None:
-        self._socket = socket
-        self._protocol = protocol
+    def __init__(self, channels: Channels) -> None:
+        self._channels = channels
+        self.ping = channels.ping
+        self.send = channels.send
 
     async def incoming(self) -> AsyncIterator[tuple[Channel, bytes | None]]:
-        async for message in self._socket:
-            if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):
-                continue
-            try:
-                found = self._protocol.decode(message.data)
-            except FailedPrecondition:
-                return  # what follows makes no sense either
-            if found is None:
-                continue
-            channel, payload = found
+        closes = self._channels.protocol.closes
+        async for channel, payload in self._channels.incoming():
             if channel in (Channel.STDIN, Channel.RESIZE):
                 yield Channel(channel), payload
-            elif self._protocol.closes and (channel, payload) == _CLOSE_STDIN:
+            elif closes and (channel, payload) == _CLOSE_STDIN:
                 yield Channel.STDIN, None
             # Another number is ignored, as Kubernetes does.
 
@@ -66,20 +56,10 @@ class WebSocketRemote:
         )
         await self.send(first, b"")
 
-    async def send(self, channel: Channel, payload: bytes) -> None:
-        message = self._protocol.encode(channel, payload)
-        if isinstance(message, str):
-            await self._socket.send_str(message)
-        else:
-            await self._socket.send_bytes(message)
-
-    async def ping(self) -> None:
-        await self._socket.ping()
-
     async def finish(self, status: Status) -> None:
-        if said := spoken(status, self._protocol.ending):
+        if said := spoken(status, self._channels.protocol.ending):
             await self.send(Channel.ERROR, said)
-        await self._socket.close()
+        await self._channels.close()
 
 
 class SpdyRemote:

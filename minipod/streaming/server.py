@@ -17,8 +17,8 @@ from aiohttp import web
 from minipod.errors import FailedPrecondition, Forbidden
 from minipod.runtime.service import ExecSession
 from minipod.streaming import portforward
-from minipod.streaming.carriers import MESSAGE_MAX, Messages, Upgraded
-from minipod.streaming.channels import REMOTE_COMMAND, by_name
+from minipod.streaming.carriers import MESSAGE_MAX, Channels, Messages, Upgraded
+from minipod.streaming.channels import REMOTE_COMMAND
 from minipod.streaming.presence import Presence
 from minipod.streaming.remotecommand import Sessions, Wanted, run
 from minipod.streaming.remotes import SPDY_PROTOCOLS, SpdyRemote, WebSocketRemote
@@ -59,9 +59,11 @@ async def remote_command(
     presence = Presence(request)
     if require_upgrade(request) == "websocket":
         socket = await _websocket(request, [p.name for p in REMOTE_COMMAND if p.name])
-        websocket = WebSocketRemote(socket, by_name(socket.ws_protocol))
+        channels = Channels(socket)
+        websocket = WebSocketRemote(channels)
         await websocket.greet(wanted)
         await run(websocket, sessions, start, wanted, presence)
+        await channels.close()
         return socket
     protocol = _spdy_protocol(request, SPDY_PROTOCOLS)
     carrier = await _upgraded(request, protocol)
@@ -96,11 +98,11 @@ async def port_forward(request: web.Request, connect: portforward.Connect) -> we
 async def _port_forward_channels(
     request: web.Request, connect: portforward.Connect
 ) -> web.StreamResponse:
-    from minipod.streaming import portforward_channels as channels  # few clients speak it
+    from minipod.streaming import portforward_channels as numbered  # few clients speak it
 
-    ports = channels.ports_of(request.query.getall("ports", []))
-    socket = await _websocket(request, channels.PROTOCOLS, needed=True)
-    await channels.PortForwardChannels(socket, connect, ports).run(Presence(request))
+    ports = numbered.ports_of(request.query.getall("ports", []))
+    socket = await _websocket(request, numbered.PROTOCOLS, needed=True)
+    await numbered.PortForwardChannels(Channels(socket), connect, ports).run(Presence(request))
     return socket
 
 

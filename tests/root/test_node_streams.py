@@ -12,11 +12,13 @@ import time
 import aiohttp
 import pytest
 
+from minipod.cli import websocket
 from minipod.streaming import spdy
 from minipod.streaming.channels import by_name
 from tests.node import sleeper
 
 EXEC = "/api/v1/namespaces/default/pods/wire/exec"
+ATTACH = "/api/v1/namespaces/default/pods/wire/attach"
 FORWARD = "/api/v1/namespaces/default/pods/wire/portforward"
 LOG = "/api/v1/namespaces/default/pods/wire/log"
 
@@ -244,53 +246,85 @@ async def test_ports_are_forwarded_over_numbered_channels(wire, protocol: str) -
     assert heard[2] == (9).to_bytes(2, "little")
 
 
-def traces(node) -> tuple[int, int]:
-    """Return how many descriptors the daemon has, and how many processes the pod."""
-    pid = node.status()["pid"]
-    return len(os.listdir(f"/proc/{pid}/fd")), len(
-        node.exec("wire", "ps", container="app").splitlines()
-    )
+def traces(node) -> tuple[int, int, int]:
+    """Return how many descriptors the daemon and the log pump have, and how many processes the container."""
+    status = node.status()
+    daemon, pump = (len(os.listdir(f"/proc/{status[k]}/fd")) for k in ("pid", "pump_pid"))
+    return daemon, pump, len(node.exec("wire", "ps", container="app").splitlines())
 
 
-def settle(node, before: tuple[int, int]) -> None:
+def settle(node, before: tuple[int, int, int]) -> None:
     deadline = time.monotonic() + 15
     while (after := traces(node)) != before:
         assert time.monotonic() < deadline, f"{after} descriptors and processes, {before} before"
         time.sleep(0.1)  # clients that vanished: nobody is told
 
 
-async def test_clients_that_vanish_at_any_byte_leave_nothing(wire) -> None:
-    """Of an exec over SPDY, one over a WebSocket and a port-forward, each cut after ever more bytes."""
+def spoken_in_spdy(*kinds: str) -> bytes:
+    """Return what a client says that opens a stream of each of *kinds* and sends something on the second."""
+    say = spdy.Connection(client=True)
+    opened = [say.open({"streamtype": k, "port": "7000", "requestid": "1"}) for k in kinds]
+    say.send(opened[1], b"input for nobody")
+    return say.take()
+
+
+def in_frames(*messages: bytes) -> bytes:
+    return b"".join(websocket.frame(websocket.BINARY, m) for m in messages)
+
+
+WEBSOCKET = (
+    "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: "
+)
+SPDY = "Upgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: "
+FLAGS = "container=app&stdin=true&stdout=true&stderr=true&command=cat"
+SESSION = ("error", "stdin", "stdout", "stderr")
+
+
+@pytest.mark.parametrize(
+    ("target", "upgrade", "said"),
+    [
+        pytest.param(f"{EXEC}?{FLAGS}", f"{SPDY}v4.channel.k8s.io", spoken_in_spdy(*SESSION), id="exec over SPDY"),
+        pytest.param(f"{ATTACH}?{FLAGS}", f"{SPDY}v4.channel.k8s.io", spoken_in_spdy(*SESSION), id="attach over SPDY"),
+        pytest.param(
+            f"{EXEC}?{FLAGS}", f"{WEBSOCKET}v5.channel.k8s.io", in_frames(b"\x00input", b"\x04{}", b"\xff\x00"),
+            id="exec over a WebSocket",
+        ),
+        pytest.param(
+            f"{ATTACH}?{FLAGS}", f"{WEBSOCKET}v5.channel.k8s.io", in_frames(b"\x00input", b"\xff\x00"),
+            id="attach over a WebSocket",
+        ),
+        pytest.param(FORWARD, f"{SPDY}portforward.k8s.io", spoken_in_spdy("error", "data"), id="port-forward"),
+        pytest.param(
+            FORWARD, f"{WEBSOCKET}SPDY/3.1+portforward.k8s.io", in_frames(spoken_in_spdy("error", "data")),
+            id="port-forward in messages",
+        ),
+        pytest.param(
+            f"{FORWARD}?ports=7000,9", f"{WEBSOCKET}v4.channel.k8s.io", in_frames(b"\x00input", b"\x02input"),
+            id="port-forward by number",
+        ),
+        pytest.param(f"{LOG}?container=app&follow=true", f"{WEBSOCKET}binary.k8s.io", in_frames(b""), id="log"),
+    ],
+)  # fmt: skip
+async def test_clients_that_vanish_at_any_byte_leave_nothing(wire, target, upgrade, said) -> None:
+    """Cut after ever more bytes, of the request, too; some wait for the answer, some do not."""
     settle(wire, traces(wire))
     before = traces(wire)
-    say = spdy.Connection(client=True)
-    for kind in ("error", "stdin", "stdout", "stderr"):
-        stream = say.open({"streamtype": kind, "port": "7000", "requestid": "1"})
-    say.send(stream - 4, b"input for nobody")
-    spoken = say.take()
-    upgrade = "HTTP/1.1\r\nHost: m\r\nConnection: Upgrade\r\nUpgrade: "
-    flags = "container=app&stdin=true&stdout=true&stderr=true&command=cat"
-    heads = (
-        f"POST {EXEC}?{flags} {upgrade}SPDY/3.1\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n",
-        (
-            f"GET {EXEC}?{flags} {upgrade}websocket\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-        ),
-        f"POST {FORWARD} {upgrade}SPDY/3.1\r\nX-Stream-Protocol-Version: portforward.k8s.io\r\n\r\n",
-    )
+    head = f"GET {target} HTTP/1.1\r\nHost: m\r\nConnection: Upgrade\r\n{upgrade}\r\n\r\n"
 
-    async def vanish(head: str, size: int, *, wait: bool) -> None:
+    async def vanish(sent: bytes, *, wait: bool) -> None:
         reader, writer = await asyncio.open_unix_connection(wire.instance.api_socket)
-        writer.write(head.encode())
+        writer.write(head.encode() if wait else sent)
         if wait:
-            await reader.readuntil(b"\r\n\r\n")
-        writer.write(spoken[:size])
+            assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+            writer.write(sent)
         with contextlib.suppress(ConnectionError):
             await writer.drain()
         writer.transport.abort()
 
-    for size in range(0, len(spoken) + 1, 9):
-        await asyncio.gather(
-            *(vanish(head, size, wait=wait) for head in heads for wait in (True, False))
-        )
+    step = max(1, len(said) // 15)
+    waiting = [vanish(said[:size], wait=True) for size in range(0, len(said) + 1, step)]
+    sizes = (20, len(head) - 1, len(head), len(head) + len(said) // 2, len(head) + len(said))
+    hasty = [vanish((head.encode() + said)[:size], wait=False) for size in sizes]
+    await asyncio.gather(*waiting, *hasty)
     settle(wire, before)

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minipod.cli import websocket
-from minipod.errors import FailedPrecondition
+from minipod.errors import FailedPrecondition, Unavailable
 from minipod.runtime.service import ExecSession
 from minipod.streaming import remotecommand, remotes, server, spdy
 from minipod.streaming.remotecommand import Wanted
@@ -26,17 +26,49 @@ from minipod.streaming.remotecommand import Wanted
 BOUND = 8 << 20  # bytes: all buffers together, the kernel's of sockets and pipes among them
 
 
-class Cat:
-    """The runtime's verbs over a process that copies stdin to stdout; *deaf*: it reads nothing; *stubborn*: it minds no SIGHUP."""
+VERBS = (
+    "start",
+    "exec_wait",
+    "exec_resize",
+    "exec_kill",
+    "attach_wait",
+    "close_stdin",
+    "detach",
+)
 
-    def __init__(self, *, attached: bool = False, deaf: bool = False, stubborn: bool = False):
+
+class Cat:
+    """The runtime's verbs over a process that copies stdin to stdout; those that are *failing* find no supervisor.
+
+    *deaf*: it reads nothing; *stubborn*: it minds no SIGHUP.
+    """
+
+    def __init__(
+        self,
+        *,
+        attached: bool = False,
+        deaf: bool = False,
+        stubborn: bool = False,
+        failing: frozenset[str] = frozenset(),
+    ) -> None:
         self._attached, self._deaf, self._stubborn = attached, deaf, stubborn
+        self._failing = failing
         self._ended = asyncio.Event()
         self.sizes: list[tuple[int, int]] = []
         self.detached = 0
         self.task: asyncio.Task[None] | None = None
 
+    @property
+    def is_ended_by_us(self) -> bool:
+        """Whether it must be over when its client has gone, whatever it reads."""
+        return not (self._attached or self._failing & {"exec_kill", "exec_wait"})
+
+    def _fail(self, verb: str) -> None:
+        if verb in self._failing:
+            raise Unavailable("the supervisor went away")
+
     async def start(self) -> ExecSession:
+        self._fail("start")
         flags = os.O_CLOEXEC | os.O_NONBLOCK
         (stdin, to_stdin), (stdout, to_stdout), (stderr, to_stderr) = (
             os.pipe2(flags) for _ in range(3)
@@ -63,25 +95,28 @@ class Cat:
                 os.close(fd)
 
     async def exec_wait(self, session: str) -> int:
+        self._fail("exec_wait")
         await self._ended.wait()
         return 7
 
     async def exec_resize(self, session: str, rows: int, columns: int) -> None:
+        self._fail("exec_resize")
         self.sizes.append((rows, columns))
 
     async def exec_kill(self, session: str, signal: int) -> None:
+        self._fail("exec_kill")
         if signal == 9 or not self._stubborn:
             self.task.cancel()
 
     async def attach_wait(self, session: str) -> None:
-        pass
+        self._fail("attach_wait")
 
     async def close_stdin(self, session: str) -> None:
-        pass
+        self._fail("close_stdin")
 
     async def detach(self, session: str) -> None:
         self.detached += 1
-        self.task.cancel()
+        self._fail("detach")
 
 
 class Site:
@@ -111,6 +146,8 @@ class Site:
     async def __aexit__(self, *_: object) -> None:
         await asyncio.wait_for(self._idle.wait(), 10)
         if self.cat.task is not None:
+            if not self.cat.is_ended_by_us:
+                self.cat.task.cancel()
             await asyncio.gather(self.cat.task, return_exceptions=True)
         await self._runner.cleanup()
         for other in self.others:
@@ -238,16 +275,20 @@ def nothing_is_left(serve) -> None:
     leaving=LEAVINGS,
     flags=st.tuples(st.booleans(), st.booleans(), st.booleans()),
     tty=st.booleans(),
+    failing=st.one_of(st.just(frozenset()), st.frozensets(st.sampled_from(VERBS))),
 )
-def test_a_session_survives_any_client(protocol, messages, cuts, leaving, flags, tty) -> None:
+def test_a_session_survives_any_client(
+    protocol, messages, cuts, leaving, flags, tty, failing
+) -> None:
+    """Also when the runtime's verbs fail."""
     attached, deaf, stubborn = flags
 
     async def serve() -> Site:
-        cat = Cat(attached=attached, deaf=deaf, stubborn=stubborn)
+        cat = Cat(attached=attached, deaf=deaf, stubborn=stubborn, failing=failing)
         wanted = Wanted(stdin=True, stdout=True, stderr=not tty, tty=tty)
         async with Site(cat, wanted) as site:
             await say(*await over_websocket(site, "/exec", protocol), messages, cuts, leaving)
-        assert cat.detached == attached
+        assert cat.detached == (attached and "start" not in failing)
         return site
 
     with pytest.MonkeyPatch.context() as patch:
