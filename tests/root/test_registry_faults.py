@@ -134,11 +134,12 @@ async def test_bytes_that_stay_wrong_fail_the_pull_and_leave_nothing(proxy, stor
     [
         answer("503 Service Unavailable"),
         answer("429 Too Many Requests", Retry_After="0"),
+        answer("503 Busy", Retry_After="Wed, 21 Oct 2015 07:28:00 GMT"),
         answer("500 x", b'{"errors":[{"code":"UNKNOWN","message":"oops"}]}'),
         b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{",
         b"no http at all\r\n\r\n",
     ],
-    ids=["503", "429", "500", "cut", "garbage"],
+    ids=["503", "429", "date", "500", "cut", "garbage"],
 )
 async def test_a_passing_refusal_of_a_blob_is_tried_again(proxy, store, layout, refusal):
     if refusal.startswith(b"no http"):

@@ -93,6 +93,29 @@ async def test_of_several_platforms_ours_is_taken_and_the_index_pins_it(registry
     assert by_manifest.id == image.id
 
 
+async def test_an_index_may_lead_to_an_index_but_not_for_ever(store, layout, hosts):
+    """From a layout: skopeo does not push such a thing."""
+    directory = hosts("reg.example", f'[host."oci:{layout.directory}"]\n')
+    found = layout.image("", {"etc/app": b"deep"})
+    for depth in range(6):
+        found = layout.index(f"deep{depth}", (found, ""))
+    image = await Puller(store, directory).pull("reg.example/x:deep1")
+    assert content(store, image, "etc/app") == b"deep"
+    with pytest.raises(ImageError, match="levels deep"):
+        await Puller(store, directory).pull("reg.example/x:deep5")
+
+
+async def test_a_layer_may_come_twice_and_another_hold_nothing(registry, store, layout):
+    one, empty = {"etc/one": b"1"}, {}
+    layout.image("odd", one, empty, {"etc/two": b"2"}, one, empty)
+    registry.fill(layout, "team/odd:1", "odd")
+    image = await Puller(store).pull(f"{registry.host}/team/odd:1")
+    assert len(image.layer_digests) == 5
+    assert (content(store, image, "etc/one"), content(store, image, "etc/two")) == (b"1", b"2")
+    store.remove(image.id)
+    assert nothing_left(store)
+
+
 async def test_another_platform_can_be_asked_for_and_one_that_is_not_there_is_named(
     registry, store
 ):

@@ -11,6 +11,7 @@ from minipod.image import reference
 from minipod.image.registry import hosts, index, keyring, platform
 from minipod.image.registry.auth import challenges
 from minipod.image.registry.flights import Flights
+from minipod.image.registry.http import retry_after
 from minipod.image.registry.progress import LayerProgress, quiet
 from minipod.image.registry.proxy import proxy_for
 from minipod.kubelet.images import go_duration
@@ -293,3 +294,13 @@ async def test_the_task_ends_with_the_last_who_waits_and_not_before():
     two.cancel()
     await asyncio.wait((two,))
     assert ended.is_set()
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7), ("", 0), ("soon", 0), ("-1", 0), ("Thu, 01 Jan 1970 00:16:50 GMT", 10), ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+    ],
+)  # fmt: skip
+def test_retry_after_is_a_number_or_a_date(header, seconds):
+    assert retry_after(header, 1000.0) == seconds

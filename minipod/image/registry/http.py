@@ -17,7 +17,9 @@ import os
 import random
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -201,13 +203,22 @@ class Http:
         except RequestFailed:
             body = b""
         words = _words(body) or f"{answer.status} {answer.reason or ''}".strip().lower()
-        after = answer.headers.get("Retry-After", "")
         return RequestFailed(
             words,
             status=answer.status,
             passing=answer.status in _PASSING,
-            retry_after=float(after) if after.isdigit() else 0.0,
+            retry_after=retry_after(answer.headers.get("Retry-After", ""), time.time()),
         )
+
+
+def retry_after(header: str, now: float) -> float:
+    """Return the seconds that Retry-After asks for: a number or a date (RFC 9110, 10.2.3); 0 for anything else."""
+    if header.isdigit():
+        return float(header)
+    try:
+        return max(0.0, parsedate_to_datetime(header).timestamp() - now)
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def _for_others(headers: Mapping[str, str]) -> dict[str, str]:
