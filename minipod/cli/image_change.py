@@ -41,12 +41,13 @@ def remove(ctx: click.Context, names: tuple[str, ...]) -> None:
 @click.option("-a", "--all", "everything", is_flag=True, help="Also images that have a name.")
 @click.pass_context
 def prune(ctx: click.Context, everything: bool) -> None:
-    """Remove images without a name, with --all also those without a container."""
+    """Remove images without a name, with --all also those without a container; and what broken-off pulls left."""
     store = open_store(ctx)
     wanted = [i.id for i in store.list() if everything or not (i.tags or i.digests)]
     gone = store.drop(wanted, in_use=lambda: used_images(ctx))
     for image in gone:
         click.echo(f"removed {', '.join(image.tags or image.digests) or short(image.id)}")
+    store.sweep(partials=0.0)
 
 
 def used_images(ctx: click.Context) -> set[str]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from minipod.errors import FailedPrecondition, ImageError, NotFound
 from minipod.image import limits, reference, snapshot
 from minipod.image.config import ImageConfig, parse_config
-from minipod.image.content import ContentStore, Descriptor
+from minipod.image.content import PARTIAL_AGE, ContentStore, Descriptor
 from minipod.image.limits import DEFAULT, Limits
 from minipod.image.manifest import CONFIG, MANIFEST, Manifest, parse_manifest, plain
 from minipod.image.tags import Entry, TagDatabase
@@ -324,10 +324,11 @@ class ImageStore:
         self.sweep()
         return gone
 
-    def sweep(self, *, older: float = 0.0) -> bool:
+    def sweep(self, *, older: float = 0.0, partials: float = PARTIAL_AGE) -> bool:
         """Remove what no name leads to; return False when something is on its way in: try again later.
 
-        *older*: seconds that it must have been here: the layers of a pull that is tried again are of use.
+        *older*: seconds that it must have been here: the layers of a pull that is tried again are of use; *partials*: the
+        same for blobs that are not complete.
         """
         try:
             with self._in_use(fcntl.LOCK_EX | fcntl.LOCK_NB), self.lock():
@@ -338,7 +339,7 @@ class ImageStore:
                     self.content.delete(digest)
                     self._manifests.pop(digest, None)
                     self._configs.pop(digest, None)
-                self.content.sweep_partials()
+                self.content.sweep_partials(older=partials)
         except BlockingIOError:
             return False
         return True

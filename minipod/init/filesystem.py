@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minipod.init.operation import Context
@@ -48,19 +49,22 @@ class MountRoot:
 
     def apply(self, context: Context) -> None:
         root = self.root
-        lower = ":".join(root.lower)
-        options = f"volatile,lowerdir={lower},upperdir={root.upper},workdir={root.work}"
+        options = self._options(root.lower)
+        opened: list[int] = []
         if len(options) >= PAGE:
-            options = self._relative_options()
+            # An open directory has a name of three digits: 500 layers, overlayfs' limit, fit into the page.
+            opened = [
+                os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in root.lower
+            ]
+            os.chdir("/proc/self/fd")
+            options = self._options([str(fd) for fd in opened])
         mount.mount("overlay", root.mountpoint, "overlay", MountFlag(0), options)
+        for fd in opened:
+            os.close(fd)
         context.fds["root"] = os.open(root.mountpoint, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def _relative_options(self) -> str:
-        """Name the layers relative to their common directory: many fit into the page then."""
-        base = os.path.commonpath(self.root.lower)
-        os.chdir(base)
-        lower = ":".join(os.path.relpath(path, base) for path in self.root.lower)
-        return f"volatile,lowerdir={lower},upperdir={self.root.upper},workdir={self.root.work}"
+    def _options(self, lower: Sequence[str]) -> str:
+        return f"volatile,lowerdir={':'.join(lower)},upperdir={self.root.upper},workdir={self.root.work}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import tarfile
 
 import pytest
 
-from tests.image_files import entry, layer
+from tests.image_files import directory, entry, layer, parts, write_layout
 from tests.node import sleeper
 
 
@@ -81,6 +81,23 @@ def test_an_image_that_a_volume_shows_stays_too(node, pods, names, tmp_path):
     assert "shown" not in node.run("image", "prune", "--all").stdout
     assert node.run("exec", "viewer", "--", "cat", "/v/x").stdout == "from a volume"
     node.run("image", "build")  # what prune took away, for the tests that come
+
+
+def test_a_pod_runs_from_150_layers(node, pods, names, tmp_path):
+    """More than the options of mount(2) have room for; the container's set-up names them one by one."""
+    with open("/bin/busybox", "rb") as file:
+        base = layer(directory("bin"), entry("bin/busybox", file.read(), mode=0o755))
+    others = [layer(entry(f"etc/{n}", b"x")) for n in range(149)]
+    write_layout(str(tmp_path / "tall"), "tall:1", parts([base, *others]))
+    assert (
+        "loaded docker.io/library/tall:1"
+        in node.run("image", "load", str(tmp_path / "tall")).stdout
+    )
+    names.append("tall:1")
+    pods.append("tall")
+    command = ["/bin/busybox", "sh", "-c", "/bin/busybox ls /etc; /bin/busybox sleep 100"]
+    node.pod("tall", {"name": "app", "image": "tall:1", "command": command})
+    assert {str(n) for n in range(149)} <= set(node.run("logs", "tall").stdout.split())
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,17 @@ def test_a_layer_is_unpacked_while_it_comes_in(store):
     assert len(store.layers(image)) == 2
 
 
+def test_a_pull_that_broke_off_is_kept_for_a_day_and_pruned_at_once(store):
+    manifest, config, blobs = IMAGE
+    with store.ingest(manifest, config) as taken:
+        writer = taken.writer(taken.manifest.layers[0])
+        writer.write(blobs[0][:10])
+    assert store.sweep()
+    assert len(os.listdir(f"{store.root}/ingest")) == 1
+    assert store.sweep(partials=0.0)
+    assert os.listdir(f"{store.root}/ingest") == []
+
+
 def test_layers_that_images_share_are_unpacked_once(store, monkeypatch):
     unpacked = []
     real = unpack.apply
