@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from minipod.errors import NotFound
@@ -184,20 +184,39 @@ def check_starts(runtime: FakeRuntime, spec: dict) -> None:
 
 
 def check_kills(world: World) -> None:
-    """SIGKILL comes when the grace period then in force has ended, never before."""
+    """SIGKILL comes when the grace period then in force has ended, never before: that of a stop which is under way goes on."""
     hooked = {
         c["name"] for g in names for c in world.spec[g] if "preStop" in (c.get("lifecycle") or {})
     }
     for name, asked, killed in world.node.runtime.kills:
         ends = [at + grace for at, grace in world.deletes if at <= killed]
-        if not world.deletes or asked < world.deletes[0][0]:
-            # Told to stop for another reason: with the pod's grace, less what a hook or a sidecar's wait took of it.
-            waited = name in hooked or name == "side"
+        waited = name in hooked or name == "side"
+        began = asked - (world.spec_grace if waited else 0.0)  # at the earliest
+        if not world.deletes or began < world.deletes[0][0]:
+            # Told to stop for another reason: with the pod's grace, less what a hook or a sidecar's wait took of it. A delete that
+            # comes meanwhile may shorten that stop, and never makes it longer.
             ends.append(asked + (MINIMUM_GRACE if waited else world.spec_grace))
         assert killed >= min(ends) - 0.05, (name, asked, killed, ends)
 
 
+# The stop of a failed liveness probe, in its preStop hook when the pod is deleted: it keeps the grace that it has left.
+EARLIER = {
+    "restartPolicy": "Always", "terminationGracePeriodSeconds": 5, "initContainers": [],
+    "containers": [
+        {"name": "a0", "image": IMAGES[0], "livenessProbe": PROBE, "lifecycle": {"preStop": {"sleep": {"seconds": 3}}}}
+    ],
+}  # fmt: skip
+FAILS = (("probe", "a0", (ProbeKind.LIVENESS, ProbeResult.FAILURE)), 0.5)
+
+
 @pytest.mark.looptime
+@example(
+    spec=EARLIER,
+    ends={name: [] for name in every},
+    deaf={"a0"},
+    begin=2.5,
+    steps=[FAILS],
+)
 @settings(
     max_examples=25,
     deadline=None,
