@@ -78,7 +78,7 @@ class Daemon:
             web.get("/minipod/pods/{uid}", self._inspect),
             web.post("/minipod/stop-pods", self._stop_pods),
             *ImageRoutes(self.runtime).routes(),
-            *KubeletRoutes(self.kubelet).routes(),
+            *KubeletRoutes(self.kubelet, self._machine.hierarchy).routes(),
         ]
 
     async def run(self, ready_fd: int) -> None:

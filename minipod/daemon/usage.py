@@ -50,6 +50,16 @@ def node_cpu() -> int:
     return ticks * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
 
 
+def interfaces(pid: int) -> dict[str, tuple[int, ...]]:
+    """Return the counters of each interface in the network namespace of *pid*, in the order of proc(5), net/dev."""
+    found = {}
+    with open(f"/proc/{pid}/net/dev", encoding="ascii") as f:
+        for line in f.readlines()[2:]:
+            name, _, counts = line.partition(":")
+            found[name.strip()] = tuple(map(int, counts.split()))
+    return found
+
+
 def node_memory() -> int:
     """Return the memory that is not available to new programs, in bytes."""
     with open("/proc/meminfo", encoding="ascii") as f:

@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import select
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from minipod.errors import MinipodError
@@ -54,6 +55,7 @@ class EvictionManager:
         self._changed = changed
         self._told: tuple[str, ...] = ()
         self._wake = asyncio.Event()
+        self.evictions: Counter[str] = Counter()  # by resource
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -108,6 +110,7 @@ class EvictionManager:
             logger.warning("evicting pod %s: %s", usage.pod.full_name, words)
             worker = next(w for w in living if w.pod.uid == usage.pod.uid)
             worker.evict(Eviction(message=words, disruption=words))
+            self.evictions[short.resource] += 1
 
     async def _memory(self) -> dict[str, dict[str, int]]:
         """The working sets of all containers, by pod and name."""

@@ -46,7 +46,7 @@ from minipod.runtime.service import EventType
 from minipod.spec.ids import SandboxId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from minipod.aio.timers import Clock
     from minipod.api.tokens import TokenIssuer
@@ -144,6 +144,11 @@ class Kubelet:
             self.context, gauge, lambda: tuple(self._workers.values()),
             reclaim=reclaim, changed=self._pressure_changed,
         )  # fmt: skip
+
+    @property
+    def evictions(self) -> Mapping[str, int]:
+        """How many pods were evicted since the start, by what was short."""
+        return self._eviction.evictions
 
     def pods(self) -> list[Pod]:
         """The pods of now."""

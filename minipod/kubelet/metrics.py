@@ -1,4 +1,4 @@
-"""What the kubelet measures, in the formats that collectors know: /metrics/cadvisor, /metrics/resource, /stats/summary.
+"""What the kubelet measures, in the formats that collectors know: /metrics/resource, /stats/summary; `cadvisor` has its own.
 
 Read from the cgroups of running containers when somebody asks; nothing is measured in between, and nothing is walked that has no
 process (K8S pkg/kubelet/server/{stats,metrics}, cadvisor's names). The text is Prometheus' exposition format 0.0.4: a few lines of
@@ -8,13 +8,13 @@ join, which needs no library.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from minipod.kubelet.rules.render import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from minipod.kubelet.context import Context
     from minipod.kubelet.rules.pods import Pod
@@ -30,6 +30,8 @@ class Measured:
     pod: Pod
     status: ContainerStatus
     stats: ContainerStats
+    details: Mapping[str, int] = field(default_factory=dict)  # of its cgroup
+    network: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of its pod, by interface
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,9 @@ class Node:
 
     cpu_ns: int
     working_set: int  # bytes
+    memory: int = 0  # bytes of it all
+    disk: tuple[int, int, int] = (0, 0, 0)  # capacity, available bytes; inodes
+    inodes_free: int = 0
 
 
 class Family:
@@ -49,8 +54,9 @@ class Family:
 
     def add(self, value: float, **labels: str) -> None:
         shown = ",".join(f'{k}="{escape(v)}"' for k, v in labels.items())
+        number = repr(value)  # every digit: a start time in seconds has ten before its point
         self.lines.append(
-            f"{self._name}{{{shown}}} {value:.9g}" if shown else f"{self._name} {value:.9g}"
+            f"{self._name}{{{shown}}} {number}" if shown else f"{self._name} {number}"
         )
 
 
@@ -60,8 +66,8 @@ def escape(text: str) -> str:
 
 
 def text(families: Iterable[Family]) -> str:
-    """Join families to one answer."""
-    return "".join("\n".join(f.lines) + "\n" for f in families)
+    """Join families that have samples to one answer."""
+    return "".join("\n".join(f.lines) + "\n" for f in families if f.lines[2:])
 
 
 async def measure(context: Context, pods: Iterable[Pod]) -> list[Measured]:
@@ -74,44 +80,6 @@ async def measure(context: Context, pods: Iterable[Pod]) -> list[Measured]:
         if pod is not None and status is not None:
             found.append(Measured(pod=pod, status=status, stats=stats))
     return found
-
-
-def cadvisor(measured: list[Measured]) -> str:
-    """The containers under cadvisor's names."""
-    cpu = Family(
-        "container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds."
-    )
-    memory = Family(
-        "container_memory_usage_bytes", "gauge", "Current memory usage in bytes, with all caches."
-    )
-    working = Family("container_memory_working_set_bytes", "gauge", "Current working set in bytes.")
-    processes = Family(
-        "container_processes", "gauge", "Number of processes running inside the container."
-    )
-    started = Family(
-        "container_start_time_seconds", "gauge", "Start time since the epoch in seconds."
-    )
-    limit = Family(
-        "container_spec_memory_limit_bytes", "gauge", "Memory limit of the container, 0 for none."
-    )
-    quota = Family(
-        "container_spec_cpu_quota", "gauge", "CPU quota of the container in microseconds."
-    )
-    for one in measured:
-        labels = {
-            "container": one.stats.name, "id": f"/{one.status.cgroup}", "image": one.status.image_ref,
-            "name": one.status.id, "namespace": one.pod.namespace, "pod": one.pod.name,
-        }  # fmt: skip
-        cpu.add(one.stats.cpu_ns / 1e9, cpu="total", **labels)
-        memory.add(one.stats.memory, **labels)
-        working.add(one.stats.working_set, **labels)
-        processes.add(one.stats.processes, **labels)
-        started.add(one.status.started_at, **labels)
-        resources = one.status.spec.resources
-        limit.add(resources.memory_limit or 0, **labels)
-        if resources.cpu_quota and resources.cpu_quota > 0:
-            quota.add(resources.cpu_quota, **labels)
-    return text((cpu, memory, working, processes, started, limit, quota))
 
 
 def resource(measured: list[Measured], node: Node) -> str:
@@ -191,12 +159,32 @@ def summary(node_name: str, measured: list[Measured], node: Node) -> dict[str, A
         total = used(
             sum(m.stats.cpu_ns for m in members), sum(m.stats.working_set for m in members)
         )
+        network = next((m.network for m in members if m.network), {})
         pods.append({
+            **_network(network, now),
             "podRef": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid},
             "startTime": pod.status.get("startTime"), "containers": containers, **total,
             "process_stats": {"process_count": sum(m.stats.processes for m in members)},
         })  # fmt: skip
-    return {"node": {"nodeName": node_name, **used(node.cpu_ns, node.working_set)}, "pods": pods}
+    whole = used(node.cpu_ns, node.working_set)
+    whole["memory"]["availableBytes"] = node.memory - node.working_set
+    capacity, available, inodes = node.disk
+    whole["fs"] = {
+        "time": now, "capacityBytes": capacity, "availableBytes": available, "usedBytes": capacity - available,
+        "inodes": inodes, "inodesFree": node.inodes_free, "inodesUsed": inodes - node.inodes_free,
+    }  # fmt: skip
+    return {"node": {"nodeName": node_name, **whole}, "pods": pods}
+
+
+def _network(interfaces: Mapping[str, tuple[int, ...]], now: str | None) -> dict[str, Any]:
+    """NetworkStats: the pod's own interface, and all of them."""
+    names = ("rxBytes", "rxErrors", "txBytes", "txErrors")
+    listed = [
+        {"name": name, **dict(zip(names, (c[0], c[2], c[8], c[10]), strict=True))}
+        for name, c in interfaces.items()
+    ]
+    first = next((one for one in listed if one["name"] == "eth0"), None)
+    return {"network": {"time": now, **first, "interfaces": listed}} if first else {}
 
 
 def _by_pod(measured: list[Measured]) -> list[tuple[Pod, list[Measured]]]:

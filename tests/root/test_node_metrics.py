@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import time
 
 from tests.node import shell
 
@@ -35,6 +37,18 @@ def test_what_a_container_uses_is_measured_in_every_format(node, pods) -> None:
     found = scrape(node, "/metrics/cadvisor")
     assert found["container_spec_memory_limit_bytes", "busy"] == 64 << 20
     assert found["container_spec_cpu_quota", "busy"] == 50_000
+    assert (
+        found["container_cpu_user_seconds_total", "busy"]
+        + found["container_cpu_system_seconds_total", "busy"]
+        > 0
+    )
+    assert found["container_cpu_cfs_periods_total", "busy"] > 0
+    assert found["container_memory_rss", "busy"] > 0
+    assert found["container_processes", "busy"] == 1
+    assert found["container_network_transmit_packets_total", "busy"] >= 0
+    assert found["machine_cpu_cores", ""] == os.cpu_count()
+    started = found["container_start_time_seconds", "busy"]
+    assert abs(started - time.time()) < 120  # every digit of it
     found = scrape(node, "/metrics/resource")
     assert found["pod_memory_working_set_bytes", "busy"] > 0
     assert found["node_cpu_usage_seconds_total", ""] > 0
@@ -44,4 +58,18 @@ def test_what_a_container_uses_is_measured_in_every_format(node, pods) -> None:
     assert pod["containers"][0]["name"] == "app"
     assert pod["containers"][0]["memory"]["workingSetBytes"] > 0
     assert pod["cpu"]["usageCoreNanoSeconds"] > 0
+    assert pod["network"]["name"] == "eth0"
+    assert {i["name"] for i in pod["network"]["interfaces"]} >= {"eth0", "lo"}
     assert summary["node"]["memory"]["workingSetBytes"] > pod["memory"]["workingSetBytes"]
+    assert summary["node"]["memory"]["availableBytes"] > 0
+    assert 0 < summary["node"]["fs"]["availableBytes"] < summary["node"]["fs"]["capacityBytes"]
+
+
+def test_the_kubelet_tells_of_itself(node, pods) -> None:
+    pods.append("one")
+    node.pod("one", shell("exec sleep 1000"))
+    found = scrape(node, "/metrics")
+    assert found["kubelet_running_pods", ""] >= 1
+    assert found["kubelet_running_containers", ""] >= 1
+    assert found["process_resident_memory_bytes", ""] > 1 << 20
+    assert abs(found["process_start_time_seconds", ""] - time.time()) < 600
