@@ -129,7 +129,7 @@ PodSecurityContext
     supplementalGroups []int
     sysctls []Sysctl
     seccompProfile SeccompProfile
-    appArmorProfile AppArmorProfile only Unconfined: a pod that wants another is rejected (reason AppArmor)
+    appArmorProfile AppArmorProfile where the kernel has AppArmor: elsewhere a pod that wants a profile is rejected
     fsGroupChangePolicy str
     supplementalGroupsPolicy str
     seLinuxChangePolicy ~ SELinux is not used by minipod

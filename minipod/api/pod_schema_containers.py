@@ -188,7 +188,7 @@ SecurityContext
     allowPrivilegeEscalation bool
     readOnlyRootFilesystem bool
     seccompProfile SeccompProfile
-    appArmorProfile AppArmorProfile only Unconfined: a pod that wants another is rejected (reason AppArmor)
+    appArmorProfile AppArmorProfile where the kernel has AppArmor: elsewhere a pod that wants a profile is rejected
     procMount str
     seLinuxOptions ~ SELinux is not used by minipod
     windowsOptions ! only for Windows

@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from minipod.cgroups.hierarchy import Mode, detect
-from minipod.linux import credentials, mount, namespaces, nftables, prctl, process, seccomp
+from minipod.linux import (
+    apparmor,
+    credentials,
+    mount,
+    namespaces,
+    nftables,
+    prctl,
+    process,
+    seccomp,
+)
 from minipod.linux.flags import AT, CloneFlag, MountAttr, MountFlag
 from minipod.network import masquerade
 from minipod.network.rtnl import NLM_F_CREATE, RTM_NEWLINK, Request, Rtnl, ifinfomsg, nested, text
@@ -39,6 +48,7 @@ def run_all() -> Iterator[Finding]:
     yield _tried("nftables", _nftables, "pods reach no address outside the node")
     yield from _forwarding()
     yield _tried("seccomp", _seccomp, "containers run without a system call filter")
+    yield _apparmor()
     yield _tried("mount_setattr, open_tree", _open_tree, "no volumes (needs Linux 5.12)")
     yield _tried("id-mapped mounts", _idmapped, "no hostUsers: false (see docs/user-namespaces.md)")
     yield _tried("pidfd", _pidfd, "no safe signals (needs Linux 5.3)")
@@ -156,6 +166,16 @@ def _seccomp() -> None:
     program = seccomp.compile_profile(frozenset(credentials.DEFAULT))
     prctl.set_no_new_privs()
     seccomp.load(program)
+
+
+def _apparmor() -> Finding:
+    costs = "pods that want an AppArmor profile are rejected"
+    if not apparmor.enabled():
+        return Finding("AppArmor", DEGRADED, "not enabled in the kernel", costs)
+    if not os.path.exists(apparmor.PARSER):
+        found = f"{apparmor.PARSER} is missing"
+        return Finding("AppArmor", DEGRADED, found, "no profile RuntimeDefault: install apparmor")
+    return Finding("AppArmor", OK, "works")
 
 
 def _open_tree() -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from minipod.cri.messages import SIGNALS, Messages
 from minipod.errors import InvalidSpec
+from minipod.linux import apparmor
 from minipod.spec.container import (
     ContainerSpec,
     Device,
@@ -88,7 +89,6 @@ def sandbox_spec(pb: Messages, config: Any, log_root: str) -> SandboxSpec:
 def _check_sandbox_security(pb: Messages, security: Any) -> None:
     path = "config.linux.security_context"
     refuse(security.HasField("selinux_options"), f"{path}.selinux_options", NO_LABELS)
-    _check_apparmor(pb, security.apparmor, f"{path}.apparmor")
 
 
 def user_namespace(pb: Messages, options: Any, path: str) -> UserNamespace | None:
@@ -110,9 +110,19 @@ def _mapping(uids: Any, gids: Any, path: str) -> UserNamespace:
     return UserNamespace(first=only.host_id, length=only.length)
 
 
-def _check_apparmor(pb: Messages, profile: Any, path: str) -> None:
-    if profile.profile_type == pb.Localhost:
-        raise InvalidSpec("AppArmor profiles are not supported", path=f"{path}.localhost_ref")
+def _apparmor(pb: Messages, given: Any) -> str:
+    """Return the profile's name. Who names none gets none, as for an Unconfined one."""
+    if given.HasField("apparmor"):
+        if given.apparmor.profile_type == pb.Localhost:
+            return str(given.apparmor.localhost_ref).removeprefix("localhost/")
+        asked = given.apparmor.profile_type == pb.RuntimeDefault
+        return apparmor.DEFAULT if asked and apparmor.has_default() else ""
+    old = given.apparmor_profile
+    if old == "runtime/default":
+        return apparmor.DEFAULT if apparmor.has_default() else ""
+    refuse(old not in ("", "unconfined") and not old.startswith("localhost/"),
+           "config.linux.security_context.apparmor_profile", f"{old!r} is no profile")  # fmt: skip
+    return "" if old == "unconfined" else old.removeprefix("localhost/")
 
 
 def _cgroup_parent(text: str) -> str:
@@ -215,9 +225,6 @@ def security(pb: Messages, given: Any) -> Security:
     """Return what a LinuxContainerSecurityContext asks for. Raises InvalidSpec."""
     path = "config.linux.security_context"
     refuse(given.HasField("selinux_options"), f"{path}.selinux_options", NO_LABELS)
-    _check_apparmor(pb, given.apparmor, f"{path}.apparmor")
-    refuse(given.apparmor_profile not in ("", "unconfined", "runtime/default"), f"{path}.apparmor_profile",
-           "AppArmor profiles are not supported")  # fmt: skip
     refuse(given.capabilities.add_ambient_capabilities, f"{path}.capabilities.add_ambient_capabilities",
            "ambient capabilities are not supported")  # fmt: skip
     if given.HasField("run_as_group") and not (
@@ -238,6 +245,7 @@ def security(pb: Messages, given: Any) -> Security:
         readonly_rootfs=given.readonly_rootfs,
         seccomp=seccomp,
         seccomp_profile=profile,
+        apparmor=_apparmor(pb, given),
         masked_paths=tuple(given.masked_paths),
         readonly_paths=tuple(given.readonly_paths),
     )

@@ -18,6 +18,7 @@ from minipod.daemon.successor import Successor
 from minipod.errors import Unavailable
 from minipod.image import gc as image_gc
 from minipod.image import store as image_store
+from minipod.linux import apparmor
 from minipod.network.network import Network
 from minipod.runtime.runtime import Runtime
 from minipod.spec.instance import Instance
@@ -56,6 +57,7 @@ class Machine:
         """Bring the network up, connect to the supervisor, find everything again."""
         await self.network.start()
         await self.runtime.connect()
+        await load_default_profile()
         self.tasks.spawn(self._collect_images(), name="image-gc")
 
     async def stop(self) -> None:
@@ -125,6 +127,20 @@ class Machine:
                 return False
             else:
                 return True
+
+
+async def load_default_profile() -> None:
+    """Give the kernel the AppArmor profile of RuntimeDefault, where it has AppArmor and the parser is installed."""
+    if not apparmor.has_default():
+        return
+    parser = await asyncio.create_subprocess_exec(
+        apparmor.PARSER, "--replace", "--skip-cache", "--quiet",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, said = await parser.communicate(apparmor.PROFILE.encode())
+    if parser.returncode:
+        words = said.decode(errors="replace").strip()
+        logger.error("the default AppArmor profile was not loaded: %s", words)
 
 
 def tell_ready(ready_fd: int) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from minipod.init.operation import Context
 from minipod.init.sync import StepFailed
-from minipod.linux import credentials, prctl, seccomp
+from minipod.linux import apparmor, credentials, prctl, seccomp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +62,24 @@ class LoadSeccomp:
     def apply(self, context: Context) -> None:
         if context.filter:
             seccomp.load(context.filter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeProfile:
+    """Enter an AppArmor profile at execve. Before the user changes: /proc may hide from him what is ours to write."""
+
+    profile: str
+    cause: str = ""
+
+    def describe(self) -> str:
+        return f"AppArmor profile {self.profile} on exec"
+
+    def apply(self, context: Context) -> None:
+        try:
+            apparmor.change_on_exec(self.profile)
+        except FileNotFoundError:
+            words = f"AppArmor profile {self.profile} is not loaded"
+            raise StepFailed("apparmor", errno.ENOENT, self.profile, detail=words) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ from minipod.init.filesystem import (
 )
 from minipod.init.identity import (
     ChangeDirectory,
+    ChangeProfile,
     Execve,
     FindExecutable,
     LoadSeccomp,
@@ -261,6 +262,8 @@ def _process(process: Process, *, console: bool, readonly_root: bool = False) ->
     operations.append(ChangeDirectory(path=process.cwd, create=console))
     if readonly_root:
         operations.append(ReadOnlyRoot())
+    if process.apparmor:
+        operations.append(ChangeProfile(profile=process.apparmor))
     if not process.no_new_privs:
         operations.append(LoadSeccomp())
     path = next((e[5:] for e in process.env if e.startswith("PATH=")), DEFAULT_PATH)

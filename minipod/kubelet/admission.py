@@ -14,6 +14,7 @@ from minipod.kubelet.rules import admission, preemption
 from minipod.kubelet.rules.admission import Claim, Limits, Refusal
 from minipod.kubelet.rules.phase import TERMINAL
 from minipod.kubelet.rules.preemption import Victim
+from minipod.linux import apparmor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,7 @@ class Admission:
         self._limits = Limits(
             allocatable=machine.amounts(),
             unsafe_sysctls=unsafe_sysctls,
-            apparmor=apparmor_enabled(),
+            no_apparmor=no_apparmor(),
         )
 
     def admit(self, pod: Pod) -> Refusal | Preempts | None:
@@ -117,10 +118,11 @@ class Admission:
         return [claim for _, claim in self._admitted.values()]
 
 
-def apparmor_enabled() -> bool:
-    """Whether this kernel enforces AppArmor."""
-    path = "/sys/module/apparmor/parameters/enabled"
-    if not os.path.exists(path):
-        return False
-    with open(path, encoding="ascii") as file:
-        return file.read(1) == "Y"
+def no_apparmor() -> dict[str, str]:
+    """Return why profiles of a type can't be had here: the kernel has no AppArmor, or nothing loads the default one."""
+    if not apparmor.enabled():
+        why = "AppArmor is not enabled on the host"
+        return {"RuntimeDefault": why, "Localhost": why}
+    if not os.path.exists(apparmor.PARSER):
+        return {"RuntimeDefault": f"{apparmor.PARSER} is missing; install the package apparmor"}
+    return {}

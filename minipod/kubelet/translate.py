@@ -16,6 +16,7 @@ from minipod.kubelet.rules import qos
 from minipod.kubelet.rules.hashing import spec_hash
 from minipod.kubelet.rules.observed import Backoff, Instance, Observed, Sandbox, State
 from minipod.kubelet.rules.quantity import whole
+from minipod.linux import apparmor
 from minipod.runtime.service import ContainerStatus, SandboxState, SandboxStatus
 from minipod.spec.container import ContainerSpec, Mount, Propagation, SeccompMode, Security
 from minipod.spec.sandbox import (
@@ -299,11 +300,19 @@ def _security(pod: Pod, container: Container, seccomp_dir: str) -> Security:
         drop_capabilities=tuple(_bare(c) for c in capabilities.get("drop") or ()),
         no_new_privs=own.get("allowPrivilegeEscalation") is False and not privileged,
         readonly_rootfs=bool(own.get("readOnlyRootFilesystem")),
+        apparmor=_apparmor(both.get("appArmorProfile") or {}),
         seccomp=SeccompMode.UNCONFINED if privileged else mode,
         seccomp_profile=localhost if mode is SeccompMode.LOCALHOST else "",
         masked_paths=() if own.get("procMount") == "Unmasked" or privileged else None,
         readonly_paths=() if own.get("procMount") == "Unmasked" or privileged else None,
     )
+
+
+def _apparmor(profile: Raw) -> str:
+    """The name of the profile; none where the pod asks for none: like a container that is Unconfined."""
+    if profile.get("type") == "RuntimeDefault":
+        return apparmor.DEFAULT
+    return str(profile.get("localhostProfile") or "")
 
 
 def _bare(capability: str) -> str:

@@ -165,6 +165,7 @@ def process(spec: ContainerSpec, image: ImageFacts, hostname: str) -> Process:
         no_new_privs=spec.security.no_new_privs,
         seccomp=spec.security.seccomp,
         seccomp_profile=seccomp_profile(spec.security),
+        apparmor="" if spec.security.privileged else spec.security.apparmor,
         rlimits=spec.rlimits,
         oom_score_adj=spec.oom_score_adj,
         tty=spec.tty,

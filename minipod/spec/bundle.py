@@ -27,6 +27,7 @@ class Process:
     no_new_privs: bool = False
     seccomp: SeccompMode = SeccompMode.RUNTIME_DEFAULT
     seccomp_profile: str = ""  # the JSON text, for LOCALHOST: an exec gets what its container got
+    apparmor: str = ""  # the AppArmor profile to enter; "": none
     rlimits: tuple[tuple[str, int, int], ...] = ()
     oom_score_adj: int = 0
     tty: bool = False

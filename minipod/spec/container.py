@@ -88,6 +88,7 @@ class Security:
     readonly_rootfs: bool = False
     seccomp: SeccompMode = SeccompMode.RUNTIME_DEFAULT
     seccomp_profile: str = ""  # absolute path of a profile in JSON, for LOCALHOST
+    apparmor: str = ""  # the AppArmor profile's name; "": unconfined
     masked_paths: tuple[str, ...] | None = None  # None: the default list
     readonly_paths: tuple[str, ...] | None = None
 

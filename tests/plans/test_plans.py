@@ -38,7 +38,9 @@ CASES = {
     "container-v2-nnp-tty": plan.container_plan(
         replace(
             BUNDLE,
-            process=replace(PROCESS, tty=True, no_new_privs=True, uid=1000, gid=1000),
+            process=replace(
+                PROCESS, tty=True, no_new_privs=True, uid=1000, gid=1000, apparmor="minipod-default"
+            ),
             rootfs=replace(BUNDLE.rootfs, readonly=True),
         ),
         V2,

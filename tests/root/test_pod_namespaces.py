@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from minipod.linux import apparmor
 from tests.node import shell, sleeper
 from tests.root.test_node_adoption import await_other, kill_and_wait
 
@@ -132,7 +133,7 @@ def test_a_pod_that_the_node_can_not_hold_is_failed(node, pods) -> None:
     assert "Node didn't have enough resource: cpu, requested: 1000000, used: " in status["message"]
     node.pod("gpu", sleeper(resources={"limits": {"nvidia.com/gpu": "1"}}), wait=failed)
     assert node.get("gpu")["status"]["reason"] == "OutOfnvidia.com/gpu"
-    if os.path.exists("/sys/module/apparmor"):
+    if apparmor.enabled():  # tests/root/test_apparmor.py
         return
     profile = {"appArmorProfile": {"type": "RuntimeDefault"}}
     node.pod("armor", sleeper(securityContext=profile), wait=failed)

@@ -44,7 +44,7 @@ class Limits:
 
     allocatable: Mapping[str, int] = field(default_factory=dict)  # units as in Claim
     unsafe_sysctls: tuple[str, ...] = ()  # names, or prefixes that end in "*"
-    apparmor: bool = False  # the kernel has it, so that the words differ: no profile is loaded
+    no_apparmor: Mapping[str, str] = field(default_factory=dict)  # profile type -> why not here
     node: placement.NodeFacts | None = None  # None: every pod wants it
     pressure: tuple[str, ...] = ()  # the node's conditions that keep pods out: MemoryPressure, ...
 
@@ -103,14 +103,12 @@ def _system(pod: Pod, limits: Limits) -> Refusal | None:
     if pod.os_name not in ("", "linux"):
         words = "Failed to admit pod as the OS field doesn't match node OS"
         return Refusal(reason="PodOSNotSupported", message=words)
-    if any(_wants_apparmor(c) for c in _contexts(pod)):
-        why = (
-            "minipod loads no profiles yet"
-            if limits.apparmor
-            else "AppArmor is not enabled on the host"
-        )
-        words = f"Cannot enforce AppArmor: {why}"
-        return Refusal(reason="AppArmor", message=words)
+    for context in _contexts(pod):
+        profile = context.get("appArmorProfile")
+        kind = profile.get("type", "") if isinstance(profile, dict) else ""
+        if kind in limits.no_apparmor:
+            words = f"Cannot enforce AppArmor: {limits.no_apparmor[kind]}"
+            return Refusal(reason="AppArmor", message=words)
     return None
 
 
@@ -118,11 +116,6 @@ def _contexts(pod: Pod) -> Iterable[Mapping[str, object]]:
     yield pod.security_context
     for container in pod.all_containers:
         yield container.security_context
-
-
-def _wants_apparmor(context: Mapping[str, object]) -> bool:
-    profile = context.get("appArmorProfile")
-    return isinstance(profile, dict) and profile.get("type") != "Unconfined"
 
 
 def _sysctls(pod: Pod, unsafe: tuple[str, ...]) -> Refusal | None:
