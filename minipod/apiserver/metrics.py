@@ -1,12 +1,14 @@
 """metrics.k8s.io: the CPU and memory that nodes, pods and containers use, from their cgroups, when somebody asks.
 
 CPU is a rate: it takes two samples. An answer compares with the sample of an earlier one, if that is between a second and a minute
-old, else it takes two, a second apart. Nothing is measured while nobody asks (metrics-server measures all the time, every 15 s).
+old, else it takes two, a second apart; who asks within a second gets the same answer. Nothing is measured while nobody asks (metrics-server
+measures all the time, every 15 s).
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -57,7 +59,7 @@ class Metrics:
         self._store = store
         self._source = source
         self._node_name = node_name
-        self._last: Sample | None = None
+        self._last: Window | None = None
         self._lock = asyncio.Lock()  # two who ask at once share their samples
 
     def handlers(self) -> dict[tuple[str, str], Handler]:
@@ -104,17 +106,17 @@ class Metrics:
 
     async def _window(self) -> Window:
         async with self._lock:
-            first = self._last
+            last = self._last
+            if last is not None and time.monotonic() - last.second.at < SHORTEST:
+                return last
             second = await self._source.sample()
-            if first is None or not SHORTEST <= second.at - first.at <= LONGEST:
-                if first is not None and second.at - first.at < SHORTEST:
-                    await asyncio.sleep(SHORTEST - (second.at - first.at))
-                else:
-                    first = second
-                    await asyncio.sleep(SHORTEST)
+            first = last.second if last is not None else second
+            if not SHORTEST <= second.at - first.at <= LONGEST:
+                first = second
+                await asyncio.sleep(SHORTEST)
                 second = await self._source.sample()
-            self._last = second
-            return Window(first, second)
+            self._last = Window(first, second)
+            return self._last
 
 
 @dataclass(frozen=True, slots=True)

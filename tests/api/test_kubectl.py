@@ -10,7 +10,7 @@ import urllib.request
 
 import yaml
 
-from tests.node import sleeper
+from tests.node import shell, sleeper
 
 
 def config_map(name: str, **data: str) -> str:
@@ -172,13 +172,15 @@ template:
 """
 
 
-def test_every_kind_has_kubernetes_columns(space) -> None:
-    """In one command, which shows a table for each kind."""
+def test_every_kind_has_kubernetes_columns_and_a_description(space) -> None:
+    """In one command each, which shows all kinds."""
     space("create", "-f", "-", text=EXAMPLES)
     try:
         shown = space("get", ",".join(COLUMNS), "-o", "wide").split("\n\n")
         headers = [table.splitlines()[0].split() for table in shown if table]
         assert headers == [c.replace("_", " ").split() for c in COLUMNS.values()]
+        told = space("describe", ",".join(COLUMNS))
+        assert len(re.findall(r"^Name: ", told, re.MULTILINE)) >= len(COLUMNS)
     finally:
         space("delete", "--wait=false", "-f", "-", text=EXAMPLES)
 
@@ -230,7 +232,8 @@ def test_get_watches(space) -> None:
 
 
 def test_describe_and_events(kubectl, space) -> None:
-    space("apply", "-f", "-", text=pod("d"))
+    polite = shell("trap exit TERM; sleep 1000 & wait", image="busybox:1.36")  # ends at once
+    space("apply", "-f", "-", text=pod("d", containers=[polite]))
     space("wait", "--for=condition=Ready", "pod/d", "--timeout=30s")
     told, listed, new, nodes = space.each(
         ["describe pod d", "get events", "get events.v1.events.k8s.io -o wide", "describe node"]
