@@ -31,6 +31,7 @@ from minipod.spec.instance import Instance
 logger = logging.getLogger(__name__)
 
 DAY = 86400.0
+IDLE = 90.0  # seconds that a connection may say nothing, or not finish a request's head (kube-apiserver's IdleTimeout)
 RETRY = 5.0  # seconds between tries to get a port that another program has
 
 
@@ -65,8 +66,8 @@ class ApiServer:
         )
         self._app.add_routes([*extra, *self._api.routes()])
         self._runner = web.AppRunner(
-            self._app, access_log=None, handle_signals=False, shutdown_timeout=1.0
-        )
+            self._app, access_log=None, handle_signals=False, shutdown_timeout=1.0, keepalive_timeout=IDLE
+        )  # fmt: skip
 
     @property
     def ca(self) -> str:
