@@ -20,10 +20,11 @@ from minipod.apiserver.admission import Admission
 from minipod.apiserver.call import Call
 from minipod.apiserver.lifecycle import DeleteOptions
 from minipod.apiserver.listing import Listing
-from minipod.apiserver.query import WriteQuery, list_query, write_query
+from minipod.apiserver.query import WriteQuery, list_query, number, write_query
 from minipod.apiserver.selecting import select
 from minipod.apiserver.status import ApiError, bad_request
-from minipod.apiserver.store_sqlite import SqliteStore
+from minipod.apiserver.store_sqlite import UNVERSIONED, SqliteStore
+from minipod.apiserver.watching import too_large
 
 Object = dict[str, Any]
 
@@ -44,7 +45,9 @@ class Endpoints:
 
     async def get(self, call: Call) -> web.Response:
         """GET of one."""
-        list_query({k: v for k, v in call.request.query.items() if k == "resourceVersion"})
+        asked = number(call.request.query, "resourceVersion") or 0
+        if asked > self._store.version:
+            raise too_large(asked, self._store.version)
         return call.answer_encoded(self._store.raw(call.key))
 
     async def list(self, call: Call) -> web.Response:
@@ -64,7 +67,7 @@ class Endpoints:
         self, call: Call, namespace: str, obj: Object, options: WriteQuery
     ) -> web.Response:
         """Admit and store a decoded object; answer 201."""
-        if obj["metadata"].get("resourceVersion"):
+        if obj["metadata"].get("resourceVersion") not in UNVERSIONED:
             raise bad_request("resourceVersion should not be set on objects to be created")
         obj = call.stored(obj)
         return await self._store_new(

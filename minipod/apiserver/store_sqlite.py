@@ -17,6 +17,7 @@ from minipod.apiserver.storage import Storage
 from minipod.errors import AlreadyExists, Conflict, NotFound
 
 GENERATE_TRIES = 8
+UNVERSIONED = (None, "", "0")  # a resourceVersion that says nothing
 Encoded = list[bytes]
 Objects = list[Object]  # inside the class, `list` is the verb
 
@@ -121,7 +122,7 @@ class SqliteStore:
     def check_version(self, key: Key, current: Object, obj: Object) -> None:
         """Raise Conflict unless *obj* was made from *current* (or does not say from what)."""
         given = obj.get("metadata", {}).get("resourceVersion")
-        if given and given != current["metadata"]["resourceVersion"]:
+        if given not in UNVERSIONED and given != current["metadata"]["resourceVersion"]:
             raise Conflict(
                 f'Operation cannot be fulfilled on {self.resource(key[0]).qualified} "{key[2]}": the object has been modified;'
                 " please apply your changes to the latest version and try again"

@@ -59,6 +59,16 @@ async def test_a_refusal_names_the_object_also_where_the_path_does_not(server) -
     assert told["details"] == {"name": "a", "kind": "configmaps"}
 
 
+async def test_a_version_of_nothing_and_one_of_the_future(server) -> None:
+    zero = {**config_map("a"), "metadata": {"name": "a", "resourceVersion": "0"}}
+    assert (await server.call("POST", MAPS, zero)).status == 201
+    assert (await server.call("PUT", f"{MAPS}/a", {**zero, "data": {"k": "v"}})).status == 200
+    assert (await server.call("GET", f"{MAPS}/a?resourceVersion=1")).status == 200
+    told = await server.call("GET", f"{MAPS}/a?resourceVersion={server.store.version + 1}")
+    assert (told.status, told.json["reason"]) == (504, "Timeout")
+    assert (await server.call("GET", f"{MAPS}/a?resourceVersion=x")).status == 400
+
+
 @pytest.mark.parametrize(
     ("selector", "name"),
     [
