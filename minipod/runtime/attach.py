@@ -1,12 +1,11 @@
 """A live copy of a container's output, and its stdin: what `attach` gives.
 
 The pump copies into pipes of ours with a bounded buffer (`supervisor.attached`); a client too far behind is cut off, and the log never
-waits. The end of an attach is the end of these pipes; `wait` tells a container's end from a client that was too slow.
+waits. The end of an attach is the end of these pipes; one more of them tells the container's end from a client that was too slow (`wait`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import struct
@@ -14,11 +13,13 @@ import termios
 import uuid
 from dataclasses import dataclass
 
-from minipod.errors import FailedPrecondition, NotFound, Unavailable
+from minipod.aio.fds import Source
+from minipod.errors import FailedPrecondition, NotFound
 from minipod.runtime.service import ContainerState, ExecSession
 from minipod.runtime.state import Container
 from minipod.runtime.supervisor_client import SupervisorClient
 from minipod.spec.ids import ContainerId
+from minipod.supervisor.attached import WHOLE
 
 BUFFER = 1 << 20  # bytes of each pipe: what a client may be behind
 
@@ -27,6 +28,7 @@ BUFFER = 1 << 20  # bytes of each pipe: what a client may be behind
 class _Attachment:
     container: Container
     console: int  # the pty's master, -1 without a tty
+    verdict: int  # what the pump tells at the end
     stdin_once: bool  # and the client has its stdin
 
 
@@ -48,7 +50,7 @@ class Attachments:
                 f"container {spec.name} is {container.state.value.lower()}, not running"
             )
         held = await self._console(container_id) if stdin or spec.tty else -1
-        readers, writers = _pipes(1 if spec.tty else 2)
+        readers, writers = _pipes(2 if spec.tty else 3)
         try:
             await self._supervisor.request("attach", id=container_id, fds=tuple(writers))
         except BaseException:
@@ -58,7 +60,7 @@ class Attachments:
             _close(*writers)
         session = uuid.uuid4().hex
         self._sessions[session] = _Attachment(
-            container, os.dup(held) if spec.tty else -1, stdin and spec.stdin_once
+            container, os.dup(held) if spec.tty else -1, readers[0], stdin and spec.stdin_once
         )
         if not stdin:
             _close(held)
@@ -66,8 +68,8 @@ class Attachments:
             id=session,
             pid=container.pid,
             stdin_fd=held if stdin else -1,
-            stdout_fd=readers[0],
-            stderr_fd=-1 if spec.tty else readers[1],
+            stdout_fd=readers[1],
+            stderr_fd=-1 if spec.tty else readers[2],
             attached=True,
         )
 
@@ -96,12 +98,11 @@ class Attachments:
 
     async def wait(self, session: str) -> None:
         """Return when the container has ended; to be asked at the end of its output. Raises FailedPrecondition: it has not."""
-        container = self._known(session).container
-        with contextlib.suppress(Unavailable):
-            await self._supervisor.request("hello")  # the news of an end come before the answer
-        if container.state is ContainerState.RUNNING:
+        attachment = self._known(session)
+        if await Source(attachment.verdict).read() != WHOLE:
             raise FailedPrecondition(
-                f"the output of {container.record.spec.name} was cut off: its reader was too slow, or the log pump ended",
+                f"the output of {attachment.container.record.spec.name} was cut off:"
+                " its reader was too slow, or the log pump ended",
                 hint="the log has all of it",
             )
 
@@ -110,7 +111,8 @@ class Attachments:
         if session not in self._sessions:
             return
         await self.close_stdin(session)
-        _close(self._sessions.pop(session).console)
+        attachment = self._sessions.pop(session)
+        _close(attachment.console, attachment.verdict)
 
     def _known(self, session: str) -> _Attachment:
         try:

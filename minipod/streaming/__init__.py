@@ -9,7 +9,7 @@
     portforward          many TCP connections into a pod's network namespace over one SPDY connection
     portforward_channels the same over numbered channels, one connection for each port of the query
     presence             whether the client is still there while nothing is read from it
-    terminal_size, fds   window sizes; descriptors in an event loop
+    terminal_size        window sizes out of what a client sends
 
 The API server and the CRI's streaming server use the same code; it knows the runtime's verbs and no Kubernetes object.
 """

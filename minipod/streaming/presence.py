@@ -15,7 +15,7 @@ import select
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-from minipod.streaming.fds import resolve
+from minipod.aio.fds import resolve
 
 if TYPE_CHECKING:
     from aiohttp import web

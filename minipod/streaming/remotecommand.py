@@ -23,10 +23,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from minipod.aio.fds import Source, write_all
 from minipod.errors import MinipodError
 from minipod.runtime.service import ExecSession
 from minipod.streaming.channels import Channel, Ending
-from minipod.streaming.fds import Source, write_all
 from minipod.streaming.presence import Presence
 from minipod.streaming.terminal_size import Sizes
 

@@ -1,7 +1,8 @@
 """A client of attach, as the log pump sees it: a pipe for its copy of each stream, and what did not fit into it yet.
 
 The log never waits for a client. What a client has not taken is kept, up to BEHIND bytes; one that is further behind is cut off: its
-pipes are closed, and so they are when whoever reads them has gone, or when the container has ended and all was taken.
+pipes are closed, and so they are when whoever reads them has gone, or when the container has ended and all was taken. Only then is WHOLE
+written to one more pipe: its reader tells that end from the others, the death of the pump among them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 BEHIND: Final = 8 << 20  # bytes for each stream, besides what the pipe holds
+WHOLE: Final = b"."
 
 
 @dataclass(slots=True, eq=False)
@@ -44,9 +46,12 @@ class _Copy:
 class Attached:
     """One client. The selector's owner calls `ready` for keys that have it as their data."""
 
-    def __init__(self, selector: selectors.BaseSelector, pipes: dict[bytes, int]) -> None:
-        """Take *pipes* over: the write end for each stream's name."""
+    def __init__(
+        self, selector: selectors.BaseSelector, pipes: dict[bytes, int], verdict: int
+    ) -> None:
+        """Take *pipes* over, the write end for each stream's name, and *verdict*, which gets WHOLE or nothing."""
         self._selector = selector
+        self._verdict = verdict
         self._copies = {name: _Copy(fd) for name, fd in pipes.items()}
         self._ending = False
         for fd in pipes.values():
@@ -90,7 +95,8 @@ class Attached:
             self._close(name)
 
     def close(self) -> None:
-        """End it now. Idempotent."""
+        """End it now, whatever was not taken. Idempotent."""
+        self._ending = False
         for name in list(self._copies):
             self._close(name)
 
@@ -98,3 +104,7 @@ class Attached:
         fd = self._copies.pop(name).fd
         self._selector.unregister(fd)
         os.close(fd)
+        if not self._copies:
+            if self._ending:
+                os.write(self._verdict, WHOLE)
+            os.close(self._verdict)

@@ -5,7 +5,7 @@
                          {"op": "close_stdin", "id"}
                          {"op": "finish", "id"}    it has exited: write what is buffered, answer {"op": "drained", "id"}
                          {"op": "reopen", "id"}    go on in a fresh file
-                         {"op": "attach", "id"} + [fd for stdout, fd for stderr]    a live copy from now on
+                         {"op": "attach", "id"} + [fd for the verdict, for stdout, for stderr]    a live copy from now on, see `attached`
 
 End of file there means that the supervisor died: go on, the containers live, until a new supervisor sends SIGTERM. What has been
 read is written at once, so kill -9 loses no line but the one in hand. An incomplete line is held until its end comes, for at
@@ -147,9 +147,10 @@ class Pump:
 
     def _on_attach(self, message: protocol.Message, fds: list[int]) -> None:
         log = self._logs.get(message["id"])
-        client = Attached(self._selector, dict(zip((b"stdout", b"stderr"), fds, strict=False)))
+        pipes = dict(zip((b"stdout", b"stderr"), fds[1:], strict=False))
+        client = Attached(self._selector, pipes, fds[0])
         if log is None:
-            client.close()  # it has ended: so does the client's output
+            client.finish()  # it has ended: so does the client's output
         else:
             log.clients.append(client)
 

@@ -17,6 +17,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minipod.aio.fds import Source, write_all
 from minipod.cli import websocket
 from minipod.errors import FailedPrecondition, Unavailable
 from minipod.runtime.service import ExecSession
@@ -81,10 +82,10 @@ class Cat:
 
     async def _run(self, stdin: int, stdout: int, stderr: int) -> None:
         try:
-            source = remotecommand.Source(stdin)
+            source = Source(stdin)
             if not self._deaf:
                 while chunk := await source.read():
-                    await remotecommand.write_all(stdout, chunk)
+                    await write_all(stdout, chunk)
             else:
                 await asyncio.Event().wait()
         except OSError:

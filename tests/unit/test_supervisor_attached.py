@@ -8,7 +8,7 @@ import selectors
 import pytest
 
 from minipod.supervisor import attached
-from minipod.supervisor.attached import Attached
+from minipod.supervisor.attached import WHOLE, Attached
 
 
 @pytest.fixture
@@ -24,6 +24,14 @@ def pipe():
     os.close(reader)
 
 
+@pytest.fixture
+def verdict():
+    """Its read end is non-blocking: what was not told is told by BlockingIOError."""
+    reader, writer = os.pipe2(os.O_NONBLOCK)
+    yield reader, writer
+    os.close(reader)
+
+
 def turn(selector: selectors.BaseSelector) -> None:
     for key, events in selector.select(0):
         key.data.ready(key.fd, events)
@@ -33,9 +41,9 @@ def is_closed(fd: int) -> bool:
     return not os.path.exists(f"/proc/self/fd/{fd}")
 
 
-def test_what_does_not_fit_the_pipe_comes_later_and_whole(selector, pipe) -> None:
+def test_what_does_not_fit_the_pipe_comes_later_and_whole(selector, pipe, verdict) -> None:
     reader, writer = pipe
-    client = Attached(selector, {b"stdout": writer})
+    client = Attached(selector, {b"stdout": writer}, verdict[1])
     said = [bytes([n]) * 50_000 for n in range(40)]
     for chunk in said:
         client.give(b"stdout", chunk)
@@ -46,24 +54,26 @@ def test_what_does_not_fit_the_pipe_comes_later_and_whole(selector, pipe) -> Non
         turn(selector)
     assert heard == b"".join(said)
     assert not client.is_open
+    assert os.read(verdict[0], 10) == WHOLE
     assert not selector.get_map()
 
 
 def test_who_is_too_far_behind_is_cut_off_and_keeps_what_the_pipe_has(
-    selector, pipe, monkeypatch
+    selector, pipe, verdict, monkeypatch
 ) -> None:
     monkeypatch.setattr(attached, "BEHIND", 100_000)
     reader, writer = pipe
-    client = Attached(selector, {b"stdout": writer})
+    client = Attached(selector, {b"stdout": writer}, verdict[1])
     while client.is_open:
         client.give(b"stdout", b"x" * 10_000)
     assert is_closed(writer)
+    assert os.read(verdict[0], 10) == b""
     assert 0 < len(os.read(reader, 1 << 20)) <= 65_536  # the capacity of a pipe
 
 
-def test_a_reader_that_goes_is_noticed_while_nothing_is_said(selector) -> None:
+def test_a_reader_that_goes_is_noticed_while_nothing_is_said(selector, verdict) -> None:
     reader, writer = os.pipe()
-    client = Attached(selector, {b"stdout": writer})
+    client = Attached(selector, {b"stdout": writer}, verdict[1])
     turn(selector)
     assert client.is_open
     os.close(reader)
@@ -72,22 +82,27 @@ def test_a_reader_that_goes_is_noticed_while_nothing_is_said(selector) -> None:
     assert is_closed(writer)
 
 
-def test_a_reader_that_goes_while_it_is_behind_is_let_go(selector) -> None:
+def test_a_reader_that_goes_while_it_is_behind_is_let_go(selector, verdict) -> None:
     reader, writer = os.pipe()
-    client = Attached(selector, {b"stdout": writer})
+    client = Attached(selector, {b"stdout": writer}, verdict[1])
     client.give(b"stdout", bytes(200_000))
     client.finish()
     assert client.is_open  # it still may take what it has not
+    with pytest.raises(BlockingIOError):
+        os.read(verdict[0], 10)
     os.close(reader)
     turn(selector)
     assert not client.is_open
+    assert os.read(verdict[0], 10) == b""
     assert not selector.get_map()
 
 
-def test_one_stream_that_is_not_read_takes_the_other_with_it(selector, pipe, monkeypatch) -> None:
+def test_one_stream_that_is_not_read_takes_the_other_with_it(
+    selector, pipe, verdict, monkeypatch
+) -> None:
     monkeypatch.setattr(attached, "BEHIND", 1000)
     (out, out_end), (err, err_end) = pipe, os.pipe()
-    client = Attached(selector, {b"stdout": out_end, b"stderr": err_end})
+    client = Attached(selector, {b"stdout": out_end, b"stderr": err_end}, verdict[1])
     client.give(b"stdout", b"said")
     client.give(b"stderr", bytes(100_000))
     assert not client.is_open
