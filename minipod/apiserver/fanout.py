@@ -50,12 +50,16 @@ class Member:
 
     def __init__(self, transport: asyncio.Transport, *, chunked: bool) -> None:
         self._transport = transport
-        self._chunked = chunked
+        self.chunked = chunked
         self.left: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
 
     def write(self, frames: bytes) -> bool:
         """Send frames; return whether the client keeps up."""
-        self._transport.write(_chunk(frames) if self._chunked else frames)
+        return self.send(_chunk(frames) if self.chunked else frames)
+
+    def send(self, data: bytes) -> bool:
+        """Send bytes as they are, in a chunk or not; return whether the client keeps up."""
+        self._transport.write(data)
         return self._transport.get_write_buffer_size() <= BUFFER_MAX
 
     @property
@@ -123,13 +127,14 @@ class Channel:
         if not self._pending:
             return
         frames = b"".join(self._pending)
+        chunk = _chunk(frames)  # one for all of them
         self._pending = []
         for member in list(self.members):
             if member.is_gone:
                 self._drop(member, None)
             elif len(frames) > FLUSH_MAX:
                 self._drop(member, self._before)
-            elif not member.write(frames):
+            elif not member.send(chunk if member.chunked else frames):
                 self._drop(member, self._seen)
 
     def _drop(self, member: Member, version: int | None) -> None:

@@ -5,12 +5,11 @@ What can't be read is a 400; what can't be applied to this object a 422, as kube
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from minipod.api import types
 from minipod.apiserver import strategic
-from minipod.apiserver.codec import Parsed, parse_json
+from minipod.apiserver.codec import Parsed, copied, parse_json
 from minipod.apiserver.status import ApiError, bad_request
 
 Object = dict[str, Any]
@@ -51,7 +50,7 @@ def parse(content: bytes, media: str) -> Parsed:
 
 def apply(current: Object, wanted: Any, media: str, type_name: str) -> Object:
     """Return *current* patched, a new object. Raises ApiError 400, 422."""
-    target = copy.deepcopy(current)
+    target = copied(current)
     if media == JSON_PATCH:
         patched = _json_patch(target, wanted)
     elif media == MERGE_PATCH:
@@ -66,7 +65,7 @@ def apply(current: Object, wanted: Any, media: str, type_name: str) -> Object:
 def merge_patch(target: Any, wanted: Any) -> Any:
     """RFC 7386: objects merge field by field, null removes, everything else replaces."""
     if not isinstance(wanted, dict):
-        return copy.deepcopy(wanted)
+        return copied(wanted)
     if not isinstance(target, dict):
         target = {}
     for key, value in wanted.items():
@@ -99,12 +98,12 @@ def _check_operation(operation: Any) -> None:
 def _json_patch(target: Any, operations: list[Object]) -> Any:
     for operation in operations:
         verb, path = operation["op"], _split(operation["path"])
-        value = copy.deepcopy(operation.get("value"))
+        value = copied(operation.get("value"))
         if verb in ("move", "copy"):
             source = _split(operation["from"])
             if verb == "move" and path[: len(source)] == source and path != source:
                 raise _rejected("a value can't be moved into itself")
-            value = copy.deepcopy(_look(target, source))
+            value = copied(_look(target, source))
             if verb == "move":
                 target = _set(target, source, "remove", None)
             verb = "add"

@@ -7,7 +7,6 @@ their place relative to what was there). A field without a type, or a list witho
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from minipod.api import types
@@ -190,4 +189,4 @@ def _clean(value: Any) -> Any:
         }
     if isinstance(value, list):
         return [_clean(v) for v in value if not (isinstance(v, dict) and v.get(PATCH) == "delete")]
-    return copy.deepcopy(value)
+    return value

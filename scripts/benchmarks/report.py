@@ -30,6 +30,15 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
 
 
+def _rounded(measured: dict[str, Any]) -> dict[str, Any]:
+    """Leave out digits that say nothing."""
+    sides = {
+        side: [{name: float(f"{value:.5g}") for name, value in run.items()} for run in runs]
+        for side, runs in measured["sides"].items()
+    }
+    return {**measured, "sides": sides}
+
+
 def number(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
