@@ -3,7 +3,8 @@
 The main process is the supervisor's child, born in its cgroup and its pid namespace. It runs the inner operations, in which it
 may hang on a slow disk without stopping anybody else, says ready, waits for "go" and becomes the command. A plan with outer
 operations takes two forks: the first process runs those, forks the main one, tells its pid and exits, and the supervisor as
-subreaper inherits the main process.
+subreaper inherits the main process. So it is where the main one is born into a pid namespace that others are in: they see it at once, and
+in /proc what it has (connections and mounts need no right), so by then it must have no namespace of the host's.
 
 **Imports are over** after the fork: `forbid_imports` empties every way to find a module. All that runs afterwards, error paths
 included, must have been loaded and used before (`warm_up`).
@@ -19,8 +20,7 @@ from typing import NoReturn
 
 from minipod.init.operation import Context, Operation, Plan
 from minipod.init.sync import StepFailed
-from minipod.linux import namespaces, prctl, process
-from minipod.linux.flags import CloneFlag
+from minipod.linux import prctl, process
 
 STDIO = (0, 1, 2)
 
@@ -68,39 +68,10 @@ def fork_main(plan: Plan, context: Context) -> int:
     if cgroup < 0 and plan.cgroup:
         cgroup = context.hierarchy.open_unified(plan.cgroup)
     try:
-        if plan.joins_pid:
-            return _clone_into_pid_namespace(context.target_pidfd, cgroup)
         return process.clone3(plan.new, cgroup=cgroup)
     finally:
         if cgroup >= 0:
             os.close(cgroup)
-
-
-def _clone_into_pid_namespace(target: int, cgroup: int) -> int:
-    """Enter the namespace of *target* (a pidfd) for our children, fork one, come back. Raises OSError.
-
-    The child is not dumpable from its birth to execve: a process in there with CAP_SYS_PTRACE would have the host's files by its
-    /proc/PID/root, or trace it (CVE-2016-9962).
-    """
-    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    pid = -1
-    prctl.set_dumpable(False)
-    try:
-        namespaces.setns(target, CloneFlag.CLONE_NEWPID)
-        pid = process.clone3(cgroup=cgroup)
-    finally:
-        if pid != 0:
-            prctl.set_dumpable(True)
-            _return_to_pid_namespace(home)
-        os.close(home)
-    return pid
-
-
-def _return_to_pid_namespace(home: int) -> None:
-    try:
-        namespaces.setns(home, CloneFlag.CLONE_NEWPID)
-    except OSError:
-        os._exit(1)  # or the next container would be born in this one's namespace
 
 
 def _child(

@@ -156,17 +156,15 @@ class Unshare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinContainer:
-    """Enter the namespaces of a running container at once, by the pidfd of its main process; this one was born in its pid namespace.
+    """Enter all namespaces of a running container at once, by the pidfd of its main process; the next child is born in its pid namespace.
 
     *user*: it has a user namespace of its own, too. Without that one an exec would be root of the host in there.
-    *pid*: this one was not, but its child will be.
     """
 
     user: bool = False
-    pid: bool = False
     cause: str = ""
     ALL = (  # the cgroup namespace comes last, see JoinCgroupNamespace
-        CloneFlag.CLONE_NEWNS | CloneFlag.CLONE_NEWNET
+        CloneFlag.CLONE_NEWNS | CloneFlag.CLONE_NEWPID | CloneFlag.CLONE_NEWNET
         | CloneFlag.CLONE_NEWIPC | CloneFlag.CLONE_NEWUTS
     )  # fmt: skip
 
@@ -180,8 +178,7 @@ class JoinContainer:
         namespaces.setns(context.target_pidfd, self._flags())
 
     def _flags(self) -> CloneFlag:
-        flags = self.ALL | CloneFlag.CLONE_NEWUSER if self.user else self.ALL
-        return flags | CloneFlag.CLONE_NEWPID if self.pid else flags
+        return self.ALL | CloneFlag.CLONE_NEWUSER if self.user else self.ALL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,6 @@ class Plan:
     execute: tuple[Operation, ...] = ()
     cgroup: str = ""  # in the unified tree, where the main process is born
     new: CloneFlag = CloneFlag(0)  # noqa: RUF009 immutable; namespaces that are born with it
-    joins_pid: bool = False  # it is born in the pid namespace of the context's target
 
     def describe(self) -> list[str]:
         """Return the whole plan as lines, for golden tests and `minipod steps`."""
@@ -77,6 +76,5 @@ class Plan:
     def _birth(self) -> str:
         words = ["main"]
         words += [f"new {f.name.removeprefix('CLONE_NEW').lower()}" for f in self.new if f.name]
-        words += ["pid of the target"] if self.joins_pid else []
         words += [f"cgroup {self.cgroup}"] if self.cgroup else []
         return ", ".join(words)

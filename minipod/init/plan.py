@@ -97,13 +97,22 @@ def container_plan(bundle: Bundle, cgroups: MountCgroups) -> Plan:
             execute=execute,
             cgroup=bundle.cgroup,
         )
+    entered = _entered(bundle)
+    if (
+        bundle.pid is NamespaceMode.TARGET
+    ):  # seen by others from its birth on: it has the sandbox's namespaces by then
+        return Plan(
+            outer=tuple(entered),
+            inner=(*_isolated(bundle), *rest),
+            execute=execute,
+            cgroup=bundle.cgroup,
+        )
     own_pid = bundle.pid is NamespaceMode.CONTAINER
     return Plan(
-        inner=(*_isolated(bundle), *rest),
+        inner=(*entered, *_isolated(bundle), *rest),
         execute=execute,
         cgroup=bundle.cgroup,
         new=CloneFlag.CLONE_NEWPID if own_pid else CloneFlag(0),
-        joins_pid=bundle.pid is NamespaceMode.TARGET,
     )
 
 
@@ -145,16 +154,13 @@ def _entered(bundle: Bundle) -> list[Operation]:
         *operations,
         *_devices(bundle),
         OpenPins(sandbox_id=bundle.sandbox_id, kinds=opened, shm=bundle.ipc is NamespaceMode.POD),
-        JoinNamespaces(
-            kinds=kinds, target_pid=bundle.userns is not None and bundle.pid is NamespaceMode.TARGET
-        ),
+        JoinNamespaces(kinds=kinds, target_pid=bundle.pid is NamespaceMode.TARGET),
     ]
 
 
 def _isolated(bundle: Bundle) -> list[Operation]:
     """What the main process does to be on its own, up to the sources."""
     operations: list[Operation] = [
-        *_entered(bundle),
         # In all of its cgroups by now: made earlier, the cgroup namespace's root would be wrong.
         Unshare(flags=CloneFlag.CLONE_NEWNS | CloneFlag.CLONE_NEWCGROUP),
         *(_source(f"mount:{i}", m) for i, m in enumerate(bundle.mounts)),
@@ -287,26 +293,19 @@ def _execute(process: Process) -> tuple[Operation, ...]:
     return (LoadSeccomp(), execve) if process.no_new_privs else (execve,)
 
 
-def exec_plan(
-    bundle: ExecBundle, cgroup: str, *, userns: bool = False, traced: bool = False
-) -> Plan:
-    """Return one more process in a container: its cgroups first, then all its namespaces at once, *userns*: with its user namespace.
-
-    *traced*: somebody in there has CAP_SYS_PTRACE, and would have the host's files by /proc/PID/root of a process that is born in
-    there before it has the container's mounts, dumpable or not. Then another process enters first, unseen, and forks it.
-    In a user namespace that capability is none over a process of the host's.
-    """
+def exec_plan(bundle: ExecBundle, cgroup: str, *, userns: bool = False) -> Plan:
+    """Return one more process in a container: its cgroups first, then all its namespaces at once, *userns*: with its user namespace."""
     process = bundle.process
-    entering: list[Operation] = [
+    outer: list[Operation] = [
         EnterCgroup(path=cgroup),
         SetOomScoreAdj(value=process.oom_score_adj),
     ]
     if process.rlimits:
-        entering.append(SetRlimits(limits=process.rlimits))
-    inside = (JoinCgroupNamespace(), *_process(process, console=False))
-    execute = _execute(process)
-    if traced and not userns:
-        entering += [OpenCgroup(path=cgroup), JoinContainer(pid=True)]
-        return Plan(outer=tuple(entering), inner=inside, execute=execute, cgroup=cgroup)
-    entering += [JoinContainer(user=userns), *([BecomeRoot()] if userns else [])]
-    return Plan(inner=(*entering, *inside), execute=execute, cgroup=cgroup, joins_pid=True)
+        outer.append(SetRlimits(limits=process.rlimits))
+    become: list[Operation] = [BecomeRoot()] if userns else []
+    return Plan(
+        outer=(*outer, OpenCgroup(path=cgroup), JoinContainer(user=userns)),
+        inner=(*become, JoinCgroupNamespace(), *_process(process, console=False)),
+        execute=_execute(process),
+        cgroup=cgroup,
+    )

@@ -186,24 +186,13 @@ class Requests:
         started = Exec(id=bundle.id, bundle=bundle, cgroup=container.bundle.cgroup, owner=client)
         self._tables.execs[bundle.id] = started
         self._setups.await_for(started, client, message["n"])
-        made = plan.exec_plan(
-            bundle, container.bundle.cgroup,
-            userns=container.bundle.userns is not None, traced=self._traced(container),
-        )  # fmt: skip
+        userns = container.bundle.userns is not None
+        made = plan.exec_plan(bundle, container.bundle.cgroup, userns=userns)
         self._setups.fork(
             started, made, f"exec {container.bundle.title}", bundle.fail_at,
             target=process.pidfd_open(container.pid), stdio=tuple(received[1:4]),
             program=compiled_filter(bundle.process, privileged=container.bundle.privileged),
         )  # fmt: skip
-
-    def _traced(self, container: Container) -> bool:
-        """Whether a container that may share its pid namespace, or it itself, has CAP_SYS_PTRACE."""
-        sandbox = container.bundle.sandbox_id
-        return any(
-            "SYS_PTRACE" in c.bundle.process.capabilities
-            for c in self._tables.containers.values()
-            if c.bundle.sandbox_id == sandbox
-        )
 
     def on_signal_exec(
         self, _: Client, message: protocol.Message, __: list[int]

@@ -59,6 +59,7 @@ CASES = {
             sysctls=(("net.ipv4.ip_local_port_range", "1024 65535"),),
         )
     ),
+    "container-target": plan.container_plan(replace(BUNDLE, pid=NamespaceMode.TARGET, target_pid=7), V2),
     "container-userns": plan.container_plan(
         replace(
             BUNDLE,
@@ -81,7 +82,6 @@ CASES = {
         )
     ),
     "exec-userns": plan.exec_plan(ExecBundle(id="e1", container_id="c1", process=PROCESS), "t/kubepods/pod1/c1", userns=True),
-    "exec-traced": plan.exec_plan(ExecBundle(id="e1", container_id="c1", process=PROCESS), "t/kubepods/pod1/c1", traced=True),
     "exec": plan.exec_plan(ExecBundle(id="e1", container_id="c1", process=PROCESS), "t/kubepods/pod1/c1"),
 }  # fmt: skip
 
@@ -107,7 +107,14 @@ def test_whoever_joins_a_user_namespace_can_not_be_traced_there() -> None:
     assert (
         text.index("not dumpable") < text.index("setns user") < text.index("of the user namespace")
     )
-    assert "not dumpable; setns pidfd: mnt uts ipc user net" in CASES["exec-userns"].describe()
+    assert "not dumpable; setns pidfd: mnt uts ipc user pid net" in CASES["exec-userns"].describe()
+
+
+def test_whoever_is_born_among_others_has_nothing_of_the_hosts_any_more() -> None:
+    """In their /proc they see its mounts and connections, whatever rights they have."""
+    for name in ("exec", "exec-userns", "container-target"):
+        assert "setns" in CASES[name].outer[-1].describe()
+        assert CASES[name].new == 0
 
 
 def test_seccomp_comes_last_only_with_no_new_privs() -> None:

@@ -114,4 +114,4 @@ def test_a_token_and_an_image_are_mounted_read_only() -> None:
 
 def test_who_shares_a_pid_namespace_joins_it() -> None:
     text = "\n".join(lines_of(load("web")))
-    assert text.count("pid of the target") == 2
+    assert text.count("pid (of the target)") == 2

@@ -110,6 +110,28 @@ def test_the_interpreter_can_not_be_written_from_a_container(node, pods) -> None
         assert hashlib.sha256(f.read()).hexdigest() == before
 
 
+@pytest.mark.parametrize("users", [True, False])
+def test_an_exec_is_seen_in_its_container_only_when_it_has_left_the_host(node, pods, users) -> None:
+    """/proc/PID/net and mountinfo are for everybody who sees the process: the node's connections and mounts were."""
+    pods.append("watch")
+    context = {"runAsUser": 1000, "capabilities": {"drop": ["ALL"]}}
+    found = node.containers(node.pod("watch", sleeper(securityContext=context), hostUsers=users))
+    look = (
+        "for i in $(seq $0); do for p in /proc/[0-9]*; do case $(cat $p/comm) in minipod*) cat $p/net/dev | grep -c :;"
+        " wc -l < $p/mountinfo; exit;; esac; done 2>/dev/null; usleep 10000; done; echo unseen"
+    )
+    own = node.exec(
+        "watch", "sh", "-c", "grep -c : /proc/self/net/dev; wc -l < /proc/self/mountinfo"
+    )
+    for step, times, wanted in (
+        ("EnterCgroup", "20", "unseen\n"),
+        ("JoinContainer", "20", "unseen\n"),
+        ("JoinCgroupNamespace", "200", own),
+    ):
+        with parked_exec(node, found["app"]["id"], step):
+            assert node.exec("watch", "sh", "-c", look, times) == wanted
+
+
 def test_nothing_of_ours_leaks_into_a_container(node, pods) -> None:
     pods.append("clean")
     node.pod("clean", shell("exec sleep 1000"))
