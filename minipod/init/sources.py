@@ -142,19 +142,22 @@ class OpenImage:
     def _overlay_of(self, layers: list[str], base: str) -> int:
         """An overlay that is never written needs no upper directory; layers by name, relative to a directory of all of them."""
         os.chdir(base)
-        fs = mount.fsopen("overlay")
         try:
-            self._name_layers(fs, layers)
-            mount.fsconfig_create(fs)
-            return mount.fsmount(fs, MountAttr.RDONLY)
+            return _mount_layers([("lowerdir+", layer) for layer in layers])
+        except (
+            OSError
+        ):  # Linux 6.5 has it; older ones take what they do not know, and refuse to mount it
+            return _mount_layers([("lowerdir", ":".join(layers))])  # 255 bytes at most
         finally:
-            os.close(fs)
             os.chdir("/")
 
-    def _name_layers(self, fs: int, layers: list[str]) -> None:
-        """One by one since Linux 6.5; before, all in one value of 255 bytes."""
-        try:
-            for layer in layers:
-                mount.fsconfig_set_string(fs, "lowerdir+", layer)
-        except OSError:
-            mount.fsconfig_set_string(fs, "lowerdir", ":".join(layers))
+
+def _mount_layers(options: list[tuple[str, str]]) -> int:
+    fs = mount.fsopen("overlay")
+    try:
+        for key, value in options:
+            mount.fsconfig_set_string(fs, key, value)
+        mount.fsconfig_create(fs)
+        return mount.fsmount(fs, MountAttr.RDONLY)
+    finally:
+        os.close(fs)

@@ -159,6 +159,7 @@ def test_a_volume_that_can_not_be_mapped_is_an_error_with_its_name(node, pods) -
     assert "(from spec.containers[0].volumeMounts[0])" in said
 
 
+@pytest.mark.smoke
 def test_all_layers_of_an_image_are_mapped(node, pods, tmp_path) -> None:
     """As a root file system, which is written and where an upper layer has removed something; and as a volume."""
     pods.append("layers")

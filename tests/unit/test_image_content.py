@@ -42,7 +42,7 @@ def test_an_interrupted_blob_goes_on_where_it_stopped(content):
 @pytest.mark.parametrize(
     ("sent", "message"),
     [
-        (DATA[:-1] + b"?", "has digest"),
+        (DATA[:-1] + bytes([DATA[-1] ^ 1]), "has digest"),
         (DATA + b"?", "longer than the 3000 bytes"),
     ],
     ids=["other bytes", "too many bytes"],
