@@ -1,4 +1,8 @@
-"""A real node for tests, driven as a person would: by the command line, and looked at through /proc."""
+"""A real node for tests, driven as a person would: by the command line, and looked at through /proc.
+
+What every test does (make a pod, wait for it, delete it) calls the verbs' own functions: three starts of a python for each test would
+be a third of the whole suite.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import yaml
-
 from minipod import config
+from minipod.cli.apply import apply_object
 from minipod.cli.client import Client
+from minipod.cli.delete import delete_all
+from minipod.cli.wait import await_one
 
 PATIENCE = float(os.environ.get("MINIPOD_TEST_PATIENCE", "1"))  # a factor for a slow machine
 MINIPOD = f"{os.path.dirname(sys.executable)}/minipod"
@@ -57,16 +62,18 @@ class Node:
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "annotations": annotations or {}},
             "spec": {"terminationGracePeriodSeconds": 1, "containers": listed, **spec},
         }  # fmt: skip
-        self.run("apply", "-f", "-", text=yaml.safe_dump(manifest))
+        apply_object(self.client, manifest, "default")
         if wait:
-            self.run("wait", f"pod/{name}", f"--for={wait}", f"--timeout={30 * PATIENCE:g}s")
+            await_one(self.client, "pods", "default", name, wait, time.monotonic() + 30 * PATIENCE)
         return self.get(name)
 
     def get(self, name: str) -> dict[str, Any]:
         return self.client.request("GET", f"/api/v1/namespaces/default/pods/{name}")
 
     def delete(self, *names: str) -> None:
-        self.run("delete", "pods", *names, "--force", "--grace-period=0", "--ignore-not-found")
+        """Delete pods by force; return when they are gone, as `minipod delete --force --grace-period=0` does."""
+        targets = [("pods", "default", name) for name in names]
+        delete_all(self.client, targets, 0, wait=True, ignore=True, quiet=True)
 
     def containers(self, pod: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Return what the runtime knows: pid, cgroup, log of each container by name, the newest instance."""

@@ -40,7 +40,7 @@ class Response:
         if self._chunked and not self._left:
             self._left = int(self._file.readline().split(b";")[0] or b"0", 16)
         if self._left == 0:
-            self._end()
+            self.close()
             return b""
         data = self._file.read1(size if self._left is None else min(size, self._left))  # type: ignore[attr-defined]
         if self._left is not None:
@@ -48,7 +48,7 @@ class Response:
             if self._chunked and not self._left:
                 self._file.readline()
         if not data:
-            self._end()
+            self.close()
         return bytes(data)
 
     def read(self) -> bytes:
@@ -66,7 +66,8 @@ class Response:
         line, _, self._pending = self._pending.partition(b"\n")
         return line + b"\n"
 
-    def _end(self) -> None:
+    def close(self) -> None:
+        """Give the connection up. Idempotent."""
         self._ended = True
         self._file.close()
         self._sock.close()

@@ -119,11 +119,14 @@ class Client:
     def watch(self, path: str, query: Object, accept: str = "application/json") -> Iterator[Object]:
         """Yield watch events until the server ends."""
         answer = self.open("GET", path, query={**query, "watch": "true"}, accept=accept)
-        while line := answer.readline():
-            event = json.loads(line)
-            if event["type"] == "ERROR":
-                raise errors.Gone(event["object"]["message"])
-            yield event
+        try:
+            while line := answer.readline():
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise errors.Gone(event["object"]["message"])
+                yield event
+        finally:
+            answer.close()
 
     def _raise(self, content: bytes) -> None:
         try:
