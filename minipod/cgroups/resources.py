@@ -49,17 +49,7 @@ def v1_settings(resources: Resources) -> list[Setting]:
         settings.append(Setting("cpu", "cpu.cfs_quota_us", str(resources.cpu_quota), optional=True))
     if resources.memory_limit is not None:
         settings.append(Setting("memory", "memory.limit_in_bytes", str(resources.memory_limit)))
-    if resources.pids_limit is not None:
-        settings.append(Setting("pids", "pids.max", str(resources.pids_limit)))
-    if resources.cpuset_cpus:
-        settings.append(Setting("cpuset", "cpuset.cpus", resources.cpuset_cpus))
-    if resources.cpuset_mems:
-        settings.append(Setting("cpuset", "cpuset.mems", resources.cpuset_mems))
-    settings += [
-        Setting("hugetlb", f"hugetlb.{size}.limit_in_bytes", str(limit))
-        for size, limit in resources.hugepage_limits.items()
-    ]
-    return settings
+    return [*settings, *_of_both(resources, "limit_in_bytes")]
 
 
 def v2_settings(resources: Resources) -> list[Setting]:
@@ -76,6 +66,14 @@ def v2_settings(resources: Resources) -> list[Setting]:
         settings.append(Setting("memory", "memory.swap.max", "0", optional=True))
     if resources.oom_group:
         settings.append(Setting("memory", "memory.oom.group", "1", optional=True))
+    settings += _of_both(resources, "max")
+    settings += [Setting(f.split(".")[0], f, v) for f, v in resources.unified.items()]
+    return settings
+
+
+def _of_both(resources: Resources, hugetlb: str) -> list[Setting]:
+    """Return what both versions are told in the same words, but for the ending of hugetlb's files."""
+    settings = []
     if resources.pids_limit is not None:
         settings.append(Setting("pids", "pids.max", str(resources.pids_limit)))
     if resources.cpuset_cpus:
@@ -83,8 +81,7 @@ def v2_settings(resources: Resources) -> list[Setting]:
     if resources.cpuset_mems:
         settings.append(Setting("cpuset", "cpuset.mems", resources.cpuset_mems))
     settings += [
-        Setting("hugetlb", f"hugetlb.{size}.max", str(limit))
+        Setting("hugetlb", f"hugetlb.{size}.{hugetlb}", str(limit))
         for size, limit in resources.hugepage_limits.items()
     ]
-    settings += [Setting(f.split(".")[0], f, v) for f, v in resources.unified.items()]
     return settings

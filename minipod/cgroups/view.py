@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import os
 
-from minipod.cgroups.hierarchy import Hierarchy, Tree, read
+from minipod.cgroups.files import read
+from minipod.cgroups.hierarchy import Hierarchy, Tree
 
 
 def view(hierarchy: Hierarchy, path: str) -> dict[str, str]:

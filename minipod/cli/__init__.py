@@ -49,19 +49,23 @@ VERBS = {
 class Verbs(click.Group):
     """Loads a verb's module only when it is used."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
+    verbs = VERBS
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
-            return None
-        module = importlib.import_module(f"minipod.cli.{cmd_name.replace('-', '_')}")
+    def load(self, verb: str) -> click.Command:
+        """Import the command of *verb*."""
+        module = importlib.import_module(f"minipod.cli.{verb.replace('-', '_')}")
         command: click.Command = module.command
         return command
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self.load(cmd_name) if cmd_name in self.verbs else None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+            formatter.write_dl(list(self.verbs.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -71,7 +75,7 @@ class Verbs(click.Group):
         except click.UsageError as e:
             import difflib  # only for a typing error
 
-            near = difflib.get_close_matches(args[0], VERBS, 1)
+            near = difflib.get_close_matches(args[0], self.verbs, 1)
             if near:
                 raise click.UsageError(f"{e.message} Did you mean {near[0]!r}?", ctx) from None
             raise

@@ -6,6 +6,8 @@ import importlib
 
 import click
 
+from minipod.cli import Verbs
+
 # verb -> (file, name of its command, one line of help)
 VERBS = {
     "ls": ("image_show", "list_images", "List images."),
@@ -27,24 +29,20 @@ VERBS = {
 }
 
 
-class Verbs(click.Group):
+LINES = {verb: line for verb, (_, _, line) in VERBS.items()}
+
+
+class ImageVerbs(Verbs):
     """Imports a verb's file only for that verb."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
+    verbs = LINES
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
-            return None
-        file, name, _ = VERBS[cmd_name]
+    def load(self, verb: str) -> click.Command:
+        file, name, _ = VERBS[verb]
         found: click.Command = getattr(importlib.import_module(f"minipod.cli.{file}"), name)
         return found
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(verb, line) for verb, (_, _, line) in VERBS.items()])
 
-
-@click.command("image", cls=Verbs)
+@click.command("image", cls=ImageVerbs)
 def command() -> None:
     """List, build, pull, push, save, load and remove images."""

@@ -15,7 +15,6 @@ import importlib
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import Any, Protocol
 
 from minipod.errors import ImageError
@@ -58,12 +57,7 @@ class LayerStream:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._changed:
             self._state = "stopped"
             self._changed.notify_all()

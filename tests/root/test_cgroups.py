@@ -10,7 +10,8 @@ import time
 import pytest
 
 from minipod.cgroups.devices import DevicePolicy
-from minipod.cgroups.hierarchy import Hierarchy, Mode, detect, read
+from minipod.cgroups.files import read
+from minipod.cgroups.hierarchy import Hierarchy, Mode, detect
 from minipod.linux.process import pidfd_open
 from minipod.spec.container import Resources
 
