@@ -1,14 +1,18 @@
-"""A client of the CRI for tests: one call for each RPC, by name, over grpclib."""
+"""A client of the CRI for tests: one call for each RPC, by name, over grpclib; a SPDY client for its URLs; requests that are wrong."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from typing import Any
+from urllib.parse import urlsplit
 
 from grpclib.client import Channel, UnaryStreamMethod, UnaryUnaryMethod
+from grpclib.const import Status
 
 from minipod.cri import messages
+from minipod.streaming import spdy
 
 
 class CriClient:
@@ -96,3 +100,68 @@ async def until(condition, seconds: float = 20.0):
 
 async def state(client: CriClient, container: str):
     return (await client("ContainerStatus", container_id=container)).status
+
+
+class Spdy:
+    """The client's end of a SPDY/3.1 connection."""
+
+    def __init__(self, reader, writer) -> None:
+        self.reader, self.writer, self.connection = reader, writer, spdy.Connection(client=True)
+        self.open = self.connection.open
+
+    async def heard(self, stream: int) -> bytes:
+        """Send what is said so far; return the first bytes that come on *stream*."""
+        self.writer.write(self.connection.take())
+        async with asyncio.timeout(20):
+            while data := await self.reader.read(1 << 16):
+                for event in self.connection.receive(data):
+                    if isinstance(event, spdy.Data) and event.stream == stream:
+                        return event.payload
+        return b""
+
+
+@contextlib.asynccontextmanager
+async def spdy_client(url: str, protocol: str):
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(
+        f"POST {parts.path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
+        f"X-Stream-Protocol-Version: {protocol}\r\nContent-Length: 0\r\n\r\n".encode()
+    )
+    try:
+        assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+        yield Spdy(reader, writer)
+    finally:
+        writer.close()
+
+
+def refused(pb):
+    """Return (RPC, fields, code, words): what is wrong, and how it is told."""
+    good, app = sandbox_config(pb, "refused"), container_config(pb, "true")
+
+    def sandbox(**more):
+        changed = pb.PodSandboxConfig()
+        changed.CopyFrom(good)
+        for path, value in more.items():
+            *parents, last = path.split("__")
+            target = changed
+            for name in parents:
+                target = getattr(target, name)
+            setattr(target, last, value)
+        return {"config": changed}
+
+    return [
+        ("RunPodSandbox", sandbox(metadata__name=""), Status.INVALID_ARGUMENT, "config.metadata.name"),
+        ("RunPodSandbox", sandbox(linux__cgroup_parent="a.slice"), Status.INVALID_ARGUMENT, "cgroupfs"),
+        ("RunPodSandbox", sandbox(linux__cgroup_parent="/a/../b"), Status.INVALID_ARGUMENT, "cgroup_parent"),
+        ("RunPodSandbox", sandbox(linux__security_context__selinux_options__level="s0"),
+         Status.INVALID_ARGUMENT, "selinux_options"),
+        ("RunPodSandbox", {**sandbox(), "runtime_handler": "kata"}, Status.NOT_FOUND, "kata"),
+        ("PodSandboxStatus", {"pod_sandbox_id": "nosuch"}, Status.NOT_FOUND, "nosuch"),
+        ("CreateContainer", {"pod_sandbox_id": "nosuch", "config": app}, Status.NOT_FOUND, "nosuch"),
+        ("StartContainer", {"container_id": "nosuch"}, Status.NOT_FOUND, "nosuch"),
+        ("ExecSync", {"container_id": "nosuch", "cmd": ["true"]}, Status.NOT_FOUND, "nosuch"),
+        ("PullImage", {"image": pb.ImageSpec(image="team/UPPER")}, Status.INVALID_ARGUMENT, "team/UPPER"),
+        ("PullImage", {"image": pb.ImageSpec(image="127.0.0.1:1/none:1")}, Status.UNKNOWN, "127.0.0.1:1"),
+        ("PullImage", {}, Status.INVALID_ARGUMENT, "image.image"),
+    ]  # fmt: skip

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from minipod.cgroups.hierarchy import Hierarchy, Tree, read
+from minipod.cgroups.files import read
+from minipod.cgroups.hierarchy import Hierarchy, Tree
 
 # key -> line of memory.stat (v1: with all below)
 _MEMORY_V1: Final = {

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
 import subprocess
 import tempfile
-from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -18,8 +16,16 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from minipod.cgroups.hierarchy import of_node
 from minipod.cri.server import IMAGE_MISSING, RUNTIME_MISSING
-from minipod.streaming import spdy
-from tests.cri import CriClient, container_config, run, sandbox_config, state, until
+from tests.cri import (
+    CriClient,
+    container_config,
+    refused,
+    run,
+    sandbox_config,
+    spdy_client,
+    state,
+    until,
+)
 from tests.node import Node
 from tests.registry.server import Registry
 from tests.root.conftest import INSTANCE, snapshot
@@ -158,37 +164,6 @@ async def test_attach_and_port_forward_run_over_spdy(cri) -> None:
         data = client.open({"streamtype": "data", **fields})
         client.connection.send(data, b"echo")
         assert await client.heard(data) == b"echo"
-
-
-class Spdy:
-    def __init__(self, reader, writer) -> None:
-        self.reader, self.writer, self.connection = reader, writer, spdy.Connection(client=True)
-        self.open = self.connection.open
-
-    async def heard(self, stream: int) -> bytes:
-        """Send what is said so far; return the first bytes that come on *stream*."""
-        self.writer.write(self.connection.take())
-        async with asyncio.timeout(20):
-            while data := await self.reader.read(1 << 16):
-                for event in self.connection.receive(data):
-                    if isinstance(event, spdy.Data) and event.stream == stream:
-                        return event.payload
-        return b""
-
-
-@contextlib.asynccontextmanager
-async def spdy_client(url: str, protocol: str):
-    parts = urlsplit(url)
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    writer.write(
-        f"POST {parts.path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
-        f"X-Stream-Protocol-Version: {protocol}\r\nContent-Length: 0\r\n\r\n".encode()
-    )
-    try:
-        assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
-        yield Spdy(reader, writer)
-    finally:
-        writer.close()
 
 
 async def test_events_tell_of_a_containers_life(cri) -> None:
@@ -334,38 +309,6 @@ async def test_a_user_namespace_is_the_sandboxes(cri) -> None:
         container.mounts[0].gidMappings[0].host_id += 65536
         with pytest.raises(GRPCError, match="is not the mapping of the sandbox"):
             await cri("CreateContainer", config=container, **fields)
-
-
-def refused(pb):
-    """Return (RPC, fields, code, words): what is wrong, and how it is told."""
-    good, app = sandbox_config(pb, "refused"), container_config(pb, "true")
-
-    def sandbox(**more):
-        changed = pb.PodSandboxConfig()
-        changed.CopyFrom(good)
-        for path, value in more.items():
-            *parents, last = path.split("__")
-            target = changed
-            for name in parents:
-                target = getattr(target, name)
-            setattr(target, last, value)
-        return {"config": changed}
-
-    return [
-        ("RunPodSandbox", sandbox(metadata__name=""), Status.INVALID_ARGUMENT, "config.metadata.name"),
-        ("RunPodSandbox", sandbox(linux__cgroup_parent="a.slice"), Status.INVALID_ARGUMENT, "cgroupfs"),
-        ("RunPodSandbox", sandbox(linux__cgroup_parent="/a/../b"), Status.INVALID_ARGUMENT, "cgroup_parent"),
-        ("RunPodSandbox", sandbox(linux__security_context__selinux_options__level="s0"),
-         Status.INVALID_ARGUMENT, "selinux_options"),
-        ("RunPodSandbox", {**sandbox(), "runtime_handler": "kata"}, Status.NOT_FOUND, "kata"),
-        ("PodSandboxStatus", {"pod_sandbox_id": "nosuch"}, Status.NOT_FOUND, "nosuch"),
-        ("CreateContainer", {"pod_sandbox_id": "nosuch", "config": app}, Status.NOT_FOUND, "nosuch"),
-        ("StartContainer", {"container_id": "nosuch"}, Status.NOT_FOUND, "nosuch"),
-        ("ExecSync", {"container_id": "nosuch", "cmd": ["true"]}, Status.NOT_FOUND, "nosuch"),
-        ("PullImage", {"image": pb.ImageSpec(image="team/UPPER")}, Status.INVALID_ARGUMENT, "team/UPPER"),
-        ("PullImage", {"image": pb.ImageSpec(image="127.0.0.1:1/none:1")}, Status.UNKNOWN, "127.0.0.1:1"),
-        ("PullImage", {}, Status.INVALID_ARGUMENT, "image.image"),
-    ]  # fmt: skip
 
 
 async def test_bad_requests_name_the_field_and_leave_nothing(cri) -> None:
