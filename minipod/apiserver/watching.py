@@ -154,9 +154,11 @@ class Watch:
             )
             if done:
                 return
-            if self._query.bookmarks and not member.is_gone:
+            if self._query.bookmarks:
                 channel.flush()
-                member.write(self._bookmark(self._store.version, {}))
+                # Who lags, perhaps by this flush, has not got what a bookmark would stand for.
+                if not member.is_gone and not member.left.done():
+                    member.write(self._bookmark(self._store.version, {}))
 
     def _bookmark(self, version: int, annotations: Object) -> bytes:
         metadata: Object = {"resourceVersion": str(version)}

@@ -75,6 +75,28 @@ async def test_initial_events_end_with_a_bookmark(server) -> None:
     watching.close()
 
 
+async def test_a_bookmark_comes_after_everything_that_it_stands_for(server, monkeypatch) -> None:
+    """Also when the changes before it are more than one flush takes: who begins anew at its version must have seen them."""
+    monkeypatch.setattr("minipod.apiserver.watching.BOOKMARK", 0.2)
+    monkeypatch.setattr(fanout, "FLUSH_MAX", 10_000)
+    watching = await server.watch(f"{MAPS}?watch=1&allowWatchBookmarks=true")
+    await put(server, "first")
+    assert await watching.some(1) == [("ADDED", "first")]
+    server.api._fanout._due = True  # from now on nothing but a bookmark flushes
+    for i in range(30):
+        await put(server, f"m{i}", k="x" * 1000)
+    seen, marked = 0, 0
+    while seen < 30 or marked == 0:
+        event = await asyncio.wait_for(watching.next(), 5)
+        version = int(event["object"]["metadata"]["resourceVersion"])
+        if event["type"] == "BOOKMARK":
+            marked = version
+        else:
+            assert version > marked
+            seen += 1
+    watching.close()
+
+
 async def test_a_forgotten_version_is_gone(server) -> None:
     watching = await server.watch(f"{MAPS}?watch=1&resourceVersion=1")
     event = await watching.next()
