@@ -6,6 +6,8 @@ from typing import Any
 
 Object = dict[str, Any]
 
+FILE_MODE = 0o644
+TOKEN_LIFETIME = 3600  # seconds
 PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 
 
@@ -23,10 +25,38 @@ def apply(pod: Object) -> None:
     for container in [*(spec.get("initContainers") or []), *spec["containers"]]:
         apply_to_container(container)
     for volume in spec.get("volumes") or []:
-        if "emptyDir" in volume and volume["emptyDir"] is None:
-            volume["emptyDir"] = {}
-        if "hostPath" in volume:
-            volume["hostPath"].setdefault("type", "")
+        _volume(volume)
+
+
+def _volume(volume: Object) -> None:
+    """A volume that names no source is an emptyDir (SetDefaults_Volume): so is `emptyDir:` with nothing behind it."""
+    sources = {name: source for name, source in volume.items() if source is not None}
+    if len(sources) == 1:
+        volume["emptyDir"] = {}
+    if "hostPath" in sources:
+        volume["hostPath"].setdefault("type", "")
+    if "image" in sources and volume["image"].get("reference"):
+        volume["image"].setdefault("pullPolicy", pull_policy(volume["image"]["reference"]))
+    if "ephemeral" in sources:
+        claim = volume["ephemeral"].get("volumeClaimTemplate") or {}
+        claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+    for name in ("secret", "configMap", "downwardAPI", "projected"):
+        if name in sources:
+            volume[name].setdefault("defaultMode", FILE_MODE)
+            for source in (volume[name], *(volume[name].get("sources") or [])):
+                _projection(source)
+
+
+def _projection(source: Object) -> None:
+    if source.get("serviceAccountToken") is not None:
+        source["serviceAccountToken"].setdefault("expirationSeconds", TOKEN_LIFETIME)
+    for item in (source.get("downwardAPI") or source).get("items") or []:
+        _field_reference(item)
+
+
+def _field_reference(source: Object) -> None:
+    if source.get("fieldRef") is not None:
+        source["fieldRef"].setdefault("apiVersion", "v1")
 
 
 def apply_to_container(container: Object) -> None:
@@ -37,6 +67,8 @@ def apply_to_container(container: Object) -> None:
     container.setdefault("imagePullPolicy", pull_policy(container["image"]))
     for port in container.get("ports") or []:
         port.setdefault("protocol", "TCP")
+    for variable in container.get("env") or []:
+        _field_reference(variable.get("valueFrom") or {})
     for kind in ("livenessProbe", "readinessProbe", "startupProbe"):
         probe = container.get(kind)
         if probe is not None:

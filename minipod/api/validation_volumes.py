@@ -53,8 +53,6 @@ def volumes(listed: list[Object]) -> Errors:
         path = f"spec.volumes[{i}]"
         yield from unique_name(volume, path, names)
         kinds = [s for s in volume if s in known and volume[s] is not None]
-        if not kinds and len(volume) < 2:
-            yield required(path, "must specify a volume type")
         if len(kinds) > 1:
             yield forbidden(f"{path}.{kinds[1]}", "may not specify more than 1 volume type")
         for kind in kinds[:1]:

@@ -6,6 +6,7 @@ classes, service accounts), writes nothing.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -149,7 +150,9 @@ class Admission:
             return
         if wanted.get("spec") and not list(schema.check(wanted, lenient=True).errors):
             defaults.apply(wanted)
-        pod_update.check_update(current, wanted)
+        before = copy.deepcopy(current)  # it may be from a time that had fewer defaults
+        defaults.apply(before)
+        pod_update.check_update(before, wanted)
 
 
 def _raise(resource: Resource, obj: Object, found: Iterable[FieldError]) -> None:

@@ -33,7 +33,6 @@ def node_affinity(*expressions: dict[str, Any]) -> dict[str, Any]:
 
 
 SPECS: list[tuple[dict[str, Any], str]] = [
-    ({"volumes": [{"name": "v"}]}, "spec.volumes[0]: Required value: must specify a volume type"),
     (
         {"volumes": [{"name": "v", "emptyDir": {}, "hostPath": {"path": "/x"}}]},
         "spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type",

@@ -276,6 +276,36 @@ async def test_what_may_change_in_a_pod_is_held_against_the_rules(server, spec, 
     assert [c["field"] for c in told.json["details"]["causes"]] == [field]
 
 
+VOLUMES = [
+    ({}, {"emptyDir": {}}),
+    ({"emptyDir": None}, {"emptyDir": {}}),
+    ({"configMap": {"name": "c"}}, {"configMap": {"name": "c", "defaultMode": 420}}),
+    ({"image": {"reference": "a:1"}}, {"image": {"reference": "a:1", "pullPolicy": "IfNotPresent"}}),
+    ({"downwardAPI": {"items": [{"path": "p", "fieldRef": {"fieldPath": "metadata.name"}}]}},
+     {"downwardAPI": {"items": [{"path": "p", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}], "defaultMode": 420}}),
+    ({"projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}},
+     {"projected": {"sources": [{"serviceAccountToken": {"path": "t", "expirationSeconds": 3600}}], "defaultMode": 420}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "kept"), VOLUMES, ids=[str(v[0])[:30] for v in VOLUMES])
+async def test_volumes_get_their_defaults(server, given: dict, kept: dict) -> None:
+    made = pod()
+    made["spec"]["volumes"] = [{"name": "v", **given}]
+    answer = await server.call("POST", PODS, made)
+    assert answer.json["spec"]["volumes"] == [{"name": "v", **kept}]
+    labelled = await server.call("PATCH", f"{PODS}/p", {"metadata": {"labels": {"a": "b"}}}, media=MERGE)  # fmt: skip
+    assert labelled.status == 200
+
+
+async def test_a_pod_from_a_time_with_fewer_defaults_can_be_labelled(server) -> None:
+    old = (await server.call("POST", PODS, pod())).json
+    old["spec"]["volumes"] = [{"name": "v", "configMap": {"name": "c"}}]
+    await server.store.mutate("pods", "default", "p", lambda _: old)
+    labelled = await server.call("PATCH", f"{PODS}/p", {"metadata": {"labels": {"a": "b"}}}, media=MERGE)  # fmt: skip
+    assert labelled.status == 200
+
+
 async def test_a_generated_name_is_there_before_the_rules(server) -> None:
     made = await server.call("POST", "/api/v1/namespaces", {"metadata": {"generateName": "n-"}})
     metadata = made.json["metadata"]
