@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from minipod.api import apparmor
+
 Object = dict[str, Any]
 
 FILE_MODE = 0o644
@@ -24,6 +26,7 @@ def apply(pod: Object) -> None:
         _host_ports(spec["containers"])
     for container in [*(spec.get("initContainers") or []), *spec["containers"]]:
         apply_to_container(container)
+    apparmor.apply(pod)
     for volume in spec.get("volumes") or []:
         _volume(volume)
 

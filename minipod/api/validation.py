@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from minipod.api import (
+    apparmor,
     tuning,
     tuning_probes,
     validation_containers,
@@ -90,7 +91,9 @@ def _pod(obj: Object) -> Errors:
         return
     yield from _spec(spec)
     listed = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
-    yield from tuning_probes.check(metadata, {c.get("name") or "" for c in listed})
+    names = {c.get("name") or "" for c in listed}
+    yield from tuning_probes.check(metadata, names)
+    yield from apparmor.check(metadata.get("annotations") or {}, names)
 
 
 def _spec(spec: Object) -> Errors:

@@ -3,8 +3,8 @@
     observe -> rules.actions.compute -> kill, sandbox, init container, containers -> status
          ^------------- again after a step that changes what there is to decide ---------|
 
-Owns the waiting reasons of one pod (the original's reason cache) and its image backoff. Every
-return says when looking again makes sense; events of the runtime and the prober wake earlier.
+Owns the waiting reasons of one pod (the original's reason cache) and its image backoff. Every return says when looking again makes sense;
+events of the runtime and the prober wake earlier. How the pod stands with its node is `standing`'s.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from minipod.kubelet import (
     userns,
 )
 from minipod.kubelet.addresses import node_facts, pod_ip
-from minipod.kubelet.rules import conditions, dns, restart
+from minipod.kubelet.rules import amounts, conditions, dns, restart
 from minipod.kubelet.rules.actions import PodActions, compute
 from minipod.kubelet.rules.kills import Kill
 from minipod.kubelet.rules.observed import State
@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 _ERROR_RETRY = 10.0  # seconds, times jitter (kubelet.go: backOffPeriod)
 _PULL_SHOWN = 1.0  # an ErrImagePull turns to ImagePullBackOff after that
-_MAX_STEPS = 20  # an init container each, at most; then the rest waits for the next wake-up
+_MAX_STEPS = 20  # an init container each; then the rest waits for the next wake-up
 _KEPT_INSTANCES = 2  # per container: the newest and the one before, for its log
 
 
@@ -73,12 +73,11 @@ class PodSync:
         self.messages = Messages()
         self._retry_at: float | None = None
         self._standing = Standing(context, self.stopper)
-        self._sized_for: object = None  # the containers that were compared last
+        self._sized_for: object = None  # the amounts that were compared last
         self._interrupted = False
 
     def interrupt(self) -> None:
-        """A termination waits: end long waits, begin nothing new; what is being built is
-        finished."""
+        """A termination waits: end long waits, begin nothing new; what is being built is finished."""
         self._interrupted = True
         self._starter.interrupt()
 
@@ -115,7 +114,8 @@ class PodSync:
         return min((t for t in due if t is not None), default=None)
 
     async def _resize(self, pod: Pod) -> None:
-        if pod.containers is self._sized_for:
+        wanted = amounts.of_pod(pod)
+        if wanted == self._sized_for:
             return  # granted is what was granted at the last look
         observed = await self.observe(pod)
         if observed.anything_alive:
@@ -123,7 +123,7 @@ class PodSync:
             if not await self._standing.resize(pod, observed, ip):
                 self._look_again(_ERROR_RETRY * self.context.jitter())
                 return
-        self._sized_for = pod.containers
+        self._sized_for = wanted
 
     def evict(self, eviction: Eviction) -> None:
         """The pod must go; the next sync ends it. An image pull does not hold it up."""

@@ -82,6 +82,9 @@ class Instance:
                 path="userns_first",
                 hint="a multiple of 65536, of subordinate ids that nobody else has",
             )
+        for name in ("eviction_disk", "eviction_inodes"):
+            if getattr(self, name) not in range(101):
+                raise InvalidSpec(f"{getattr(self, name)!r} is not a percentage", path=name)
         if not 0 <= self.image_gc_low < self.image_gc_high <= 100:
             raise InvalidSpec(
                 f"{self.image_gc_low} is not below image_gc_high ({self.image_gc_high}), both percents",

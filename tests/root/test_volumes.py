@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
+import stat
 import time
 
 import pytest
 
-from tests.node import shell, sleeper
+from tests.node import eventually, shell, sleeper
 
 
 @pytest.fixture
@@ -86,6 +88,53 @@ def test_every_kind_of_volume_is_read_by_who_may(node, pods, objects, context) -
     )
     assert "No space left" in full.stderr
     assert node.exec("vols", "stat", "-L", "-c", "%a", "/sec/token") == "440\n"
+
+
+TYPES = (
+    "", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("context", USERS, ids=["root", "user"])
+def test_every_type_of_host_path_is_what_it_says(node, pods, tmp_path, context) -> None:
+    """Modes are the host's: what is made is 0755 and 0644, root's; a user reads, and writes where the host lets everybody."""
+    pods.append("paths")
+    (tmp_path / "Directory").mkdir(mode=0o777)
+    (tmp_path / "Directory").chmod(0o777)
+    (tmp_path / "File").write_text("there")
+    os.mknod(tmp_path / "CharDevice", stat.S_IFCHR | 0o644, os.makedev(1, 3))
+    os.mknod(tmp_path / "BlockDevice", stat.S_IFBLK | 0o600, os.makedev(7, 0))
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "Socket"))
+        node.pod(
+            "paths",
+            sleeper(volumeMounts=[{"name": f"v{i}", "mountPath": f"/h/{t or 'any'}"} for i, t in enumerate(TYPES)]),
+            volumes=[
+                {"name": f"v{i}", "hostPath": {"path": str(tmp_path / (t or "any")), "type": t}} for i, t in enumerate(TYPES)
+            ],
+            securityContext=context,
+        )  # fmt: skip
+    kinds = node.exec("paths", "sh", "-c", "cd /h; stat -c '%n %F %a' *").splitlines()
+    assert {line.split()[0]: line.split(" ", 1)[1] for line in kinds} == {
+        "any": "directory 755", "DirectoryOrCreate": "directory 755", "Directory": "directory 777",
+        "FileOrCreate": "regular empty file 644", "File": "regular file 644", "Socket": "socket 755",
+        "CharDevice": "character special file 644", "BlockDevice": "block special file 600",
+    }  # fmt: skip
+    assert node.exec("paths", "cat", "/h/File") == "there"
+    node.exec("paths", "touch", "/h/Directory/mine")
+    assert (tmp_path / "Directory" / "mine").stat().st_uid == context.get("runAsUser", 0)
+    done = node.run("exec", "paths", "--", "touch", "/h/DirectoryOrCreate/x", check=False)
+    assert ("Permission denied" in done.stderr) == bool(context)
+
+
+def test_a_host_path_of_another_type_is_told(node, pods, tmp_path) -> None:
+    pods.append("odd")
+    volume = {"name": "v", "hostPath": {"path": str(tmp_path), "type": "File"}}
+    node.pod(
+        "odd", sleeper(volumeMounts=[{"name": "v", "mountPath": "/v"}]), volumes=[volume], wait=""
+    )
+    words = f'MountVolume.SetUp failed for volume "v" : hostPath type check failed: {tmp_path} is not a file'
+    eventually(lambda: words in node.events("odd"))
 
 
 def test_a_reader_never_sees_a_mix_of_old_and_new(node, pods, objects) -> None:

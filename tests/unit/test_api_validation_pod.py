@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from minipod.api import defaults
 from minipod.api.fields import FieldErrors
 from minipod.api.validation import validate_pod
 
@@ -214,3 +215,44 @@ def test_a_container_has_no_higher_limit_than_its_pod() -> None:
     (found,) = errors({"resources": {"limits": {"cpu": "1"}}}, resources={"limits": {"cpu": "2"}})
     words = 'Invalid value: "2": must be less than or equal to pod limits of 1'
     assert found == f"{APP}.resources.limits[cpu]: {words}"
+
+
+ARMOR = "container.apparmor.security.beta.kubernetes.io/"
+
+
+@pytest.mark.parametrize(
+    ("value", "profile"),
+    [
+        ("runtime/default", {"type": "RuntimeDefault"}),
+        ("unconfined", {"type": "Unconfined"}),
+        ("localhost/mine", {"type": "Localhost", "localhostProfile": "mine"}),
+    ],
+)
+def test_an_old_annotation_becomes_the_field(value: str, profile: dict[str, str]) -> None:
+    own = {"appArmorProfile": {"type": "Unconfined"}}
+    containers = [
+        {"name": "app", "image": "x"},
+        {"name": "own", "image": "x", "securityContext": own},
+    ]
+    made: dict[str, Any] = {
+        "apiVersion": "v1", "kind": "Pod", "spec": {"containers": containers},
+        "metadata": {"name": "web", "annotations": {f"{ARMOR}app": value, f"{ARMOR}own": value}},
+    }  # fmt: skip
+    assert validate_pod(made) == []
+    defaults.apply(made)
+    first, second = made["spec"]["containers"]
+    assert first["securityContext"]["appArmorProfile"] == profile
+    assert second["securityContext"] == own
+
+
+def test_an_old_annotation_that_is_wrong_is_refused() -> None:
+    metadata = {"name": "web", "annotations": {f"{ARMOR}none": "docker"}}
+    pod = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [{"name": "app", "image": "x"}]},
+    }  # fmt: skip
+    with pytest.raises(FieldErrors) as caught:
+        validate_pod(pod)
+    assert [str(f) for f in caught.value.fields] == [
+        f'metadata.annotations[{ARMOR}none]: Invalid value: "none": container not found',
+        f'metadata.annotations[{ARMOR}none]: Invalid value: "docker": invalid AppArmor profile name: "docker"',
+    ]
