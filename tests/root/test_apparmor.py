@@ -45,20 +45,34 @@ def own():
 
 def test_a_container_and_what_is_executed_in_it_enter_their_profile(node, pods, own) -> None:
     pods.append("confined")
-    script = "echo x > /tmp/secret && echo written; echo x > /tmp/open; exec sleep 1000"
+    script = (
+        "cat /proc/self/attr/current; echo x > /tmp/secret; echo x > /tmp/open; exec sleep 1000"
+    )
     node.pod(
         "confined",
         sleeper("free"),
         shell(script, "own", securityContext=wants("Localhost", own)),
-        sleeper("whatever", securityContext=wants("Unconfined")),
         securityContext=wants("RuntimeDefault"),
     )
-    for container, profile in (("free", apparmor.DEFAULT), ("own", own)):
-        shown = node.exec("confined", "cat", CURRENT, container=container)
-        assert shown == f"{profile} (enforce)\n"
-    assert "minipod" not in node.exec("confined", "cat", CURRENT, container="whatever")
-    assert "Permission denied" in node.run("logs", "confined", "-c", "own").stdout
-    assert node.exec("confined", "ls", "/tmp", container="own") == "open\n"
+    assert node.exec("confined", "cat", CURRENT, container="free") == "minipod-default (enforce)\n"
+    look = f"cat {CURRENT}; ls /tmp"
+    shown = node.exec("confined", "sh", "-c", look, container="own")
+    assert shown == "minipod-test (enforce)\nopen\n"
+    said = node.run("logs", "confined", "-c", "own").stdout
+    assert "minipod-test (enforce)" in said
+    assert "Permission denied" in said
+
+
+def test_who_is_unconfined_or_privileged_enters_none(node, pods) -> None:
+    pods.append("free")
+    node.pod(
+        "free",
+        sleeper("asked", securityContext=wants("Unconfined")),
+        sleeper("mighty", securityContext={"privileged": True}),
+        securityContext=wants("RuntimeDefault"),
+    )
+    for container in ("asked", "mighty"):
+        assert "minipod" not in node.exec("free", "cat", CURRENT, container=container)
 
 
 def test_a_profile_that_is_not_loaded_is_named(node, pods) -> None:
