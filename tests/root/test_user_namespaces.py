@@ -97,6 +97,8 @@ def test_a_pod_has_users_and_namespaces_of_its_own(node, pods, place) -> None:
     upper = f"{node.instance.state_dir}/containers/{node.containers(pod)['app']['id']}/upper/made"
     assert os.stat(upper).st_uid == userns.first
     assert "nobody" not in node.exec("own", "ps", "-o", "user,pid,args")
+    found = node.client.request("GET", "/api/v1/nodes")["items"][0]["status"]["runtimeHandlers"]
+    assert all(handler["features"]["userNamespaces"] for handler in found)
 
 
 def test_users_and_groups_are_those_inside(node, pods, place) -> None:
