@@ -9,9 +9,9 @@ Sources: POSIX pax(1), tar(5) of libarchive, GNU tar's manual ("Sparse Formats")
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol
 
 from minipod.image.tarheader import (
     BLOCK,
@@ -31,6 +31,7 @@ CHUNK = 1 << 20  # bytes
 ZEROS = bytes(BLOCK)
 MAX_EXTENDED = 1 << 20  # bytes of one extended header: xattrs are at most 64 KiB each
 XATTR_PREFIX = "SCHILY.xattr."
+NO_XATTRS: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
 class Readable(Protocol):
@@ -39,8 +40,7 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """One member. *segments* are the (offset, length) of a sparse file's data, else None."""
 
     name: str
@@ -52,7 +52,7 @@ class Entry:
     mtime_ns: int
     linkname: str = ""
     device: tuple[int, int] = (0, 0)
-    xattrs: dict[str, bytes] = field(default_factory=dict)
+    xattrs: Mapping[str, bytes] = NO_XATTRS
     segments: tuple[tuple[int, int], ...] | None = None
 
 

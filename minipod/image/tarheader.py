@@ -6,8 +6,9 @@ about its structure would write wrong files.
 
 from __future__ import annotations
 
+import functools
 import itertools
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from minipod.errors import ImageError
 
@@ -16,8 +17,7 @@ HEADER_ONLY = frozenset("123456")  # links, devices, directories, FIFOs: no data
 NANO = 10**9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(NamedTuple):  # made in a third of the time of a frozen dataclass, twice for each file
     """One 512-byte block, decoded but not yet joined with extended headers."""
 
     name: bytes
@@ -64,6 +64,7 @@ def parse_header(block: bytes) -> Header:
     )
 
 
+@functools.lru_cache(4096)  # a layer has few modes, owners and times, and thousands of headers
 def number(field: bytes) -> int:
     """Decode an octal field, or GNU's base-256 for what does not fit."""
     if field[0] & 0x80:
