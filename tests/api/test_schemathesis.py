@@ -18,8 +18,6 @@ from tests.apiserver import Server
 
 PATHS = r"/(configmaps|leases|roles|events|namespaces|limitranges)(/\{name\})?$"
 EXAMPLES = 3
-# Typed keys of requests need aiohttp 3.14; we ask for 3.12.
-pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web_exceptions.NotAppKeyWarning")
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,6 @@ import pytest
 from tests.apiserver import Server
 
 ROUNDS = 4
-# Typed keys of requests need aiohttp 3.14; we ask for 3.12.
-pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web_exceptions.NotAppKeyWarning")
 
 WORDS = [
     "",

@@ -11,9 +11,6 @@ from tests.apiserver import SPACE, Server
 MAPS, PODS = f"{SPACE}/configmaps", f"{SPACE}/pods"
 ACCESS = "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
 
-# Typed keys of requests need aiohttp 3.14; we ask for 3.12.
-pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web_exceptions.NotAppKeyWarning")
-
 
 @pytest.fixture
 async def server(tmp_path):

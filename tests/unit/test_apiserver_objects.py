@@ -10,9 +10,6 @@ from tests.apiserver import SPACE, Server, config_map
 
 MAPS, PODS = f"{SPACE}/configmaps", f"{SPACE}/pods"
 
-# Typed keys of requests need aiohttp 3.14; we ask for 3.12.
-pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web_exceptions.NotAppKeyWarning")
-
 
 @pytest.fixture
 async def server(tmp_path):

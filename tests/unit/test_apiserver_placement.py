@@ -17,9 +17,6 @@ PODS = "/api/v1/namespaces/default/pods"
 STRATEGIC = "application/strategic-merge-patch+json"
 CLASSES = "/apis/node.k8s.io/v1/runtimeclasses"
 
-# Typed keys of requests need aiohttp 3.14; we ask for 3.12.
-pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web_exceptions.NotAppKeyWarning")
-
 
 @pytest.fixture
 async def server(tmp_path):

@@ -16,9 +16,6 @@ MERGE, STRATEGIC, APPLY = (
 )  # fmt: skip
 ACCESS = "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
 
-# Typed keys of requests need aiohttp 3.14; we ask for 3.12.
-pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web_exceptions.NotAppKeyWarning")
-
 
 @pytest.fixture
 async def server(tmp_path):

@@ -12,8 +12,6 @@ from tests.apiserver import SPACE, Server, config_map
 
 MAPS = f"{SPACE}/configmaps"
 
-# Typed keys of requests need aiohttp 3.14; we ask for 3.12.
-pytestmark = pytest.mark.filterwarnings("ignore::aiohttp.web_exceptions.NotAppKeyWarning")
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 
 
