@@ -24,6 +24,7 @@ from minipod.linux.flags import CloneFlag, MountFlag, UmountFlag
 from minipod.spec.sandbox import UserNamespace
 from tests.node import shell, sleeper
 from tests.parked import parked_exec
+from tests.root.conftest import INSTANCE
 from tests.root.test_node_adoption import await_other, kill_and_wait
 
 
@@ -45,7 +46,8 @@ def ids(pid: int) -> UserNamespace:
 @pytest.fixture
 def place():
     """A directory on a disk: tmpfs can't be id-mapped before Linux 6.3."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as path:
+    # Of this run's name: a mount in there is no leak of the others'.
+    with tempfile.TemporaryDirectory(dir="/var/lib", prefix=f"{INSTANCE}-") as path:
         Path(path).chmod(0o755)
         yield Path(path)
 
