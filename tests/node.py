@@ -86,11 +86,17 @@ class Node:
 
     def events(self, pod: str) -> str:
         """Return the messages of a pod's events, one a line."""
+        gathered()
         found = self.client.request("GET", "/api/v1/namespaces/default/events")["items"]
         return "".join(f"{e['message']}\n" for e in found if e["involvedObject"]["name"] == pod)
 
     def state(self, pod: str, index: int = 0) -> dict[str, Any]:
         return self.get(pod)["status"]["containerStatuses"][index]["state"]
+
+
+def gathered() -> None:
+    """Let the events come that the node knows of already: it gathers them for a moment, and nobody tells that none waits."""
+    time.sleep(0.1 * PATIENCE)
 
 
 def sleeper(name: str = "app", **more: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from minipod.linux import apparmor
 from minipod.network.network import Network
 from minipod.runtime.runtime import Runtime
 from minipod.spec.instance import Instance
+from minipod.supervisor import records
 
 logger = logging.getLogger("minipod.daemon")
 
@@ -98,14 +99,16 @@ class Machine:
             await asyncio.to_thread(self._collector.collect, time.time())
 
     def _supervisor_lost(self) -> None:
-        if not self.stopping.is_set() and not self._replacing:
+        # One that ended on purpose has taken its record away before; the signal that it sent us may come later.
+        ended = records.read_service(self.instance.run_dir, "supervisor") is None
+        if not ended and not self.stopping.is_set() and not self._replacing:
             logger.error("the supervisor is gone: starting another")
             self._replacing = True
             self.tasks.spawn(self._replace_supervisor(), name="replace-supervisor")
 
     async def _replace_supervisor(self) -> None:
         """Start supervisors until the runtime has recovered through one. The lock lets one of them in."""
-        while not await self._succeeded():
+        while not self.stopping.is_set() and not await self._succeeded():
             logger.error("no supervisor answers: starting another")
             await asyncio.sleep(AGAIN)
         self._replacing = False

@@ -30,6 +30,8 @@ def test_what_a_container_uses_is_measured_in_every_format(node, pods) -> None:
         "busy",
         shell("dd if=/dev/zero of=/dev/null bs=1M count=2000; exec sleep 1000", resources=limits),
     )
+    while node.exec("busy", "pidof", "dd", check=False):
+        pass  # until it has had something to do, and is alone
     for path in ("/metrics/cadvisor", "/metrics/resource"):
         found = scrape(node, path)
         assert found["container_cpu_usage_seconds_total", "busy"] > 0

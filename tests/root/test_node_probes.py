@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
+from minipod.errors import FailedPrecondition
 from minipod.linux.process import pidfd_open
 from tests.node import PATIENCE, python, shell
 
@@ -144,7 +145,7 @@ def test_an_annotation_sets_a_pace_below_a_second(node, pods) -> None:
     series = {"pod": "fast", "result": "successful"}
     wait_for(lambda: metric(node, "prober_probe_total", **series) >= 20, "20 attempts")
     with pytest.raises(
-        AssertionError, match=r"metadata.annotations\[minipod.dev/probe-period-ms\]"
+        FailedPrecondition, match=r"metadata.annotations\[minipod.dev/probe-period-ms\]"
     ):
         node.pod("slow", shell("sleep 1"), annotations={"minipod.dev/probe-period-ms": "1"})
 

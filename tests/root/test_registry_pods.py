@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from tests.node import MINIPOD, shell, sleeper
+from tests.node import MINIPOD, gathered, shell, sleeper
 from tests.registry.proxy import Fault, FaultProxy
 from tests.registry.server import PASSWORD, USER, Layout, Registry, digest, skopeo
 
@@ -72,6 +72,7 @@ def program(script: str, image: str, **more) -> dict:
 
 
 def events(node, pod: str) -> list[tuple[str, str, str]]:
+    gathered()
     listed = node.client.request("GET", "/api/v1/namespaces/default/events")["items"]
     mine = [e for e in listed if e["involvedObject"]["name"] == pod]
     return [(e["type"], e["reason"], e["message"]) for e in mine]
