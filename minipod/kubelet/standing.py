@@ -52,13 +52,19 @@ class Standing:
         if isinstance(verdict, Preempts):
             for victim in verdict.victims:
                 self._context.evict(victim.uid, preempted())
+            names = ", ".join(victim.full_name for victim in verdict.victims)
+            self._note(pod, "Preempting", f"waits for the end of {names}")
             return False
-        context, message = self._context, f"Pod was rejected: {verdict.message}"
+        message = f"Pod was rejected: {verdict.message}"
         self.failed = (verdict.reason, message)
-        context.recorder.warning(pod, verdict.reason, verdict.message)
-        record = explaining.held_up(pod, verdict.reason, message, context.clock())
-        context.journal.write(record)
+        self._context.recorder.warning(pod, verdict.reason, verdict.message)
+        self._note(pod, verdict.reason, message)
         return False
+
+    def _note(self, pod: Pod, reason: str, message: str) -> None:
+        """For `minipod why`."""
+        record = explaining.held_up(pod, reason, message, self._context.clock())
+        self._context.journal.write(record)
 
     def evict(self, eviction: Eviction) -> None:
         """The pod must go; the first reason counts."""

@@ -86,7 +86,8 @@ class PodSync:
         self._retry_at = self._made = None
         wake_at = None
         if not self._standing.admitted(self.current(pod)):
-            self.publish(pod, await self.observe(pod))
+            if self._standing.failed is not None:  # else it waits, and has no start time yet
+                self.publish(pod, await self.observe(pod))
             return None
         if self._standing.eviction is not None:
             await self._end_evicted(pod, self._standing.eviction)
@@ -153,8 +154,7 @@ class PodSync:
         due = token_at is not None and self.context.clock() >= token_at
         if not follows(pod) or (self._shown == shows and not due):
             return
-        observed = await self.observe(pod)
-        if not observed.anything_alive:
+        if not (observed := await self.observe(pod)).anything_alive:
             return
         self._shown = shows
         self._own_users(pod)

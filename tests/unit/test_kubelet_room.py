@@ -123,8 +123,11 @@ async def test_what_starts_again_meanwhile_gets_what_was_granted_also_from_anoth
 async def test_a_critical_pod_makes_others_go_and_takes_their_room(node):
     async with running(node):
         await start(node, "small", 100)
-        await start(node, "large", ALL - 200)
+        await start(node, "large", ALL - 200, terminationGracePeriodSeconds=20)
+        node.runtime.ignores.add("app")
+        began = clock()
         await start(node, "vital", ALL - 300, priority=2_000_000_000)
+        assert clock() - began >= 20  # not before the other has had its grace period
         status = node.status("large")
         assert (status["phase"], status["reason"], status["message"]) == (
             "Failed",
