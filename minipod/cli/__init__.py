@@ -20,7 +20,7 @@ VERBS = {
     "down": "Stop pods gracefully, then the node.",
     "reset": "Stop everything and remove all state.",
     "status": "Show whether the node runs, and how.",
-    "run": "Run a manifest to its end: follow logs, exit with the pod's code.",
+    "run": "Run a manifest, or an image, to its end; exit with the pod's code.",
     "apply": "Create what a manifest describes.",
     "get": "List objects.",
     "describe": "Show one pod and its events.",

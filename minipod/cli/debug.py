@@ -9,32 +9,17 @@ What the objects look like is in `cli.debug_pods`. Names, flags and messages fol
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import click
 
 from minipod.cli import debug_pods, options
-from minipod.cli.attach import attach
-from minipod.cli.client import Client, Object
+from minipod.cli.attach import Place, talk
+from minipod.cli.client import Client
 from minipod.cli.exec import ExecCommand
-from minipod.cli.logs import stream
-from minipod.errors import FailedPrecondition, NotFound
+from minipod.errors import FailedPrecondition
 
 PATCH = "application/strategic-merge-patch+json"
-STATUSES = ("containerStatuses", "ephemeralContainerStatuses")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A container of a pod, and how one talks to it."""
-
-    namespace: str
-    pod: str
-    container: str
-    stdin: bool
-    tty: bool
 
 
 @click.command("debug", cls=ExecCommand)
@@ -75,7 +60,7 @@ def command(
     else:
         place = _ephemeral(client, namespace, name, wanted, quiet=quiet)
     asked = flags["attached"]
-    return _attach(client, place) if (wanted.stdin if asked is None else asked) else 0
+    return talk(client, place) if (wanted.stdin if asked is None else asked) else 0
 
 
 def _ephemeral(
@@ -120,38 +105,3 @@ def _place(namespace: str, pod: str, container: str, wanted: debug_pods.Wanted) 
     return Place(
         namespace=namespace, pod=pod, container=container, stdin=wanted.stdin, tty=wanted.tty
     )
-
-
-def _attach(client: Client, place: Place) -> int:
-    """Talk to it once it runs. Without stdin its log is followed instead: that has what it said before, too."""
-    state = await_started(client, place)
-    if "terminated" in state or not place.stdin:
-        stream(client, place.namespace, place.pod, place.container, {"follow": True})
-        return 0
-    tty = place.tty and sys.stdin.isatty()
-    if tty:
-        click.echo("If you don't see a command prompt, try pressing enter.", err=True)
-    return attach(client, place.namespace, place.pod, place.container, stdin=True, tty=tty)
-
-
-def await_started(client: Client, place: Place) -> Object:
-    """Return the container's state when it runs or has ended; say on stderr what it waits for. Raises NotFound."""
-    query = {"fieldSelector": f"metadata.name={place.pod}", "resourceVersion": "0"}
-    told = ""
-    for event in client.watch(client.path("pods", place.namespace), query):
-        if event["type"] == "DELETED":
-            break
-        state = _state(event["object"], place.container)
-        if "running" in state or "terminated" in state:
-            return state
-        said = state.get("waiting", {}).get("message", "")
-        if said and said != told:
-            told = said
-            click.echo(f"warning: container {place.container}: {said}", err=True)
-    raise NotFound(f'pods "{place.pod}" was deleted before {place.container} ran')
-
-
-def _state(pod: Object, container: str) -> Object:
-    listed = (s for key in STATUSES for s in pod.get("status", {}).get(key) or [])
-    state: Object = next((s["state"] for s in listed if s["name"] == container), {})
-    return state

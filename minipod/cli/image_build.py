@@ -117,7 +117,8 @@ def _builder(  # type: ignore[no-untyped-def]  # noqa: ANN202 imported below
 
 def _runner(ctx: click.Context) -> Runner:
     """Return what runs a command in a pod of the node and yields what its container wrote."""
-    from minipod.cli.run import exit_code, follow
+    from minipod.cli.run import follow
+    from minipod.cli.run_image import exit_code
 
     client = options.client(ctx)
     storage = f"{options.instance(ctx).state_dir}/containers"

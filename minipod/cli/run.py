@@ -1,43 +1,79 @@
-"""minipod run FILE: a manifest to its end."""
+"""minipod run: a manifest to its end, or an image as a pod (`cli.run_image`)."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from minipod.cli import options
+from minipod.cli import options, run_image
 from minipod.cli.apply import apply_object
 from minipod.cli.client import Client
 from minipod.cli.delete import delete_all
+from minipod.cli.exec import ExecCommand
 from minipod.cli.logs import stream
 from minipod.errors import FailedPrecondition, MinipodError
 
 
-@click.command("run")
-@click.argument("file")
+@click.command("run", cls=ExecCommand)
+@click.argument("target", metavar="FILE | NAME")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
 @options.namespace_option
-@click.option("--lenient", is_flag=True, help="Warn about fields that are not supported.")
-@click.option("--keep", is_flag=True, help="Leave the pod behind when it has ended.")
+@click.option("--lenient", is_flag=True, help="FILE: warn about fields that are not supported.")
+@click.option("--keep", is_flag=True, help="FILE: leave the pod behind when it has ended.")
+@click.option("--image", default="", help="NAME: what its container runs; WORDS are its arguments.")
+@click.option("--command", "as_command", is_flag=True, help="WORDS replace the image's entrypoint.")
+@click.option("--env", multiple=True, metavar="NAME=VALUE")
+@click.option("--port", type=int)
+@click.option("-l", "--labels", default="", metavar="NAME=VALUE,...", help="Default: run=NAME.")
+@click.option("--restart", type=click.Choice(run_image.POLICIES), default="Always")
+@click.option("--image-pull-policy", default="")
+@click.option("--privileged", is_flag=True)
+@click.option("-i", "--stdin", is_flag=True, help="Attach, and pass stdin to the container.")
+@click.option("-t", "--tty", is_flag=True, help="Give the container a terminal.")
+@click.option("--attach", "attached", is_flag=True, help="Attach, also without -i.")
+@click.option("--rm", is_flag=True, help="Delete the pod when the client has seen its end.")
+@click.option("-q", "--quiet", is_flag=True)
 @click.pass_context
-def command(ctx: click.Context, file: str, namespace: str, lenient: bool, keep: bool) -> int:
-    """Apply FILE, follow events and logs until its pod ends; exit with the pod's code. Ctrl-C ends the pod gracefully."""
+def command(
+    ctx: click.Context, /, target: str, words: Sequence[str], namespace: str, **flags: object
+) -> int:
+    """Run FILE's pod to its end and exit with its code, or --image as pod NAME: minipod run NAME --image=I [-it --rm] [-- WORDS]."""
+    argv = (*words, *ctx.meta.get("command", ()))
+    if flags["image"]:
+        wanted = run_image.wanted(target, argv, flags)
+        return run_image.run(_client(ctx), namespace, wanted)
+    if argv:
+        raise click.UsageError("name an image for that command: minipod run NAME --image=IMAGE")
+    return _run_file(
+        ctx, target, namespace, lenient=bool(flags["lenient"]), keep=bool(flags["keep"])
+    )
+
+
+def _client(ctx: click.Context) -> Client:
+    """Return the node's client; start it first when it does not run."""
     from minipod.daemon.node import node_status, start_node
 
     instance = options.instance(ctx)
+    if not node_status(instance)["running"]:
+        start_node(instance)
+        click.echo(
+            f"node {instance.name} was started, and stays up (minipod down stops it)", err=True
+        )
+    return options.client(ctx)
+
+
+def _run_file(ctx: click.Context, file: str, namespace: str, *, lenient: bool, keep: bool) -> int:
+    """Apply FILE, follow events and logs until its pod ends; Ctrl-C ends the pod gracefully."""
     pods = [o for o in options.load_manifests([file]) if o["kind"] == "Pod"]
     if len(pods) != 1:
         raise FailedPrecondition(
             f"{file}: run takes one pod, found {len(pods)}",
             hint="minipod apply -f takes any number",
         )
-    if not node_status(instance)["running"]:
-        start_node(instance)
-        click.echo(
-            f"node {instance.name} was started, and stays up (minipod down stops it)", err=True
-        )
-    client = options.client(ctx)
+    client = _client(ctx)
     pod, what = apply_object(client, pods[0], namespace, lenient=lenient)
     name, space = pod["metadata"]["name"], pod["metadata"]["namespace"]
     click.echo(f"pod/{name} {what}", err=True)
@@ -47,7 +83,7 @@ def command(ctx: click.Context, file: str, namespace: str, lenient: bool, keep: 
         click.echo("ending the pod; again to leave it", err=True)
         delete_all(client, [("pods", space, name)], -1, wait=True, ignore=True, quiet=True)
         return 130
-    code = exit_code(ended)
+    code = run_image.exit_code(ended)
     if not keep:
         delete_all(client, [("pods", space, name)], -1, wait=True, ignore=True, quiet=True)
     return code
@@ -90,13 +126,3 @@ def _events(client: Client, namespace: str, name: str) -> None:
                 click.echo(f"{obj['reason']}: {obj['message']}", err=True)
     except (MinipodError, OSError, ValueError):
         return  # the node went away: the watch of the pod tells
-
-
-def exit_code(pod: dict[str, Any]) -> int:
-    """Return the first code that is not 0 among its containers; 1 for a pod that failed otherwise."""
-    statuses = pod.get("status", {}).get("containerStatuses", [])
-    codes = [
-        s["state"]["terminated"]["exitCode"] for s in statuses if "terminated" in s.get("state", {})
-    ]
-    failed = next((c for c in codes if c), 0)
-    return failed or (1 if pod.get("status", {}).get("phase") == "Failed" else 0)
