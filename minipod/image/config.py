@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minipod.errors import ImageError
+from minipod.image.content import DIGEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ def parse_config(text: bytes) -> ImageConfig:
     try:
         raw = json.loads(text)
         return _from_plain(raw)
-    except (ValueError, TypeError, AttributeError) as e:
+    except (ValueError, TypeError, AttributeError, RecursionError) as e:
         raise ImageError(f"image config is not valid: {e}", reason="ImageInspectError") from e
 
 
@@ -47,17 +48,40 @@ def _from_plain(raw: dict[str, Any]) -> ImageConfig:
         env=_words(execution, "Env"),
         entrypoint=_words(execution, "Entrypoint"),
         cmd=_words(execution, "Cmd"),
-        user=execution.get("User") or "",
-        working_dir=execution.get("WorkingDir") or "",
-        stop_signal=execution.get("StopSignal") or "",
-        exposed=tuple(sorted(execution.get("ExposedPorts") or {})),
-        volumes=tuple(sorted(execution.get("Volumes") or {})),
-        labels=dict(execution.get("Labels") or {}),
-        architecture=raw.get("architecture") or "",
-        os=raw.get("os") or "",
-        created=raw.get("created") or "",
-        diff_ids=_words(raw.get("rootfs") or {}, "diff_ids"),
+        user=_word(execution, "User"),
+        working_dir=_word(execution, "WorkingDir"),
+        stop_signal=_word(execution, "StopSignal"),
+        exposed=tuple(sorted(_table(execution, "ExposedPorts"))),
+        volumes=tuple(sorted(_table(execution, "Volumes"))),
+        labels={key: str(value) for key, value in _table(execution, "Labels").items()},
+        architecture=_word(raw, "architecture"),
+        os=_word(raw, "os"),
+        created=_word(raw, "created"),
+        diff_ids=_diff_ids(raw.get("rootfs") or {}),
     )
+
+
+def _diff_ids(raw: dict[str, Any]) -> tuple[str, ...]:
+    """Return the digests of the layers. They become names of directories: nothing else may pass."""
+    found = _words(raw, "diff_ids")
+    for text in found:
+        if not DIGEST.fullmatch(text):
+            raise ValueError(f"diff id {text[:100]!r} is not a sha256 digest")
+    return found
+
+
+def _word(raw: dict[str, Any], key: str) -> str:
+    value = raw.get(key) or ""
+    if not isinstance(value, str):
+        raise TypeError(f"{key} is not a string")
+    return value
+
+
+def _table(raw: dict[str, Any], key: str) -> dict[str, Any]:
+    value = raw.get(key) or {}
+    if not isinstance(value, dict):
+        raise TypeError(f"{key} is not an object")
+    return value
 
 
 def _words(raw: dict[str, Any], key: str) -> tuple[str, ...]:

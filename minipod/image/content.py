@@ -29,7 +29,7 @@ SMALL_MAX = (
     4 << 20
 )  # bytes of a manifest or config: what registries must accept (distribution-spec)
 PARTIAL_AGE = 24 * 3600.0  # seconds until an abandoned download is swept, as containerd's ingests
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +202,7 @@ class ContentStore:
 
     def path(self, digest: str) -> str:
         """Return where the blob is, or would be. Raises ImageError for what is not a digest."""
-        if not _DIGEST.fullmatch(digest):
+        if not DIGEST.fullmatch(digest):
             raise _wrong(f"not a sha256 digest: {digest!r}")
         return os.path.join(self._directory, digest[7:])
 

@@ -179,6 +179,8 @@ class Layers:
 
 
 def _name(chain_id: str) -> str:
+    """Return the name of a chain's directory: digits only, since the first chain id is what an image says (`parse_config`)."""
+    assert chain_id.removeprefix("sha256:").isalnum(), chain_id
     return chain_id.removeprefix("sha256:")[:NAME_DIGITS]
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from minipod.errors import ImageError
 from minipod.image import archive, stream
+from minipod.image.config import parse_config
 from minipod.image.content import digest_of
 from minipod.image.limits import Limits
 from minipod.image.manifest import LAYER_GZIP, parse_manifest
@@ -221,6 +222,37 @@ def test_a_damaged_layer_is_refused_though_its_blob_has_the_right_digest(
     with pytest.raises(ImageError, match=message):
         ingest(store, "bad:1", parts([GOOD], [blob]))
     nothing_left(store, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "diff_id",
+    ["sha256:../../outside", "../../outside", "sha256:.", "sha256:", "", "sha256:" + "A" * 64, "sha256:" + "a" * 63,
+     "sha256:" + "a" * 64 + "\n"],
+)  # fmt: skip
+def test_a_diff_id_that_is_a_path_never_becomes_a_directory(store, tmp_path, diff_id):
+    """The first layer's directory has its name from it: `../../outside/fs` would be mounted as a layer."""
+    (tmp_path / "outside/fs").mkdir()
+    manifest, config, blobs = parts([layer(entry("x"))])
+    raw, listed = json.loads(config), json.loads(manifest)
+    raw["rootfs"]["diff_ids"] = [diff_id]
+    config = json.dumps(raw).encode()
+    listed["config"] |= {"digest": digest_of(config), "size": len(config)}
+    with pytest.raises(ImageError, match="is not a sha256 digest"):
+        ingest(store, "evil:1", (json.dumps(listed).encode(), config, blobs))
+    (tmp_path / "outside/fs").rmdir()
+    nothing_left(store, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"User": 5}, {"Env": "A=1"}, {"Env": [1]}, {"ExposedPorts": ["80"]}, {"Labels": [1]}, {"WorkingDir": ["/"]},
+        {"StopSignal": 9}, {"Volumes": "x"}, {"Cmd": {"a": 1}}, [1], "x",
+    ],
+)  # fmt: skip
+def test_a_configuration_of_other_types_is_refused(config):
+    with pytest.raises(ImageError, match="image config is not valid"):
+        parse_config(json.dumps({"config": config}).encode())
 
 
 def test_a_blob_with_the_wrong_digest_is_never_unpacked_under_its_name(store, tmp_path):
