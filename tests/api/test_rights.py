@@ -7,6 +7,7 @@ import json
 import pytest
 import yaml
 
+TOKEN = "service-account-token"  # noqa: S105 a type, no password
 LOGIN = "You must be logged in to the server"  # what kubectl makes of a 401
 
 
@@ -62,7 +63,9 @@ def test_a_group_is_bound_like_a_user(newest, ann, space):
 def test_an_apply_that_creates_needs_the_right_to_create(newest, ann, space):
     newest("create", "role", "r", "--verb=get,patch", "--resource=configmaps", "-n", space)
     newest("create", "rolebinding", "b", "--role=r", "--user=ann", "-n", space)
-    wanted = "{apiVersion: v1, kind: ConfigMap, metadata: {name: made}, data: {a: b}}"
+    wanted = json.dumps(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "made"}, "data": {"a": "b"}}
+    )
     apply = ("apply", "--server-side", "--validate=false", "-n", space, "-f", "-")
     refused = ann.run(*apply, text=wanted, check=False)
     assert 'User "ann" cannot create resource "configmaps"' in refused.stderr
@@ -157,9 +160,10 @@ def test_a_token_is_its_account(newest, with_token, space):
 
 def test_a_secret_can_hold_a_token(newest, with_token, space):
     """The old way, for who needs a token without an end: kubectl shows it, and it ends with the secret."""
-    made = f"""{{apiVersion: v1, kind: Secret, type: kubernetes.io/service-account-token,
-        metadata: {{name: held, namespace: {space}, annotations: {{kubernetes.io/service-account.name: default}}}}}}"""
-    newest("create", "-f", "-", text=made)
+    annotations = {"kubernetes.io/service-account.name": "default"}
+    metadata = {"name": "held", "namespace": space, "annotations": annotations}
+    made = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
+    newest("create", "-f", "-", text=json.dumps({**made, "type": f"kubernetes.io/{TOKEN}"}))
     newest("wait", "secret/held", "--for=jsonpath={.data.token}", "--timeout=10s", "-n", space)
     assert "held" in newest("describe", "serviceaccount", "default", "-n", space)
     shown = newest("describe", "secret", "held", "-n", space)
