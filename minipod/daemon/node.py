@@ -143,7 +143,7 @@ def _stay(instance: Instance, pid: int) -> None:
 
 def _next_supervisor(instance: Instance, old: int) -> int:
     """Wait for the supervisor that follows one that died; return its pid, 0 when the old one ended on purpose. Raises Unavailable."""
-    from minipod.supervisor import adopt, records  # only here: keeps the CLI's start short
+    from minipod.supervisor import records  # only here: keeps the CLI's start short
 
     watch = inotify.inotify_init()
     try:
@@ -156,7 +156,7 @@ def _next_supervisor(instance: Instance, old: int) -> int:
             if found and found != [old]:
                 return found[0]
             daemon = records.read_service(instance.run_dir, "daemon")
-            if daemon is None or not adopt.alive(daemon.pid, daemon.start_time):
+            if daemon is None or not records.alive(daemon.pid, daemon.start_time):
                 break  # nobody is there to start one
             ends = process.pidfd_open(daemon.pid)
             select.select([watch, ends], [], [], left)
@@ -227,12 +227,12 @@ def stop_node(instance: Instance, *, keep_pods: bool) -> None:
 
 def node_pids(instance: Instance) -> list[int]:
     """Return the living processes of the node, the supervisor first."""
-    from minipod.supervisor import adopt, records  # only here: keeps the CLI's start short
+    from minipod.supervisor import records  # only here: keeps the CLI's start short
 
     found = []
     for name in ("supervisor", "daemon", "prober", "pump"):
         record = records.read_service(instance.run_dir, name)
-        if record is not None and adopt.alive(record.pid, record.start_time):
+        if record is not None and records.alive(record.pid, record.start_time):
             found.append(record.pid)
         elif name == "supervisor":
             return []

@@ -26,7 +26,6 @@ from minipod.spec.ids import ContainerId
 from minipod.spec.instance import Instance
 from minipod.spec.sandbox import NamespaceMode
 from minipod.supervisor import records
-from minipod.supervisor.adopt import unknown
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +105,7 @@ class Recovery:
             container.started_at = known["started_at"] or container.started_at
         finished = container.started_at or container.exit is not None
         if known is None and container.pid:
-            container.finish(unknown())
+            container.finish(records.unknown())
         if known is None or known["drained"]:
             container.drained.set()
         return bool(container.pid and (known is not None or finished))

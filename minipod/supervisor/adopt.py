@@ -63,7 +63,7 @@ class Adoption:
     def adopt_service(self, service: Service) -> bool:
         """Take a daemon or prober over that still runs; False when there is none."""
         record = records.read_service(self._s.instance.run_dir, service.name)
-        if record is None or not alive(record.pid, record.start_time):
+        if record is None or not records.alive(record.pid, record.start_time):
             return False
         pidfd = process.pidfd_open(record.pid)
         service.pid = record.pid
@@ -105,8 +105,8 @@ class Adoption:
 
     def _watch(self, container: Container, state: StateRecord) -> None:
         container.phase = Phase.RUNNING
-        if not alive(state.pid, state.start_time):
-            self._setups.container_ended(container, unknown())
+        if not records.alive(state.pid, state.start_time):
+            self._setups.container_ended(container, records.unknown())
             return
         container.pidfd = process.pidfd_open(state.pid)
         self._watched += 1
@@ -117,7 +117,7 @@ class Adoption:
         self._watched -= 1
         self._read_connector()
         status = self._codes.pop(container.pid, None)
-        record = unknown() if status is None else from_status(status)
+        record = records.unknown() if status is None else from_status(status)
         self._setups.container_ended(container, record)
         self._silence_if_idle()
 
@@ -177,33 +177,13 @@ class Adoption:
 
     def _old_pump(self) -> int:
         record = records.read_service(self._s.instance.run_dir, "pump")
-        if record is None or not alive(record.pid, record.start_time):
+        if record is None or not records.alive(record.pid, record.start_time):
             return -1
         return process.pidfd_open(record.pid)
 
     def _close_unused(self, masters: dict[int, int]) -> None:
         for fd in masters.values():
             os.close(fd)
-
-
-def alive(pid: int, start_time: int) -> bool:
-    """Whether *pid* is still the process that was recorded, and no zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as f:
-            state = f.read().rpartition(b")")[2].split()[0]
-        return process.start_time(pid) == start_time and state not in (b"Z", b"X")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def unknown() -> ExitRecord:
-    """An end that none of our processes saw (kubelet: ContainerStatusUnknown, 137)."""
-    return ExitRecord(
-        code=137,
-        finished_at=time.time(),
-        reason="ContainerStatusUnknown",
-        message="The container could not be located when the node's processes came back",
-    )
 
 
 def from_status(status: int) -> ExitRecord:

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import dataclass
 from typing import TypeVar
 
+from minipod.linux import process
 from minipod.spec.codec import dumps, loads, to_plain
 
 R = TypeVar("R")
@@ -101,3 +103,23 @@ def plain(record: ExitRecord) -> dict[str, object]:
     """Return *record* as JSON data, for an event."""
     plain_record: dict[str, object] = to_plain(record)
     return plain_record
+
+
+def alive(pid: int, start_time: int) -> bool:
+    """Whether *pid* is still the process that was recorded, and no zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            state = f.read().rpartition(b")")[2].split()[0]
+        return process.start_time(pid) == start_time and state not in (b"Z", b"X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def unknown() -> ExitRecord:
+    """An end that none of our processes saw (kubelet: ContainerStatusUnknown, 137)."""
+    return ExitRecord(
+        code=137,
+        finished_at=time.time(),
+        reason="ContainerStatusUnknown",
+        message="The container could not be located when the node's processes came back",
+    )

@@ -255,7 +255,7 @@ def test_websocket_frames_come_back_whole_however_they_are_cut() -> None:
             ("asyncio", "ssl", "yaml", "pyroute2", "aiohttp"),
         ),
         (
-            "import minipod.supervisor.__main__",
+            "import minipod.supervisor.start",
             ("asyncio", "ssl", "subprocess", "pyroute2", "aiohttp", "yaml"),
         ),
     ],
