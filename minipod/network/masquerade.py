@@ -67,6 +67,20 @@ def install(table: str, bridge: str, subnet4: str, subnet6: str) -> None:
     nftables.run(rules(table, bridge, subnet4, subnet6))
 
 
+def whole(table: str) -> bool:
+    """Whether the table has all of its rules."""
+    return count_rules(table) == 2  # one for each family
+
+
+def count_rules(table: str) -> int:
+    """Return how many rules a table of ours has, 0 when there is none."""
+    try:
+        listed = nftables.run([{"list": {"table": {"family": "inet", "name": table}}}])
+    except OSError:
+        return 0
+    return sum("rule" in entry for entry in listed)
+
+
 def remove(table: str) -> None:
     """Remove the table. Idempotent."""
     named = {"table": {"family": "inet", "name": table}}

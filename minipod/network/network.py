@@ -11,6 +11,7 @@ of ours because setns(2) of a network namespace concerns a thread only, and beca
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -24,10 +25,13 @@ from minipod.network import bridge, masquerade, uplink
 from minipod.network.ipam import Leases, Subnets
 from minipod.network.portmap import HostPorts, table_name
 from minipod.network.rtnl import Rtnl
+from minipod.network.rules_watch import RulesWatch
 from minipod.network.shaping import limit_requests
 from minipod.network.veth import CREATE, PodLink, delete_request, host_requests, pod_requests
 from minipod.spec.instance import Instance
 from minipod.spec.sandbox import Bandwidth, PortMapping
+
+logger = logging.getLogger(__name__)
 
 _TCP = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 
@@ -54,13 +58,19 @@ class Network:
             subnet6=instance.subnet6,
         )
         self._mtu = uplink.ETHERNET
+        self._watch: RulesWatch | None = None
 
     async def start(self) -> None:
-        """Make the bridge and the table, load the leases."""
+        """Make the bridge and the table, load the leases; from now on, rules of ours that somebody deletes come back."""
+        tables = (self._instance.nft_table, self._ports.table)
+        self._watch = RulesWatch(tables, self._rules_deleted)
         await self._run(self._start)
 
     async def stop(self) -> None:
         """Close our sockets; bridge and pods stay."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         await self._run(self._close)
         self._worker.shutdown()
 
@@ -91,6 +101,9 @@ class Network:
             return socket.socket(family, _TCP)
         return await self._run(self._socket_inside, netns_fd, family)
 
+    def _rules_deleted(self) -> None:
+        self._worker.submit(self._restore_rules)
+
     async def _run(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, function, *arguments)
 
@@ -102,10 +115,25 @@ class Network:
         bridge.refuse_advertisements(instance.bridge)
         bridge.enable_forwarding()
         self._mtu = uplink.mtu()
-        masquerade.install(instance.nft_table, instance.bridge, instance.subnet4, instance.subnet6)
+        self._masquerade()
         self._leases = Leases(f"{instance.run_dir}/leases", self._subnets)
         self._host = Rtnl()
         self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    def _masquerade(self) -> None:
+        instance = self._instance
+        masquerade.install(instance.nft_table, instance.bridge, instance.subnet4, instance.subnet6)
+
+    def _restore_rules(self) -> None:
+        """Put back what is missing; our own changes are told to us, too, and miss nothing."""
+        try:
+            if not masquerade.whole(self._instance.nft_table):
+                self._masquerade()
+                logger.warning("somebody deleted rules of %s: put back", self._instance.nft_table)
+            if self._ports.restore():
+                logger.warning("somebody deleted rules of %s: put back", self._ports.table)
+        except OSError as e:
+            logger.error("rules that somebody deleted can't be put back: %s", e)  # noqa: TRY400
 
     def _close(self) -> None:
         if self._host is not None:

@@ -25,6 +25,7 @@ from minipod.errors import SetupFailed
 from minipod.linux import nftables
 from minipod.network import bridge
 from minipod.network.conntrack import Conntrack
+from minipod.network.masquerade import count_rules
 from minipod.spec.sandbox import PortMapping
 
 _ANY4, _ANY6 = ("", "0.0.0.0"), ("", "::")  # noqa: S104 what a mapping says, nothing listens here
@@ -159,6 +160,15 @@ class HostPorts:
         self._owned = {s: e for s, (ips, ports) in live.items() if (e := elements(ips, ports))}
         if self._owned or self._exists():
             self._hold(self._owned)
+
+    def restore(self) -> bool:
+        """Put back what somebody deleted; whether anything was missing. Raises OSError."""
+        wanted = script(self.table, self.link, self.subnet4, self.subnet6).count("add rule ")
+        if not self._owned or count_rules(self.table) == wanted:
+            return False
+        self._installed = False
+        self._hold(self._owned)
+        return True
 
     def _hold(self, wanted: Mapping[str, list[Element]]) -> None:
         """Make the maps have these elements and no others."""

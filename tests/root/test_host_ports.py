@@ -164,6 +164,25 @@ def test_ports_come_back_with_the_next_one_when_somebody_flushed_the_rules(node,
     assert fetch("127.0.0.1", port + 1) == "page"
 
 
+@pytest.mark.parametrize("how", ["delete table inet {}", "flush table inet {}"])
+def test_rules_that_somebody_deletes_come_back(node, pods, port: int, how: str) -> None:
+    """`nft flush ruleset` does that to all tables; the kernel tells of it."""
+    pods.append("kept")
+    node.pod("kept", serving({"containerPort": 80, "hostPort": port}))
+    table = node.instance.nft_table
+
+    def rules(name: str) -> list[str]:
+        listed = ["nft", "--stateless", "list", "table", "inet", name]
+        return subprocess.run(listed, capture_output=True, text=True, check=False).stdout.split()
+
+    before = {name: rules(name) for name in (table, f"{table}-ports")}
+    assert "masquerade" in before[table]
+    for name in before:
+        subprocess.run(["nft", *how.format(name).split()], check=True)
+    eventually(lambda: {name: rules(name) for name in before} == before)
+    assert fetch("127.0.0.1", port) == "page"
+
+
 def test_bandwidth_is_limited_in_both_directions(node, pods) -> None:
     pods.append("slow")
     limits = {"kubernetes.io/ingress-bandwidth": "8M", "kubernetes.io/egress-bandwidth": "4M"}
