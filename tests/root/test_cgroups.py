@@ -16,7 +16,7 @@ from minipod.linux.process import pidfd_open
 from minipod.spec.container import Resources
 
 pytestmark = pytest.mark.smoke
-TOP = f"t{os.getpid():x}x"  # as in conftest.py: another run has another name
+TOP = f"t{os.getpid():x}xc"  # begins as in conftest.py: another run has another name. Not the node's own, which is there, too
 PATH = f"{TOP}/a/b"
 
 
