@@ -85,6 +85,12 @@ def _described(store: ImageStore, image: Image) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _words(text: object) -> str:
+    """Return what an image says in one line, without what a terminal would obey."""
+    line = " ".join(str(text or "").split())
+    return "".join(c if c.isprintable() else "?" for c in line)
+
+
 @click.command("history")
 @click.argument("name")
 @click.option("--no-trunc", is_flag=True, help="Print whole commands.")
@@ -98,8 +104,8 @@ def history(ctx: click.Context, name: str, no_trunc: bool) -> None:
     rows = []
     for step in steps:
         size = 0 if step.get("empty_layer") or not sizes else sizes.pop(0)
-        made_by = " ".join((step.get("created_by") or "").split())
+        made_by = _words(step.get("created_by"))
         made_by = made_by if no_trunc else made_by[:CREATED_BY_WIDTH]
-        created = (step.get("created") or "")[:19].replace("T", " ")
-        rows.append([created, made_by, f"{size / 1e6:.1f}MB", step.get("comment") or ""])
+        created = _words(step.get("created"))[:19].replace("T", " ")
+        rows.append([created, made_by, f"{size / 1e6:.1f}MB", _words(step.get("comment"))])
     options.print_rows([["CREATED", "CREATED BY", "SIZE", "COMMENT"], *reversed(rows)])

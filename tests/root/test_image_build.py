@@ -175,6 +175,12 @@ def test_what_is_ignored_or_unused_is_said(store, source):
         build(store, source, "FROM --platform=linux/s390x scratch\n", "a:1")
 
 
+def test_what_a_base_wants_to_have_run_is_not_left_out_in_silence(store, source):
+    ingest(store, "base:1", parts([layer(entry("x"))], OnBuild=["RUN make"]))
+    with pytest.raises(InvalidSpec, match="line 1: FROM: base:1 has ONBUILD steps: RUN make"):
+        build(store, source, "FROM base:1\n", "a:1")
+
+
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [

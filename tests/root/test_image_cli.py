@@ -9,7 +9,8 @@ import tarfile
 
 import pytest
 
-from tests.image_files import directory, entry, layer, parts, write_layout
+from minipod.image.manifest import CONFIG
+from tests.image_files import described, directory, entry, layer, parts, write_layout
 from tests.node import sleeper
 
 
@@ -51,6 +52,18 @@ def test_import_inspect_history_tag_save_load_and_remove(node, names, tmp_path):
     assert "mine" not in node.run("image", "ls").stdout
     assert "docker.io/library/mine:2" in node.run("image", "load", "-i", saved).stdout
     assert shown["id"] in node.run("image", "ls", "-q", "--no-trunc").stdout
+
+
+def test_the_history_of_a_stranger_does_not_move_the_cursor(node, names, tmp_path):
+    manifest, config, blobs = parts([layer(entry("x"))])
+    raw = json.loads(config)
+    raw["history"] = [{"created_by": "RUN \x1b[2J\x1b]0;title\x07 x", "created": 5}]
+    config = json.dumps(raw).encode()
+    listed = json.loads(manifest) | {"config": described(config, CONFIG)}
+    write_layout(str(tmp_path / "l"), "odd:1", (json.dumps(listed).encode(), config, blobs))
+    node.run("image", "load", str(tmp_path / "l"))
+    names.append("odd:1")
+    assert "RUN ?[2J?]0;title? x" in node.run("image", "history", "odd:1").stdout
 
 
 def test_an_image_in_use_stays_whoever_prunes(node, pods, names):

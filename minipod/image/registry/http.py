@@ -233,7 +233,8 @@ def _words(body: bytes) -> str:
         found = [f"{e['code'].lower()}: {e.get('message') or ''}".rstrip(": ") for e in listed]
     except (ValueError, KeyError, TypeError, AttributeError):
         return ""
-    return "; ".join(found)[:500]
+    text = "; ".join(found)[:500]
+    return "".join(c if c.isprintable() else "?" for c in text)  # it is for a terminal
 
 
 def _ssl_context(tls: Tls) -> ssl.SSLContext:
