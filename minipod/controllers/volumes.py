@@ -5,8 +5,8 @@
     volume Available --bound--> Bound --its claim is gone--> Released (Retain), or removed with its directory (Delete)
 
 The class `standard` is the default; its volumes are directories below <state_dir>/claims: no size limit is enforced on them. Volumes
-made by hand (hostPath, local) are bound by class, modes, size, selector. A claim that a pod uses stays until the pod is gone
-(finalizer kubernetes.io/pvc-protection). Volumes of kind `ephemeral` get a claim that their pod owns.
+made by hand (hostPath, local) are bound by class, modes, size, selector. A claim that a pod uses stays until the pod is gone, a volume
+until its claim is (finalizers kubernetes.io/pvc-protection, pv-protection). Volumes of kind `ephemeral` get a claim that their pod owns.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from minipod.errors import AlreadyExists, NotFound
 
 CLASS = "standard"
 PROVISIONER = "minipod.io/directory"
-PROTECTION = "kubernetes.io/pvc-protection"
 CLAIMS, VOLUMES, CLASSES = "persistentvolumeclaims", "persistentvolumes", "storageclasses"
+PROTECTION = {CLAIMS: "kubernetes.io/pvc-protection", VOLUMES: "kubernetes.io/pv-protection"}
 _DEFAULT = "storageclass.kubernetes.io/is-default-class"
 _BY = "pv.kubernetes.io/provisioned-by"
 _OVER = ("Succeeded", "Failed")
@@ -164,10 +164,10 @@ class VolumeController(Controller[Key]):
         claim = await self._store.get(CLAIMS, namespace, name)
         if claim["metadata"].get("deletionTimestamp"):
             if not self._in_use(namespace, name):
-                await self._protect(claim, on=False)
+                await self._release(CLAIMS, claim)
             return
-        if PROTECTION not in (claim["metadata"].get("finalizers") or ()):
-            claim = await self._protect(claim, on=True)
+        if PROTECTION[CLAIMS] not in (claim["metadata"].get("finalizers") or ()):
+            claim = await self._protect(CLAIMS, claim, on=True)
         if (claim.get("status") or {}).get("phase") == "Bound":
             return
         wanted = await self._class(claim)
@@ -185,20 +185,26 @@ class VolumeController(Controller[Key]):
     def _in_use(self, namespace: str, name: str) -> bool:
         return any(name in used for _, (used, _own) in self._pods.items(namespace))
 
-    async def _protect(self, claim: Object, *, on: bool) -> Object:
+    async def _protect(self, resource: str, obj: Object, *, on: bool) -> Object:
+        finalizer, metadata = PROTECTION[resource], obj["metadata"]
+
         def change(obj: Object) -> Object:
-            kept = [f for f in obj["metadata"].get("finalizers") or () if f != PROTECTION]
-            obj["metadata"]["finalizers"] = [*kept, PROTECTION] if on else kept
+            kept = [f for f in obj["metadata"].get("finalizers") or () if f != finalizer]
+            obj["metadata"]["finalizers"] = [*kept, finalizer] if on else kept
             return obj
 
-        metadata = claim["metadata"]
-        changed = await self._store.mutate(CLAIMS, metadata["namespace"], metadata["name"], change)
-        if not on and not changed["metadata"]["finalizers"]:
-            with contextlib.suppress(NotFound):
-                await self._store.delete(
-                    CLAIMS, metadata["namespace"], metadata["name"], grace_period=None, uid=metadata["uid"]
-                )  # fmt: skip
-        return changed
+        return await self._store.mutate(
+            resource, metadata.get("namespace", ""), metadata["name"], change
+        )
+
+    async def _release(self, resource: str, obj: Object) -> None:
+        """Let it go: it is deleted, or is being deleted and waits for us."""
+        metadata = obj["metadata"]
+        await self._protect(resource, obj, on=False)
+        with contextlib.suppress(NotFound):
+            await self._store.delete(
+                resource, metadata.get("namespace", ""), metadata["name"], grace_period=None, uid=metadata["uid"]
+            )  # fmt: skip
 
     async def _class(self, claim: Object) -> str:
         """Return the class that the claim names; none named is the default one."""
@@ -228,7 +234,11 @@ class VolumeController(Controller[Key]):
         volume = {
             "apiVersion": "v1",
             "kind": "PersistentVolume",
-            "metadata": {"name": name, "annotations": {_BY: PROVISIONER}},
+            "metadata": {
+                "name": name,
+                "annotations": {_BY: PROVISIONER},
+                "finalizers": [PROTECTION[VOLUMES]],
+            },
             "spec": {
                 "capacity": {"storage": claim["spec"]["resources"]["requests"]["storage"]},
                 "accessModes": claim["spec"].get("accessModes") or ["ReadWriteOnce"],
@@ -296,20 +306,34 @@ class VolumeController(Controller[Key]):
 
     async def _volume(self, name: str) -> None:
         volume = await self._store.get(VOLUMES, "", name)
-        holder = volume["spec"].get("claimRef")
+        holder = volume["spec"].get("claimRef") or {}
         phase = (volume.get("status") or {}).get("phase")
-        if holder is None or not holder.get("uid"):
+        bound = bool(holder.get("uid")) and await self._exists(holder)
+        if volume["metadata"].get("deletionTimestamp"):
+            if not bound:
+                await self._remove(volume)
+            return
+        if PROTECTION[VOLUMES] not in (volume["metadata"].get("finalizers") or ()):
+            volume = await self._protect(VOLUMES, volume, on=True)
+        if bound:
+            return
+        if not holder.get("uid"):
             if phase != "Available":
                 await self._change(VOLUMES, "", name, {}, {"phase": "Available"})
-            return
-        if await self._exists(holder):
-            return
-        spec = volume["spec"]
-        if spec.get("persistentVolumeReclaimPolicy") == "Delete" and self._is_ours(volume):
-            await asyncio.to_thread(shutil.rmtree, self._path(name), ignore_errors=True)
-            await self._store.delete(VOLUMES, "", name, grace_period=None)
+        elif self._is_deleted_with_claim(volume):
+            await self._remove(volume)
         elif phase != "Released":
             await self._change(VOLUMES, "", name, {}, {"phase": "Released"})
+
+    async def _remove(self, volume: Object) -> None:
+        if self._is_deleted_with_claim(volume):
+            path = self._path(volume["metadata"]["name"])
+            await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+        await self._release(VOLUMES, volume)
+
+    def _is_deleted_with_claim(self, volume: Object) -> bool:
+        policy = volume["spec"].get("persistentVolumeReclaimPolicy")
+        return policy == "Delete" and self._is_ours(volume)
 
     def _path(self, name: str) -> str:
         return f"{self._directory}/{name}"

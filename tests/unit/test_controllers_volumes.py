@@ -7,15 +7,20 @@ from typing import Any
 import pytest
 
 from minipod.api.placement import NodeFacts
+from minipod.apiserver.store_sqlite import SqliteStore
 from minipod.controllers.controller import Informers
 from minipod.controllers.volumes import (
+    CLAIMS,
+    CLASSES,
     PROVISIONER,
     VOLUMES,
     Key,
     VolumeController,
     claims_of,
     fits,
+    storage_class,
 )
+from minipod.errors import NotFound
 from tests.fakes.store import FakeStore
 
 CLAIM = {
@@ -100,3 +105,29 @@ async def test_only_directories_of_our_making_are_removed(tmp_path, named: str) 
         await controller.reconcile(Key(VOLUMES, "", name))
     assert [n for n, path in directories.items() if not path.exists()] == ["claims/v"]
     assert store.objects[VOLUMES, "", "lies"]["status"]["phase"] == "Released"
+
+
+async def test_a_volume_stays_until_its_claim_is_gone(tmp_path) -> None:
+    """Deleted first it would leave its directory behind, and a claim that is bound to nothing."""
+    store = SqliteStore(str(tmp_path / "store.db"))
+    store.open()
+    try:
+        controller = VolumeController(store, Informers(store), str(tmp_path / "claims"))
+        await store.create(CLASSES, "", storage_class())
+        metadata = {"name": "data", "namespace": "a"}
+        await store.create(CLAIMS, "a", {"metadata": metadata, "spec": CLAIM["spec"]})
+        await controller.reconcile(Key(CLAIMS, "a", "data"))
+        name = (await store.get(CLAIMS, "a", "data"))["spec"]["volumeName"]
+        await store.delete(VOLUMES, "", name)
+        await controller.reconcile(Key(VOLUMES, "", name))
+        assert (await store.get(VOLUMES, "", name))["metadata"]["deletionTimestamp"]
+        assert (tmp_path / "claims" / name).is_dir()
+        await store.delete(CLAIMS, "a", "data")
+        await controller.reconcile(Key(CLAIMS, "a", "data"))
+        await controller.reconcile(Key(VOLUMES, "", name))
+        for resource, namespace, gone in ((CLAIMS, "a", "data"), (VOLUMES, "", name)):
+            with pytest.raises(NotFound):
+                await store.get(resource, namespace, gone)
+        assert not (tmp_path / "claims" / name).exists()
+    finally:
+        store.close()
