@@ -21,6 +21,7 @@ from minipod.image import store as image_store
 from minipod.linux import apparmor
 from minipod.network.network import Network
 from minipod.runtime.runtime import Runtime
+from minipod.spec.container import Resources
 from minipod.spec.instance import Instance
 from minipod.supervisor import records
 
@@ -87,6 +88,10 @@ class Machine:
                 c.state.value == "RUNNING" for c in self.runtime.state.containers.values()
             ),
         }
+
+    def limit_cgroup(self, path: str, resources: Resources) -> None:
+        """Make a cgroup above the pods', and write its limits. Raises OSError."""
+        self.hierarchy.create(f"{self.instance.cgroup_root}/{path}", resources)
 
     async def reclaim_images(self) -> None:
         """Remove the images that nothing uses: the disk is short."""

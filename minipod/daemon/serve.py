@@ -58,6 +58,7 @@ class Daemon:
             tokens=tokens,
             ready=self.kubelet_ready.set,
             reclaim=self._machine.reclaim_images,
+            limit_cgroup=self._machine.limit_cgroup,
         )
         metrics = Metrics(
             self.store, NodeUsage(self.runtime, self._machine.hierarchy), self.node_name

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from minipod.kubelet.rules import admission, preemption
+from minipod.kubelet.rules import admission, preemption, qos
 from minipod.kubelet.rules.admission import Claim, Limits, Refusal
 from minipod.kubelet.rules.phase import TERMINAL
 from minipod.kubelet.rules.preemption import Victim
@@ -42,8 +42,11 @@ class Admission:
         node: Callable[[], NodeFacts | None],
         pressure: Callable[[], tuple[str, ...]],
         wake: Callable[[str], None],
+        burstable: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._admitted: dict[str, tuple[Pod, Claim]] = {}  # by pod uid
+        self._burstable = burstable  # told what Burstable pods ask for, thousandths of a cpu
+        self._asked: dict[str, int] = {}  # uid of such a pod -> its part of that
         self._waiting: set[str] = set()  # uids of pods that wait for room
         self._wake = wake
         self._node = node
@@ -63,9 +66,15 @@ class Admission:
             refusal = admission.admit(pod, self._others(), limits)
             if refusal is not None:
                 return self._make_room(pod, refusal)
-        self._admitted[pod.uid] = (pod, admission.claim(pod))
+        self._take(pod, admission.claim(pod))
         self._waiting.discard(pod.uid)
         return None
+
+    def _take(self, pod: Pod, claim: Claim) -> None:
+        self._admitted[pod.uid] = (pod, claim)
+        if qos.qos_class(pod) == "Burstable":
+            self._asked[pod.uid] = claim.amounts.get("cpu", 0)
+            self._burstable(sum(self._asked.values()))
 
     def _make_room(self, pod: Pod, refusal: Refusal) -> Refusal | Preempts:
         """A critical pod that only lacks room makes others go (HandleAdmissionFailure)."""
@@ -98,13 +107,15 @@ class Admission:
         if refusal is not None:
             self._waiting.add(pod.uid)
             return Refusal(reason="Deferred", message=refusal.message)
-        self._admitted[pod.uid] = (pod, wanted)
+        self._take(pod, wanted)
         self._room()
         return None
 
     def release(self, uid: str) -> None:
         """The pod is over, or gone. Idempotent."""
         self._waiting.discard(uid)
+        if self._asked.pop(uid, None) is not None:
+            self._burstable(sum(self._asked.values()))
         if self._admitted.pop(uid, None) is not None:
             self._room()
 

@@ -41,6 +41,7 @@ from minipod.kubelet.rules.probe import Outcome
 from minipod.kubelet.sources import PodSource
 from minipod.kubelet.static_pods import StaticPods
 from minipod.kubelet.status import StatusManager
+from minipod.kubelet.tiers import Tiers
 from minipod.kubelet.volumes import PodDirectory
 from minipod.runtime.service import EventType
 from minipod.spec.ids import SandboxId
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from minipod.kubelet.probe.targets import Report
     from minipod.kubelet.rules.eviction import Eviction
     from minipod.kubelet.rules.pods import Pod
-    from minipod.kubelet.seams import HostDns, Reclaim, Store
+    from minipod.kubelet.seams import HostDns, LimitCgroup, Reclaim, Store
     from minipod.runtime.service import ImageService, RuntimeEvent, RuntimeService
     from minipod.spec.instance import Instance
 
@@ -81,6 +82,7 @@ class Kubelet:
         tokens: TokenIssuer | None = None,
         host_dns: HostDns | None = None,
         reclaim: Reclaim = _nothing,
+        limit_cgroup: LimitCgroup = lambda *_: None,
         ready: Callable[[], None] = lambda: None,
         jitter: Callable[[], float] = lambda: random.uniform(1.0, 1.5),  # noqa: S311
     ) -> None:
@@ -93,6 +95,7 @@ class Kubelet:
             runtime, max_bytes=instance.log_max_bytes, max_files=instance.log_max_files
         )
         self._objects = ObjectWatch(store, self._objects_changed)
+        self._tiers = Tiers(machine, limit_cgroup)
         gauge = PressureGauge(instance, machine, clock)
         self._heartbeat = Heartbeat(store, machine.node_name, gauge.conditions, clock)
         self._node = Informer(store, "nodes", node_facts)
@@ -109,6 +112,7 @@ class Kubelet:
                 node=lambda: self._node.get("", machine.node_name),
                 pressure=gauge.conditions,
                 wake=self._wake,
+                burstable=self._tiers.set_burstable,
             ),
             probes=ProbeManager(
                 socket_path(instance.run_dir),
@@ -159,6 +163,7 @@ class Kubelet:
         context = self.context
         unsubscribe = context.runtime.subscribe(self._runtime_event)
         try:
+            self._tiers.start()
             await node.register(context.store, context.machine, version=VERSION)
             await self._heartbeat.beat()
             pods, version = await self._source.snapshot()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from minipod.api.store import Event, Store
+from minipod.spec.container import Resources
 from minipod.spec.sandbox import DnsConfig
 
 HostDns = Callable[
@@ -13,4 +14,6 @@ HostDns = Callable[
 
 Reclaim = Callable[[], Awaitable[None]]  # remove unused images: the disk is short
 
-__all__ = ["Event", "HostDns", "Reclaim", "Store"]
+LimitCgroup = Callable[[str, Resources], None]  # make a cgroup below the node's, with these limits
+
+__all__ = ["Event", "HostDns", "LimitCgroup", "Reclaim", "Store"]

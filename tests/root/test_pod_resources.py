@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.node import shell, sleeper
@@ -131,3 +133,23 @@ def test_who_fills_its_disk_beyond_its_limit_is_evicted(node, pods) -> None:
         message
         == f"Pod ephemeral local storage usage exceeds the total limit of containers {1 << 20}. "
     )
+
+
+@pytest.mark.smoke
+def test_a_best_effort_pod_takes_no_cpu_from_one_that_asked_for_it(node, pods) -> None:
+    """The weights are those of the tiers, not only of the pods in them."""
+    pods += ["asks", "free"]
+    node.pod("asks", sleeper(resources={"requests": {"cpu": "500m"}}))
+    made = node.pod("free", sleeper())
+    cgroup = node.containers(made)["app"]["cgroup"]
+    root = cgroup.partition("/kubepods/")[0] + "/kubepods"
+    assert weight(f"{root}/besteffort") == weight(f"{root}/besteffort/pod{made['metadata']['uid']}")
+    assert weight(f"{root}/burstable") > 10 * weight(f"{root}/besteffort")
+
+
+def weight(cgroup: str) -> int:
+    for path in (f"/sys/fs/cgroup/{cgroup}/cpu.weight", f"/sys/fs/cgroup/cpu/{cgroup}/cpu.shares"):
+        if os.path.exists(path):
+            with open(path, encoding="ascii") as f:
+                return int(f.read())
+    raise AssertionError(f"no cpu weight of {cgroup}")

@@ -8,10 +8,13 @@ import pytest
 
 from minipod.api import placement
 from minipod.api.placement import NodeFacts
+from minipod.kubelet.admission import Admission
+from minipod.kubelet.node import Machine
 from minipod.kubelet.rules import preemption
 from minipod.kubelet.rules.admission import Limits, admit, claim
 from minipod.kubelet.rules.pods import Pod, compile_pod
 from minipod.kubelet.rules.preemption import Victim
+from minipod.kubelet.tiers import Tiers
 
 LABELS = {"disk": "ssd", "cores": "8"}
 HERE = NodeFacts(name="here", labels=LABELS)
@@ -122,6 +125,28 @@ def test_a_node_under_pressure_takes_no_pod_that_makes_it_worse(
         assert (refusal.reason, refusal.message) == (
             "Evicted", f"The node had condition: [{listed}]. ",
         )  # fmt: skip
+
+
+def test_burstable_pods_weigh_what_they_request_together() -> None:
+    """The others have a place of their own: BestEffort pods the least weight, Guaranteed ones none above them."""
+    told: list[tuple[str, int | None]] = []
+    machine = Machine(node_name="n", cpus=2, memory=1 << 30, reserved_memory=1 << 29)
+    tiers = Tiers(machine, lambda path, to: told.append((path, to.cpu_shares)))
+    tiers.start()
+    assert told == [("kubepods", 2048), ("kubepods/besteffort", 2), ("kubepods/burstable", 2)]
+    book = Admission(
+        machine, unsafe_sysctls=(), node=lambda: None, pressure=lambda: (), wake=lambda _: None,
+        burstable=tiers.set_burstable,
+    )  # fmt: skip
+    del told[:]
+    for name, cpu in (("a", "100m"), ("b", "400m")):
+        book.admit(pod(name, resources={"requests": {"cpu": cpu}}))
+    book.admit(pod("free"))
+    both = {"cpu": "100m", "memory": "1Mi"}
+    book.admit(pod("sure", resources={"requests": both, "limits": both}))
+    book.release("a")
+    book.release("free")
+    assert told == [("kubepods/burstable", n) for n in (102, 512, 409)]
 
 
 def running(name: str, cpu: str, *, priority: int = 0, limits: bool = False) -> Victim:
