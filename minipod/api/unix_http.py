@@ -8,6 +8,8 @@ from __future__ import annotations
 import socket
 from typing import BinaryIO
 
+from minipod.errors import Unavailable
+
 
 class Response:
     """The answer: *status*, *headers* (lower-case names, in order), and the body."""
@@ -34,11 +36,11 @@ class Response:
         return next((v for n, v in self.headers if n == name), "")
 
     def read_some(self, size: int = 1 << 16) -> bytes:
-        """Return what comes next of the body, at most *size* bytes; b"" at its end."""
+        """Return what comes next of the body, at most *size* bytes; b"" at its end. Raises Unavailable when the server breaks it off."""
         if self._ended:
             return b""
         if self._chunked and not self._left:
-            self._left = int(self._file.readline().split(b";")[0] or b"0", 16)
+            self._left = int(self._line().split(b";")[0], 16)
         if self._left == 0:
             self.close()
             return b""
@@ -50,6 +52,16 @@ class Response:
         if not data:
             self.close()
         return bytes(data)
+
+    def _line(self) -> bytes:
+        try:
+            line = self._file.readline()
+        except ConnectionError:
+            line = b""
+        if not line:
+            self.close()
+            raise Unavailable("the node went away before it had said all")
+        return line
 
     def read(self) -> bytes:
         """Return the rest of the body."""

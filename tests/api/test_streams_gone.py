@@ -139,6 +139,17 @@ def test_a_command_ends_with_the_daemon_that_serves_it(newest, pod, node) -> Non
     )
 
 
+def test_a_follower_hears_that_the_daemon_died(pod, node) -> None:
+    """Not the end of the log: that would be told as one."""
+    command = [*node.command, "logs", "-f", pod, "-c", "app"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        os.kill(node.status()["pid"], signal.SIGKILL)
+        _, said = process.communicate(timeout=10)
+    assert (process.returncode, b"the node went away" in said) == (1, True), said
+    until(lambda: node.run("status", check=False).returncode == 0, "the daemon did not come back")
+
+
 def test_an_attach_whose_pump_dies_says_that_something_is_missing(pod, node) -> None:
     """Not an end like the container's. The next pump goes on with the log."""
     with subprocess.Popen(

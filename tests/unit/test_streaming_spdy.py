@@ -79,6 +79,17 @@ def test_pings_are_echoed_and_our_own_are_not() -> None:
     assert server.take() == b""
 
 
+@pytest.mark.parametrize("asks", [0, 1], ids=["client", "server"])
+def test_a_ping_of_either_side_is_answered_by_the_other_and_is_no_event(asks: int) -> None:
+    ours, theirs = pair()[asks], pair()[1 - asks]
+    ours.ping()
+    assert told(theirs, ours) == []
+    answer = theirs.take()
+    assert len(answer) == 12
+    assert list(ours.receive(answer)) == []
+    assert ours.take() == b""
+
+
 def test_unknown_frames_settings_and_window_updates_are_passed_over() -> None:
     server = Connection()
     for kind in (4, 9, 77):
