@@ -26,10 +26,17 @@ def command(ctx: click.Context, words: tuple[str, ...], namespace: str) -> None:
         query = {"fieldSelector": f"involvedObject.uid={obj['metadata']['uid']}"}
         table = client.request("GET", client.path("events", namespace), query=query, accept=TABLE)
         click.echo("Events:" if table["rows"] else "Events: <none>")
-        rows = [[str(c) for c in (*r["cells"][:3], r["cells"][4])] for r in table["rows"]]
-        options.print_rows(
-            [["  AGE", "TYPE", "REASON", "MESSAGE"], *([f"  {r[0]}", *r[1:]] for r in rows)]
-        )
+        options.print_rows(_events(table))
+
+
+def _events(table: dict[str, Any]) -> list[list[str]]:
+    """Return the rows of a Table of events, indented, with their header; none for none."""
+    if not table["rows"]:
+        return []
+    names = [column["name"] for column in table["columnDefinitions"]]
+    shown = [names.index(name) for name in ("Last Seen", "Type", "Reason", "Message")]
+    rows = [[str(row["cells"][i]) for i in shown] for row in table["rows"]]
+    return [[f"  {row[0]}", *row[1:]] for row in (["AGE", "TYPE", "REASON", "MESSAGE"], *rows)]
 
 
 def describe_pod(pod: dict[str, Any]) -> None:

@@ -24,9 +24,9 @@ def command(
         query["fieldSelector"] = f"involvedObject.name={about.rpartition('/')[2]}"
     path = client.path("events", None if all_namespaces else namespace)
     table = client.request("GET", path, query=query, accept=TABLE)
-    options.print_table(table, wide=False)
+    widths = options.print_table(table, wide=False)
     if watch:
         version = table["metadata"]["resourceVersion"]
         for event in client.watch(path, {**query, "resourceVersion": version}, accept=TABLE):
             if event["type"] != "DELETED":
-                options.print_table(event["object"], wide=False, headers=False)
+                options.print_table(event["object"], wide=False, headers=False, widths=widths)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 from minipod.cli import options
-from minipod.cli.client import TABLE, Client
+from minipod.cli.client import TABLE, Client, Object
 from minipod.errors import NotFound
 
 
@@ -58,24 +60,29 @@ def _show(
             click.echo(f"No resources found{where}.", err=True)
             return
         headers = not flags["no_headers"]
-        options.print_table(table, wide=output == "wide", headers=headers, namespace=everywhere)
+        wide = output == "wide"
+        widths = options.print_table(table, wide=wide, headers=headers, namespace=everywhere)
         if flags["watch"]:
-            _watch(client, resource, name, path, query, table, wide=output == "wide")
+            changes = _changes(client, name, path, query, table)
+            for changed in changes:
+                widths = options.print_table(
+                    changed, wide=wide, headers=False, namespace=everywhere, widths=widths
+                )
         return
     found = client.request("GET", path, query=query)
     _print(found, output, resource)
 
 
-def _watch(  # noqa: PLR0913 what a watch is made of
-    client: Client, resource: str, name: str, path: str, query: dict[str, object], table: dict[str, object],
-    *, wide: bool,
-) -> None:  # fmt: skip
-    version = table["metadata"]["resourceVersion"]  # type: ignore[index]
+def _changes(
+    client: Client, name: str, path: str, query: dict[str, object], table: Object
+) -> Iterator[Object]:
+    """Yield a Table for each change since *table*."""
     if name:
         path = path.rpartition("/")[0]
         query = {**query, "fieldSelector": f"metadata.name={name}"}
-    for event in client.watch(path, {**query, "resourceVersion": version}, accept=TABLE):
-        options.print_table(event["object"], wide=wide, headers=False)
+    query = {**query, "resourceVersion": table["metadata"]["resourceVersion"]}
+    for event in client.watch(path, query, accept=TABLE):
+        yield event["object"]
 
 
 def _print(found: dict[str, object], output: str, resource: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -76,9 +76,17 @@ def split_target(words: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def print_table(
-    table: Object, *, wide: bool, headers: bool = True, namespace: bool = False
-) -> None:
-    """Print a server's Table as kubectl does: upper case, three spaces, columns as wide as needed."""
+    table: Object,
+    *,
+    wide: bool,
+    headers: bool = True,
+    namespace: bool = False,
+    widths: Sequence[int] = (),
+) -> list[int]:
+    """Print a server's Table as kubectl does: upper case, three spaces, columns as wide as needed.
+
+    Return their widths: what a watch prints below is at least as wide.
+    """
     shown = [
         i for i, c in enumerate(table.get("columnDefinitions") or []) if wide or not c["priority"]
     ]
@@ -89,16 +97,21 @@ def print_table(
     for row in table["rows"]:
         cells = [str(row["cells"][i]) for i in shown]
         rows.append(([row["object"]["metadata"].get("namespace", "")] if namespace else []) + cells)
-    print_rows(rows)
+    return print_rows(rows, widths)
 
 
-def print_rows(rows: list[list[str]]) -> None:
+def print_rows(rows: list[list[str]], least: Sequence[int] = ()) -> list[int]:
+    """Print columns, at least as wide as *least*; return how wide they are. Whoever reads a pipe gets them at once."""
     if not rows:
-        return
+        return list(least)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    if len(least) == len(widths):
+        widths = [max(pair) for pair in zip(widths, least, strict=True)]
     for row in rows:
         line = "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print(line.rstrip())
+    sys.stdout.flush()
+    return widths
 
 
 def print_object(obj: Object, form: str) -> None:

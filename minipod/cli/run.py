@@ -91,17 +91,21 @@ def _run_file(ctx: click.Context, file: str, namespace: str, *, lenient: bool, k
 
 def follow(client: Client, namespace: str, name: str) -> dict[str, Any]:
     """Print events and logs until the pod has ended; return it as it was then."""
-    threading.Thread(target=_events, args=(client, namespace, name), daemon=True).start()
+    events: threading.Thread | None = None
     readers: dict[tuple[str, str], threading.Thread] = {}
     query = {"fieldSelector": f"metadata.name={name}", "resourceVersion": "0"}
     for event in client.watch(client.path("pods", namespace), query):
         pod = event["object"]
+        if events is None:
+            arguments = (client, namespace, pod["metadata"]["uid"])
+            events = threading.Thread(target=_events, args=arguments, daemon=True)
+            events.start()
         status = pod.get("status", {})
         for one in (*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])):
             key = (one["name"], one.get("containerID", ""))
             if key[1] and key not in readers:
-                arguments = (client, namespace, name, one["name"])
-                readers[key] = threading.Thread(target=_log, args=arguments, daemon=True)
+                which = (client, namespace, name, one["name"])
+                readers[key] = threading.Thread(target=_log, args=which, daemon=True)
                 readers[key].start()
         if event["type"] == "DELETED" or status.get("phase") in ("Succeeded", "Failed"):
             for reader in readers.values():
@@ -117,8 +121,9 @@ def _log(client: Client, namespace: str, name: str, container: str) -> None:
         click.echo(f"log of {container}: {e.message}", err=True)
 
 
-def _events(client: Client, namespace: str, name: str) -> None:
-    query = {"fieldSelector": f"involvedObject.name={name}", "resourceVersion": "0"}
+def _events(client: Client, namespace: str, uid: str) -> None:
+    """Print the warnings of this very pod, not of one that had its name before."""
+    query = {"fieldSelector": f"involvedObject.uid={uid}", "resourceVersion": "0"}
     try:
         for event in client.watch(client.path("events", namespace), query):
             obj = event["object"]

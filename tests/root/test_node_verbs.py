@@ -1,0 +1,45 @@
+"""What the verbs print, read as a person reads it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+from tests.node import MINIPOD, gathered, sleeper
+
+
+def test_describe_shows_the_words_of_events(node, pods) -> None:
+    pods.append("told")
+    node.pod("told", sleeper())
+    gathered()
+    said = node.run("describe", "pod", "told").stdout
+    assert re.search(r"Normal +Started +Started container app$", said, re.MULTILINE)
+    assert re.search(r"Normal +Pulled +Container image .* already present", said)
+
+
+def test_get_watches_in_the_columns_of_its_header(node, pods) -> None:
+    pods.append("seen")
+    node.pod("seen", sleeper())
+    command = [MINIPOD, "--instance", node.instance.name, "get", "pods", "-A", "-w"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        header, first = watching.stdout.readline(), watching.stdout.readline()
+        node.delete("seen")
+        change = watching.stdout.readline()
+        watching.terminate()
+    for column in ("NAME ", "READY", "STATUS"):
+        at = header.index(column)
+        assert first[at - 1] == change[at - 1] == " "
+        assert first[at] != " " != change[at]
+    assert change.startswith("default ")
+
+
+def test_run_prints_the_warnings_of_its_own_pod_only(node) -> None:
+    """A pod of the same name was there before: the second one's warning names its own uid, once."""
+    manifest = (
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: again}\nspec:\n  restartPolicy: Never\n"
+        "  containers:\n  - {name: app, image: busybox, command: [sh, -c, sleep 0.3]}\n"
+    )
+    node.run("run", "-", text=manifest)
+    said = node.run("run", "-", text=manifest).stderr
+    assert len(re.findall("MissingClusterDNS", said)) <= 1
