@@ -25,7 +25,7 @@ RUN = re.compile(r"\bt[0-9a-f]+x")
 
 
 # Below these every run and every node has a directory of its own name.
-SHARED = ("/run/", "/var/lib/", "/var/log/", f"{tempfile.gettempdir()}/")
+SHARED = ("/run/", "/var/lib/", "/var/log/", "/var/tmp/", f"{tempfile.gettempdir()}/")
 BRIDGE = "02:6d:00:00:00:01"  # the address of every node's bridge
 temporary: list[str] = []  # this run's directory for temporary files, once there is one
 
