@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from minipod.kubelet.seams import Store
     from minipod.spec.instance import Instance
 
-_MAX_PODS = 110
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
@@ -33,6 +31,7 @@ class Machine:
     reserved_cpu: int = 0  # thousandths
     reserved_memory: int = 0  # bytes
     kept_memory: int = 0  # bytes that eviction keeps available
+    max_pods: int = 110
     host_ip: str = ""
     runtime_handlers: tuple[str, ...] = ()  # that a RuntimeClass may name
 
@@ -43,7 +42,7 @@ class Machine:
             "memory": f"{self.memory // 1024}Ki",
             "ephemeral-storage": f"{self.disk // 1024}Ki",
             **{f"hugepages-{size}": str(amount) for size, amount in self.hugepages.items()},
-            "pods": str(_MAX_PODS),
+            "pods": str(self.max_pods),
         }
 
     @property
@@ -63,7 +62,7 @@ class Machine:
             "memory": max(0, self.memory - self.reserved_memory - self.kept_memory),
             "ephemeral-storage": self.disk * 9 // 10,
             **{f"hugepages-{size}": amount for size, amount in self.hugepages.items()},
-            "pods": _MAX_PODS,
+            "pods": self.max_pods,
         }
 
 
@@ -86,6 +85,7 @@ def read_machine(instance: Instance, host_ip: str) -> Machine:
         reserved_cpu=milli(instance.reserved_cpu),
         reserved_memory=whole(instance.reserved_memory),
         kept_memory=instance.eviction_memory,
+        max_pods=instance.max_pods,
         host_ip=host_ip or primary_address(instance),
         runtime_handlers=instance.runtime_handlers,
     )

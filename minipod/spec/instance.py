@@ -43,6 +43,7 @@ class Instance:
     ] = ()  # beside the safe ones; "net.core.*" allows all below
     reserved_cpu: str = "0"  # a quantity that pods do not get: system, kubelet and runtime together
     reserved_memory: str = "0"
+    max_pods: int = 110  # that the node takes, as the kubelet's maxPods
     eviction_memory: int = 100 << 20  # bytes of available memory below which pods are evicted
     eviction_disk: int = 10  # percent of the disk below which pods are evicted
     eviction_inodes: int = 5  # percent of its inodes

@@ -5,9 +5,11 @@ The node and its state have names of this process and vanish with it; so does th
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,7 @@ MINIPOD = f"{os.path.dirname(sys.executable)}/minipod"
 IMAGE = "docker.io/library/busybox:1.36"
 PAUSE = "registry.k8s.io/pause:3.9"
 DISK, MEMORY = "/var/tmp", "/dev/shm"  # noqa: S108 mkdtemp makes its own there
+MAX_PODS = 500  # a node takes 110 otherwise, as a kubelet does
 EXITS_ON_TERM = ["sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"]
 
 
@@ -108,7 +111,7 @@ class Node:
     """A node of ours, driven over its API; the client's process is in no figure that does not say so."""
 
     def __init__(self, name: str) -> None:
-        self.instance = config.load(name=name).instance
+        self.instance = dataclasses.replace(config.load(name=name).instance, max_pods=MAX_PODS)
         self.client = Client(self.instance)
         self.kubectl = ["kubectl", "--kubeconfig", self.instance.kubeconfig]
         self.pods = self.client.path("pods", "default")
@@ -131,11 +134,15 @@ class Node:
         return version
 
     def await_ready(self, names: set[str], since: str) -> None:
-        """Return when all of them have been seen Ready."""
+        """Return when all of them have been seen Ready. Raises RuntimeError when one has failed."""
         left = set(names)
         for event in self.events(since):
-            if event["type"] != "DELETED" and ready(event["object"]):
-                left.discard(event["object"]["metadata"]["name"])
+            pod = event["object"]
+            name, status = pod["metadata"]["name"], pod.get("status", {})
+            if name in left and status.get("phase") == "Failed":
+                raise RuntimeError(f"pod {name} failed: {status.get('message', '')}")
+            if event["type"] != "DELETED" and ready(pod):
+                left.discard(name)
             if not left:
                 return
 
@@ -155,12 +162,26 @@ class Node:
 
     def executed_at(self, pod: dict[str, Any]) -> float:
         """Return when its container executed its command, by the supervisor's clock."""
+        started: float = self._state(pod)["started_at"]
+        return started
+
+    def await_trap(self, pod: dict[str, Any]) -> None:
+        """Return when its process handles SIGTERM: before, pid 1 of a pid namespace does not hear it."""
+        path, bit = f"/proc/{self._state(pod)['pid']}/status", 1 << signal.SIGTERM - 1
+        while True:
+            with open(path, encoding="ascii") as f:
+                caught = next(line.split()[1] for line in f if line.startswith("SigCgt:"))
+            if int(caught, 16) & bit:
+                return
+            time.sleep(0.001)
+
+    def _state(self, pod: dict[str, Any]) -> dict[str, Any]:
         path = f"/minipod/pods/{pod['metadata']['uid']}"
         (container,) = self.client.request("GET", path)["containers"]
         state = f"{self.instance.run_dir}/containers/{container['id']}/state.json"
         with open(state, encoding="utf-8") as f:
-            started: float = json.load(f)["started_at"]
-        return started
+            found: dict[str, Any] = json.load(f)
+        return found
 
 
 @contextmanager

@@ -62,5 +62,6 @@ ROW = Row(
     ),
     sides={"minipod": minipod, "containerd": containerd},
     runs=3,
+    warm=False,
     note="containerd makes them one after another (our client is synchronous), without a kubelet on top.",
 )

@@ -22,6 +22,7 @@ def minipod(bench: Bench) -> Iterator[Once]:
         made = node.create(name)
         node.await_ready({name}, made["metadata"]["resourceVersion"])
         ready = time.time()
+        node.await_trap(made)
         return {
             "create -> execve": (node.executed_at(made) - begin) * 1e3,
             "create -> Ready": (ready - begin) * 1e3,
@@ -39,9 +40,8 @@ ROW = Row(
         Figure("delete -> gone", aim=10),
     ),
     sides={"minipod": minipod, "containerd": containerd.pods, "podman": podman.pods},
-    runs=60,
-    note="The app exits on SIGTERM. minipod: over its Kubernetes API, as a watch sees it. containerd: RunPodSandbox, CreateContainer, "
-    "StartContainer; then StopContainer, StopPodSandbox, RemovePodSandbox; no kubelet and no API "
-    "server on top. podman: `podman kube play --network none` and "
-    "`podman kube down`, the command included. A kubelet is not in Debian 12.",
+    runs=40,
+    note="The app exits on SIGTERM, which it is sent when it handles it. minipod: over its Kubernetes API, as a watch sees it. "
+    "containerd: RunPodSandbox, CreateContainer, StartContainer; then StopContainer, StopPodSandbox, RemovePodSandbox; no kubelet and "
+    "no API server on top. podman: `podman kube play --network none` and `podman kube down`, the command included.",
 )

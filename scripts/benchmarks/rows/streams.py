@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from benchmarks.bench import MINIPOD, Bench, Node
+from benchmarks.bench import MINIPOD, Bench, Node, manifest
 from benchmarks.peers import containerd as peer
 from benchmarks.peers import podman as podman_peer
 from benchmarks.row import Figure, Missing, Once, Row
@@ -112,14 +112,17 @@ def on_our_node(bench: Bench, side: str, client: Callable[[Node], list[str]]) ->
     """Measure a client of our node."""
     node, numbers = bench.node(), itertools.count()
     lines, name = bench.few(LINES, QUICK_LINES), f"served-{side}"
-    made = node.create(name, server(bench))
+    pod = manifest(name, server(bench))
+    # kubectl's connection does not survive a port that is refused.
+    pod["spec"]["containers"][0]["readinessProbe"] = {"tcpSocket": {"port": 80}}
+    made = node.client.request("POST", node.pods, body=pod)
     node.await_ready({name}, made["metadata"]["resourceVersion"])
 
     def write() -> list[str]:
-        pod = f"{side}-writer{next(numbers)}"
-        begun = node.create(pod, writer(lines))
-        node.await_ready({pod}, begun["metadata"]["resourceVersion"])
-        return [*client(node), "logs", "-f", pod]
+        writing = f"{side}-writer{next(numbers)}"
+        begun = node.create(writing, writer(lines))
+        node.await_ready({writing}, begun["metadata"]["resourceVersion"])
+        return [*client(node), "logs", "-f", writing]
 
     with forwarding([*client(node), "port-forward", name, ":80"]) as port:
         await_served(port, bench.few(BIG, QUICK_BIG))
