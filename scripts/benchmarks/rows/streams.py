@@ -19,7 +19,9 @@ from benchmarks.rows.logs import LINES, QUICK_LINES, writer
 
 THROUGHPUT, CONNECTIONS = "port-forward, throughput", "port-forward, connections"
 FOLLOW = "logs -f while the container writes"
+LISTENS = "until wget -q -O /dev/null http://127.0.0.1/small; do sleep 0.1; done"
 BIG, QUICK_BIG = 200, 2  # MiB
+SILENT = 5.0  # seconds without a byte until a forwarded connection counts as broken
 SERVER = "dd if=/dev/zero of=/tmp/big bs=1M count={size} 2>/dev/null; echo ok > /tmp/small; exec httpd -f -p 80 -h /tmp"  # fmt: skip
 
 
@@ -30,7 +32,7 @@ def server(bench: Bench) -> list[str]:
 
 def fetch(port: int, name: str) -> int:
     """GET a file and hang up when it is here; return its bytes."""
-    with socket.create_connection(("127.0.0.1", port)) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=SILENT) as sock:
         sock.sendall(f"GET /{name} HTTP/1.0\r\n\r\n".encode())
         head, buffer = b"", bytearray(1 << 20)
         while b"\r\n\r\n" not in head:
@@ -159,6 +161,7 @@ def kubectl(bench: Bench) -> Iterator[Once]:
 def containerd(bench: Bench) -> Iterator[Once]:
     daemon = peer.shared(bench)
     sandbox, container = daemon.pod(server(bench))
+    daemon.cri.call("ExecSync", {1: container, 2: ["sh", "-c", LISTENS], 3: 20})
     with peer.forwarding(daemon, sandbox) as port:
         await_served(port, bench.few(BIG, QUICK_BIG))
         yield lambda: forwarded(port, bench)
