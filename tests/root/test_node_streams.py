@@ -15,7 +15,7 @@ import pytest
 from minipod.cli import websocket
 from minipod.streaming import spdy
 from minipod.streaming.channels import by_name
-from tests.node import sleeper
+from tests.node import PATIENCE, sleeper
 
 EXEC = "/api/v1/namespaces/default/pods/wire/exec"
 ATTACH = "/api/v1/namespaces/default/pods/wire/attach"
@@ -254,7 +254,7 @@ def traces(node) -> tuple[int, int, int]:
 
 
 def settle(node, before: tuple[int, int, int]) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 15 * PATIENCE
     while (after := traces(node)) != before:
         assert time.monotonic() < deadline, f"{after} descriptors and processes, {before} before"
         time.sleep(0.1)  # clients that vanished: nobody is told
