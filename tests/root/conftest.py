@@ -149,7 +149,12 @@ def settings(tmp_path_factory):
         yield path
 
 
-@pytest.fixture(scope="module")
+def _scope(fixture_name: str, config: pytest.Config) -> str:
+    """How long a node lives: the modules of the smoke selection share one, since in a VM each takes half a minute."""
+    return "session" if config.option.markexpr == "smoke" else "module"
+
+
+@pytest.fixture(scope=_scope)
 def node(settings):
     """A running node of its own; gone without a trace afterwards."""
     before = snapshot()
