@@ -11,7 +11,7 @@ from minipod.cli import options
 from minipod.cli.channels import run_channels
 from minipod.cli.client import Client, Object
 from minipod.cli.logs import stream
-from minipod.errors import NotFound
+from minipod.errors import FailedPrecondition, NotFound
 
 STATUSES = ("containerStatuses", "ephemeralContainerStatuses")
 
@@ -68,7 +68,13 @@ def talk(client: Client, place: Place) -> int:
     tty = place.tty and sys.stdin.isatty()
     if tty:
         click.echo("If you don't see a command prompt, try pressing enter.", err=True)
-    return attach(client, place.namespace, place.pod, place.container, stdin=True, tty=tty)
+    try:
+        return attach(client, place.namespace, place.pod, place.container, stdin=True, tty=tty)
+    except FailedPrecondition as error:  # it ended meanwhile; kubectl's words
+        said = f"warning: couldn't attach to pod/{place.pod}, falling back to streaming logs"
+        click.echo(f"{said}: {error.message}", err=True)
+        stream(client, place.namespace, place.pod, place.container, {"follow": True})
+        return 0
 
 
 def await_started(client: Client, place: Place) -> Object:

@@ -47,6 +47,13 @@ def test_nothing_of_a_short_command_is_lost(node) -> None:
     assert done.stdout == "short\n"
 
 
+def test_a_command_that_ends_before_it_is_attached_to_is_no_error(node) -> None:
+    """Excluded: what it said, if it said so between the attachment and its end."""
+    for _ in range(3):
+        done = node.run("run", "brief", IMAGE, "-i", "--rm", "--restart=Never", "--", "true")
+        assert done.stdout == 'pod "brief" deleted\n'
+
+
 def test_at_a_terminal(node) -> None:
     command = [*node.command, "run", "typed", IMAGE, "-it", "--rm", "--restart=Never", "--", "sh"]
     try:
