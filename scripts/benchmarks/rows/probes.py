@@ -40,7 +40,7 @@ def probed(name: str, address: str, port: int) -> dict[str, object]:
     }  # fmt: skip
     return {
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "annotations": periods},
-        "spec": {"containers": [container]},
+        "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
     }  # fmt: skip
 
 
