@@ -66,6 +66,8 @@ def generate(
     ready = observed.sandbox is not None and observed.sandbox.ready and not ended
     found = conditions.conditions(pod, phase, init, apps, sandbox_ready=ready)
     found += verdict.conditions
+    if phase == "Failed" and not observed.containers and not old.get("containerStatuses"):
+        init, apps = (), ()  # the node refused it: a container that waits would hide why (rejectPod, K8S pkg/kubelet/kubelet.go)
     status: dict[str, Any] = {
         "phase": phase,
         "conditions": conditions.merge(old.get("conditions") or (), found, now, pod.generation),
@@ -73,8 +75,9 @@ def generate(
         **_addresses(pod, observed, context),
         "startTime": old.get("startTime") or now,
         "qosClass": qos.qos_class(pod),
-        "containerStatuses": [container_status(s) for s in apps],
     }
+    if apps:
+        status["containerStatuses"] = [container_status(s) for s in apps]
     if pod.generation is not None:
         status["observedGeneration"] = pod.generation
     if init:

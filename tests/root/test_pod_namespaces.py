@@ -131,6 +131,8 @@ def test_a_pod_that_the_node_can_not_hold_is_failed(node, pods) -> None:
     status = node.get("big")["status"]
     assert status["reason"] == "OutOfcpu"
     assert "Node didn't have enough resource: cpu, requested: 1000000, used: " in status["message"]
+    assert "containerStatuses" not in status
+    assert node.run("get", "pod", "big", "--no-headers").stdout.split()[1:3] == ["0/1", "OutOfcpu"]
     node.pod("gpu", sleeper(resources={"limits": {"nvidia.com/gpu": "1"}}), wait=failed)
     assert node.get("gpu")["status"]["reason"] == "OutOfnvidia.com/gpu"
     if apparmor.enabled():  # tests/root/test_apparmor.py
