@@ -7,6 +7,7 @@ import asyncio
 import functools
 import gc
 import os
+import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,9 @@ def _parse_undisturbed(*args: Any, **more: Any) -> ast.AST:
 
 
 ast.parse = _parse_undisturbed
+
+# A shell without job control starts what runs in the background with SIGINT ignored, and so would be all that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:
