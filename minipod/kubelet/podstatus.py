@@ -67,7 +67,8 @@ def generate(
     found = conditions.conditions(pod, phase, init, apps, sandbox_ready=ready)
     found += verdict.conditions
     if phase == "Failed" and not observed.containers and not old.get("containerStatuses"):
-        init, apps = (), ()  # the node refused it: a container that waits would hide why (rejectPod, K8S pkg/kubelet/kubelet.go)
+        # The node refused it: a container that waits would hide why (rejectPod, K8S pkg/kubelet/kubelet.go).
+        init, apps = (), ()
     status: dict[str, Any] = {
         "phase": phase,
         "conditions": conditions.merge(old.get("conditions") or (), found, now, pod.generation),

@@ -140,7 +140,8 @@ def test_logs_are_followed_to_the_end(kubectl, node) -> None:
         assert kubectl("logs", "--limit-bytes=6", name) == "line 1"
         stamped = kubectl("logs", "--timestamps", "--tail=1", name)
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z last\n", stamped)
-        second = f"--since-time={stamped[:19]}Z"  # the one that it was said in; the others are older
+        # The second that it was said in; the others are older.
+        second = f"--since-time={stamped[:19]}Z"
         assert kubectl("logs", second, name) == "last\n"
         assert node.run("logs", second, name).stdout == "last\n"
         assert len(kubectl("logs", "--since=1h", name).splitlines()) == 5
