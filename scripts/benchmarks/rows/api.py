@@ -149,7 +149,7 @@ def minipod(bench: Bench) -> Iterator[Once]:
             node.client.request("DELETE", maps("new"))
             daemon = node_status(node.instance)["pid"]
             figures["memory of the daemon, 10,000 objects"] = pss([daemon]) / 1e6
-            node.minipod("down")
+            node.minipod("down", "--keep-pods")  # without it, down deletes them
             begin = time.perf_counter()
             start_node(node.instance)
             return {**figures, "start, 10,000 objects": (time.perf_counter() - begin) * 1e3}
