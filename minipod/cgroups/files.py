@@ -86,7 +86,7 @@ def write(path: str, value: str) -> None:
     try:
         os.write(fd, value.encode())
     except OSError as e:
-        raise OSError(e.errno, f"{e.strerror} (writing {value!r})", path) from None
+        raise OSError(_errno(e, path), f"{e.strerror} (writing {value!r})", path) from None
     finally:
         os.close(fd)
 
@@ -95,5 +95,13 @@ def read(path: str) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(fd, 1 << 16)
+    except OSError as e:
+        raise OSError(_errno(e, path), e.strerror, path) from None
     finally:
         os.close(fd)
+
+
+def _errno(e: OSError, path: str) -> int:
+    """ENODEV is what kernfs says of an open file whose cgroup was removed since; of others it is the controller's word."""
+    gone = e.errno == errno.ENODEV and not os.path.exists(path)
+    return errno.ENOENT if gone else e.errno or 0

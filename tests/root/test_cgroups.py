@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from minipod.cgroups import files
 from minipod.cgroups.devices import DevicePolicy
 from minipod.cgroups.files import read
 from minipod.cgroups.hierarchy import Hierarchy, Mode, detect
@@ -83,6 +84,28 @@ def test_remove_is_idempotent_and_leaves_no_directory(hierarchy) -> None:
     hierarchy.remove(TOP)
     hierarchy.remove(TOP)
     assert not any(os.path.exists(tree.path(TOP)) for tree in hierarchy.trees)
+
+
+def test_a_cgroup_that_goes_while_its_files_are_open_is_a_cgroup_that_is_gone(
+    hierarchy, monkeypatch
+) -> None:
+    """kernfs answers ENODEV then; whoever handles FileNotFoundError must not have to know."""
+    hierarchy.create(PATH, Resources())
+    tree, real = hierarchy.trees[0], os.open
+
+    def opened_then_removed(path: str, flags: int) -> int:
+        fd = real(path, flags)
+        hierarchy.remove(TOP)
+        return fd
+
+    monkeypatch.setattr(files.os, "open", opened_then_removed)
+    with pytest.raises(FileNotFoundError):
+        files.read(f"{tree.path(PATH)}/cgroup.procs")
+    monkeypatch.undo()
+    hierarchy.create(PATH, Resources())
+    monkeypatch.setattr(files.os, "open", opened_then_removed)
+    with pytest.raises(FileNotFoundError):
+        files.write(f"{tree.path(PATH)}/cgroup.procs", "0")
 
 
 def test_a_frozen_cgroup_stands_still(hierarchy) -> None:

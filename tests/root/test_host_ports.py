@@ -25,9 +25,11 @@ while True:
 
 
 def serving(*ports: dict[str, object]):
+    """A web server that is Ready when it listens, and not when its shell runs."""
     return shell(
-        "mkdir /www; echo page > /www/index.html; exec httpd -f -p 80 -h /www", ports=list(ports)
-    )
+        "mkdir /www; echo page > /www/index.html; exec httpd -f -p 80 -h /www", ports=list(ports),
+        readinessProbe={"tcpSocket": {"port": 80}, "periodSeconds": 1},
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from minipod.image.manifest import CONFIG
 from tests.image_files import described, directory, entry, layer, parts, write_layout
-from tests.node import sleeper
+from tests.node import eventually, sleeper
 
 
 @pytest.fixture
@@ -110,7 +110,8 @@ def test_a_pod_runs_from_150_layers(node, pods, names, tmp_path):
     pods.append("tall")
     command = ["/bin/busybox", "sh", "-c", "/bin/busybox ls /etc; /bin/busybox sleep 100"]
     node.pod("tall", {"name": "app", "image": "tall:1", "command": command})
-    assert {str(n) for n in range(149)} <= set(node.run("logs", "tall").stdout.split())
+    wanted = {str(n) for n in range(149)}
+    eventually(lambda: wanted <= set(node.run("logs", "tall").stdout.split()))
 
 
 @pytest.mark.parametrize(
