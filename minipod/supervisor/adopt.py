@@ -4,10 +4,13 @@ Containers are found by their records and known by pid + start time. They are no
 and their exit codes come from the proc connector, subscribed to before anyone is looked at. An end while no supervisor lived is
 ContainerStatusUnknown (137), as a kubelet reports it. The old pump is asked to stop only after the idle read ends are open,
 so no byte is lost between two pumps; the masters of its ptys are taken out of it first.
+
+Execs are ended, not adopted: whoever asked for one has heard that it is lost (`runtime.exec.Execs.lost`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -59,6 +62,30 @@ class Adoption:
         self._stop_old_pump()
         self._close_unused(masters)
         self._silence_if_idle()
+
+    def end_execs(self, left: list[tuple[int, int]]) -> None:
+        """Kill what a dead supervisor's execs, (pid, start time) each, have in their sessions; after `adopt_all`.
+
+        As at the end of any exec, what made a session of its own goes on, and so does what an exec left behind that had ended.
+        """
+        sessions = {pid for pid, start_time in left if records.alive(pid, start_time)}
+        if not sessions:
+            return
+        running = [c for c in self._s.tables.containers.values() if c.exit is None]
+        killed: set[int] = set()
+        while found := {
+            pid
+            for container in running
+            for pid in self._s.hierarchy.procs(container.bundle.cgroup)
+            if pid not in killed and _session(pid) in sessions
+        } | (
+            sessions - killed
+        ):  # what has moved out of the cgroup, too; what forked meanwhile is found by the next turn
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            killed |= found
+        logger.info("ended %d execs of the supervisor before", len(sessions))
 
     def adopt_service(self, service: Service) -> bool:
         """Take a daemon or prober over that still runs; False when there is none."""
@@ -184,6 +211,14 @@ class Adoption:
     def _close_unused(self, masters: dict[int, int]) -> None:
         for fd in masters.values():
             os.close(fd)
+
+
+def _session(pid: int) -> int:
+    """Return the session of *pid*, -1 when it is gone."""
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return -1
 
 
 def from_status(status: int) -> ExitRecord:

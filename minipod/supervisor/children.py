@@ -99,6 +99,7 @@ class Exec(Process):
     cgroup: str
     owner: object  # the client that asked for it: when that goes, nobody reads what it says
     console: int = -1
+    slot: int = -1  # in the page that tells the next supervisor of it (`exec_page`)
 
     def signal_session(self, hierarchy: Hierarchy, number: int) -> None:
         """Signal every process of its session."""

@@ -21,6 +21,7 @@ from minipod.spec.bundle import Process as ProcessSpec
 from minipod.spec.container import SeccompMode
 from minipod.supervisor import protocol, records
 from minipod.supervisor.children import Container, Exec, Phase, Process, SandboxSetup
+from minipod.supervisor.exec_page import ExecPage
 from minipod.supervisor.records import ExitRecord, StateRecord
 from minipod.supervisor.server import Client, Supervisor
 
@@ -34,8 +35,9 @@ DEATH = (
 class Setups:
     """Forks set-ups and follows each process to its end; connects itself to the supervisor."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, execs: ExecPage) -> None:
         self._s = supervisor
+        self._execs = execs
         self._tables = supervisor.tables
         self._waiting: dict[int, tuple[Process, Client, int]] = {}  # by id() of the process
         supervisor.exited = self._exited
@@ -158,6 +160,8 @@ class Setups:
         made.found(pid)
         if isinstance(made, Container):
             _write_state(made)
+        elif isinstance(made, Exec):  # until it is told to go it ends by itself when we do
+            made.slot = self._execs.add(pid, made.start_time)
 
     def _said_warning(self, made: Process, message: protocol.Message, _: list[int]) -> None:
         logger.warning("%s: %s", made.id, message["text"])
@@ -291,6 +295,9 @@ class Setups:
     def close(self, made: Process) -> None:
         if made.sync is not None:
             self._s.unwatch(made.sync)
+        if isinstance(made, Exec) and made.slot >= 0:
+            self._execs.remove(made.slot)
+            made.slot = -1
         made.close()
 
     def _answer(

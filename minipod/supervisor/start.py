@@ -24,6 +24,7 @@ from minipod.linux.flags import MountFlag
 from minipod.spec.instance import Instance
 from minipod.supervisor import services
 from minipod.supervisor.adopt import Adoption
+from minipod.supervisor.exec_page import ExecPage
 from minipod.supervisor.records import ServiceRecord, remove_service, write_service
 from minipod.supervisor.requests import Requests
 from minipod.supervisor.server import Supervisor
@@ -126,12 +127,15 @@ def main() -> None:
     own = ServiceRecord(pid=os.getpid(), start_time=process.start_time(os.getpid()))
     write_service(instance.run_dir, "supervisor", own)
     supervisor = Supervisor(instance, hierarchy, open_vault(instance))
-    setups = Setups(supervisor)
+    execs = ExecPage(f"{instance.run_dir}/execs")
+    orphans = execs.take_all()
+    setups = Setups(supervisor, execs)
     Requests(supervisor, setups)
     supervisor.listen()
     adoption = Adoption(supervisor, setups)
     start_daemon(supervisor, adoption, config)  # its requests wait until we serve
     adoption.adopt_all()
+    adoption.end_execs(orphans)
     default_filter()
     child.warm_up()
     start_services(supervisor, adoption, config)

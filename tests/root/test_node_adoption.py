@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
+import subprocess
+from pathlib import Path
 
 import pytest
 
+from minipod.cgroups.hierarchy import of_node
 from minipod.linux.process import pidfd_open
-from tests.node import shell
+from tests.node import PATIENCE, eventually, shell
 
 pytestmark = pytest.mark.smoke
 
@@ -79,3 +83,35 @@ def test_down_and_up_with_pods_kept_finds_them_running(node, pods) -> None:
     node.run("up")
     assert node.containers(node.get("kept"))["app"]["pid"] == before["pid"]
     node.run("wait", "pod/kept", "--for=condition=Ready")
+
+
+SPEAKS = "trap '' HUP TERM; sleep {0} & echo on; wait; sleep {0}; :"
+
+
+def has(node, pod: str, word: str) -> bool:
+    """Whether a process of the container has *word* in its command line; without an exec."""
+    cgroup = node.containers(node.get(pod))["app"]["cgroup"]
+    for pid in of_node(node.instance.run_dir).procs(cgroup):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                return True
+    return False
+
+
+@pytest.mark.parametrize("spec", [{}, {"shareProcessNamespace": True}, {"hostPID": True}], ids=str)
+def test_execs_end_with_the_supervisor_that_ran_them(node, pods, spec) -> None:
+    """With their whole session. Excluded: what the container itself, or a command that has ended, left in the background."""
+    pods.append("ends")
+    node.pod("ends", shell("(setsid sleep 4501 &); exec sleep 1000"), **spec)
+    node.exec("ends", "sh", "-c", "sleep 4502 >/dev/null 2>&1 &")
+    command = [*node.command, "exec", "ends", "--", "sh", "-c", SPEAKS.format("4503")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout.readline() == "on\n"
+        old = node.status()["supervisor_pid"]
+        kill_and_wait(old)
+        await_other(node, "supervisor_pid", old)
+        assert client.wait(10 * PATIENCE) == 137
+    eventually(lambda: not has(node, "ends", "4503"))
+    assert has(node, "ends", "4501")
+    assert has(node, "ends", "4502")
+    assert node.exec("ends", "echo", "here") == "here\n"

@@ -1,0 +1,42 @@
+"""The page of running execs: what one supervisor notes, the next one reads, whatever became of the first."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from minipod.supervisor.exec_page import ExecPage
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return f"{tmp_path}/execs"
+
+
+def test_what_runs_is_found_after_a_kill(path: str) -> None:
+    """More than fit into the page at first; excluded is what had ended."""
+    if (pid := os.fork()) == 0:
+        try:
+            page = ExecPage(path)
+            slots = [page.add(n, n * n) for n in range(1, 1001)]
+            for slot in slots[::2]:
+                page.remove(slot)
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    page = ExecPage(path)
+    assert sorted(page.take_all()) == [(n, n * n) for n in range(2, 1001, 2)]
+    assert page.take_all() == []
+    page.close()
+
+
+def test_slots_are_used_again(path: str) -> None:
+    page = ExecPage(path)
+    for n in range(1, 5000):
+        page.remove(page.add(n, 1))
+    size = os.stat(path).st_size
+    page.close()
+    assert size == 4096
