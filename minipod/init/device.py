@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
 import struct
 from dataclasses import dataclass
 
-from minipod.init.filesystem import target_directory, target_file
+from minipod.init.filesystem import target_directory
 from minipod.init.operation import Context
-from minipod.linux import mount
-from minipod.linux.flags import MountFlag
+from minipod.linux import files, mount
+from minipod.linux.flags import AT_FDCWD, MountFlag
 
 TIOCSCTTY = 0x540E
 TIOCSPTLCK = 0x40045431
@@ -43,7 +44,15 @@ class MakeDeviceNodes:
         os.umask(old)
         for name, target in LINKS.items():
             os.symlink(target, name, dir_fd=dev)
+        keep_null(context, dev)
         os.close(dev)
+
+
+def keep_null(context: Context, dev: int) -> None:
+    """Open /dev/null while all of *dev* (an fd of /dev) is ours: a volume mounted there may hold a link by that name, and what is bound
+    over masked paths would be the link's target, /proc/sys/kernel/core_pattern perhaps (CVE-2025-31133)."""
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    context.fds["null"] = os.open("null", flags, dir_fd=dev)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +120,7 @@ class OpenFifos:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallStdio:
-    """Put the streams at 0, 1 and 2; without stdin, 0 is the container's own /dev/null."""
+    """Put the streams at 0, 1 and 2; without stdin, 0 is the container's own null device."""
 
     cause: str = ""
 
@@ -121,7 +130,7 @@ class InstallStdio:
     def apply(self, context: Context) -> None:
         stdin, stdout, stderr = context.stdio
         if stdin < 0:
-            stdin = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+            stdin = context.fds["null"]
         # All sources are 3 or higher (close_range left 0-2 open as /dev/null of the supervisor).
         for target, source in enumerate((stdin, stdout, stderr)):
             os.dup2(source, target, inheritable=True)
@@ -149,10 +158,28 @@ class OpenConsole:
         slave = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         os.fchown(slave, self.uid, -1)
         if self.bind:
-            context.fds["root"] = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            os.close(target_file(context, "/dev/console"))
-            mount.mount(f"/proc/self/fd/{slave}", "/dev/console", "", MountFlag.MS_BIND)
+            target = _console_target()
+            mount.mount(f"/proc/self/fd/{slave}", f"/proc/self/fd/{target}", "", MountFlag.MS_BIND)
+            os.close(target)
         fcntl.ioctl(slave, TIOCSCTTY, 0)
         context.sync.send({"t": "console"}, [master])
         os.close(master)
         context.stdio = (slave, slave, slave)
+
+
+def _console_target() -> int:
+    """Open /dev/console (made when it is missing) to mount over it, and no link that a volume at /dev holds (CVE-2025-52565)."""
+    dev = files.open_plain_directory(AT_FDCWD, "/dev")
+    try:
+        flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            target = os.open("console", flags, dir_fd=dev)
+        except FileNotFoundError:
+            create = os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_CLOEXEC
+            os.close(os.open("console", create, 0o600, dir_fd=dev))
+            target = os.open("console", flags, dir_fd=dev)
+    finally:
+        os.close(dev)
+    if stat.S_ISLNK(os.fstat(target).st_mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), "/dev/console")
+    return target

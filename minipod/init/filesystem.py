@@ -6,6 +6,7 @@ that a symlink in the image can't lead a mount outside.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -13,11 +14,27 @@ from dataclasses import dataclass
 
 from minipod.init.operation import Context
 from minipod.linux import files, mount
+from minipod.linux.files import PROC_SUPER_MAGIC
 from minipod.linux.flags import AT, AT_FDCWD, MountAttr, MountFlag, MoveMount, OpenTree, UmountFlag
 from minipod.spec.bundle import RootFs
 from minipod.spec.container import Propagation
 
 PAGE = 4096  # mount(2) cuts its data at one page
+
+# What lxcfs shows a container in place of the machine's own numbers.
+IN_PROC = frozenset(
+    f"/proc/{name}"
+    for name in (
+        "cpuinfo",
+        "diskstats",
+        "loadavg",
+        "meminfo",
+        "slabinfo",
+        "stat",
+        "swaps",
+        "uptime",
+    )
+)
 
 NOSUID_NODEV_NOEXEC = MountFlag.MS_NOSUID | MountFlag.MS_NODEV | MountFlag.MS_NOEXEC
 
@@ -190,9 +207,19 @@ class AttachMount:
             mount.mount_setattr(tree, "", MountAttr.RDONLY, flags=AT.EMPTY_PATH | recursive)
         is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
         target = (target_directory if is_directory else target_file)(context, self.target)
+        self._refuse_proc(tree, target)
         mount.move_mount(tree, "", target, "", MoveMount.F_EMPTY_PATH | MoveMount.T_EMPTY_PATH)
         os.close(tree)
         os.close(target)
+
+    def _refuse_proc(self, tree: int, target: int) -> None:
+        """Let nothing be mounted into /proc, by its name or by a link of the image's: we are about to write there and to trust
+        what we read (CVE-2019-16884, CVE-2019-19921; runc, checkProcMount). Raises OSError EPERM."""
+        if files.file_system(target) != PROC_SUPER_MAGIC or self.target in IN_PROC:
+            return
+        if self.target == "/proc" and files.file_system(tree) == PROC_SUPER_MAGIC:
+            return
+        raise OSError(errno.EPERM, "it is inside of /proc, where no volume may be", self.target)
 
     def _part_of(self, context: Context, tree: int) -> int:
         """Return *part* as a tree of its own: only what is mounted can be cloned, so the whole is, for a moment, in /dev."""
@@ -222,7 +249,7 @@ class AttachMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskPaths:
-    """Hide paths: /dev/null over a file, an empty read-only tmpfs over a directory."""
+    """Hide paths: the null device (`device.keep_null`) over a file, an empty read-only tmpfs over a directory."""
 
     paths: tuple[str, ...]
     cause: str = ""
@@ -232,9 +259,10 @@ class MaskPaths:
 
     def apply(self, context: Context) -> None:
         flags = MountFlag.MS_RDONLY | NOSUID_NODEV_NOEXEC
+        null = f"/proc/self/fd/{context.fds['null']}"
         for path in self.paths:
             try:
-                mount.mount("/dev/null", path, "", MountFlag.MS_BIND)
+                mount.mount(null, path, "", MountFlag.MS_BIND)
             except FileNotFoundError:
                 continue
             except NotADirectoryError:

@@ -25,7 +25,7 @@ from typing import NoReturn
 
 from minipod.init import sync
 from minipod.init.child import run
-from minipod.init.device import LINKS, NODES
+from minipod.init.device import LINKS, NODES, keep_null
 from minipod.init.filesystem import target_directory, target_file
 from minipod.init.isolation import names
 from minipod.init.operation import Context, Operation
@@ -255,6 +255,7 @@ class LinkDevices:
         dev = target_directory(context, "/dev")
         for name, target in LINKS.items():
             os.symlink(target, name, dir_fd=dev)
+        keep_null(context, dev)
         os.close(dev)
 
 

@@ -8,18 +8,15 @@ the file is opened below a procfs, over no other mount. See apparmor_parser(8), 
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 
-from minipod.linux.files import openat2
+from minipod.linux.files import PROC_SUPER_MAGIC, file_system, openat2
 from minipod.linux.flags import Resolve
-from minipod.linux.libc import check, libc
 
 DEFAULT = "minipod-default"
 PARSER = "/sbin/apparmor_parser"
 _ENABLED = "/sys/module/apparmor/parameters/enabled"
-_PROC_SUPER_MAGIC = 0x9FA0
 _FILES = ("thread-self/attr/apparmor/exec", "thread-self/attr/exec")
 
 # What every container may do is left to capabilities, seccomp and namespaces; this takes away what would change the node.
@@ -70,7 +67,7 @@ def change_on_exec(profile: str) -> None:
     """Have the next execve of the calling task enter *profile*. Raises OSError; ENOENT: it is not loaded."""
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if _file_system(proc) != _PROC_SUPER_MAGIC:
+        if file_system(proc) != PROC_SUPER_MAGIC:
             raise OSError(errno.EINVAL, "no procfs is mounted there", "/proc")
         fd = _open_own(proc)
     finally:
@@ -89,10 +86,3 @@ def _open_own(proc: int) -> int:
         except FileNotFoundError:
             continue
     raise OSError(errno.ENOTSUP, "AppArmor is not enabled on the host", "AppArmor")
-
-
-def _file_system(fd: int) -> int:
-    """fstatfs(2): f_type, its first field."""
-    found = (ctypes.c_long * 32)()
-    check(libc.fstatfs(fd, ctypes.byref(found)), "fstatfs")
-    return int(found[0])

@@ -1,4 +1,4 @@
-"""openat2(2): paths resolved inside a root, so that no symlink and no `..` can lead out."""
+"""openat2(2): paths resolved inside a root, so that no symlink and no `..` can lead out; fstatfs(2), syncfs(2)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 from minipod.linux.flags import Resolve
 from minipod.linux.libc import check, libc, syscall
 
+PROC_SUPER_MAGIC = 0x9FA0  # f_type of procfs (statfs(2))
 RACES = 128  # renames that may get between before we give up: somebody does it on purpose
 
 
@@ -60,3 +61,10 @@ def open_or_make_directory(root_fd: int, path: str, mode: int) -> int:
 def syncfs(fd: int) -> None:
     """syncfs(2): all of the file system that *fd* is on is on the disk when this returns."""
     check(libc.syncfs(ctypes.c_int(fd)))
+
+
+def file_system(fd: int) -> int:
+    """fstatfs(2): f_type, its first field, of the file system that *fd* (an O_PATH one, too) is on."""
+    found = (ctypes.c_long * 32)()
+    check(libc.fstatfs(fd, ctypes.byref(found)), "fstatfs")
+    return int(found[0])

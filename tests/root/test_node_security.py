@@ -10,7 +10,7 @@ import pytest
 
 from minipod.image import build
 from minipod.image.store import ImageStore
-from tests.node import shell, sleeper
+from tests.node import eventually, shell, sleeper
 from tests.parked import parked_exec
 
 
@@ -174,3 +174,65 @@ def test_a_volume_does_not_lead_out_of_itself(node, pods, tmp_path) -> None:
     )  # fmt: skip
     path = "jsonpath={.status.containerStatuses[0].state.waiting.reason}"
     node.run("wait", "pod/sub", f"--for={path}=CreateContainerError", "--timeout=30s")
+
+
+def planted(*links: str) -> dict[str, object]:
+    """An init container that leaves links ("TARGET NAME") in the volume that the app has at /dev."""
+    script = "cd /v; mkdir pts shm mqueue" + "".join(f"; ln -s {link}" for link in links)
+    mounts = [{"name": "v", "mountPath": "/v"}]
+    return {**shell(script, name="plant", volumeMounts=mounts), "image": "busybox:1.36"}
+
+
+def test_a_planted_null_is_never_bound_over_a_masked_path(node, pods) -> None:
+    """CVE-2025-31133: /dev/null of a volume at /dev was a link to core_pattern, which was then writable at a masked path."""
+    pods.append("null")
+    app = shell(
+        "grep -E ' /proc/(keys|timer_list|kcore) ' /proc/self/mountinfo; sleep 1000",
+        stdin=True, volumeMounts=[{"name": "v", "mountPath": "/dev"}],
+    )  # fmt: skip
+    plant = planted("/proc/sys/kernel/core_pattern null")
+    node.pod("null", app, initContainers=[plant], volumes=[{"name": "v", "emptyDir": {}}])
+    masks = eventually(lambda: node.run("logs", "null").stdout)
+    assert "core_pattern" not in masks
+    assert all("/null /proc/" in line for line in masks.splitlines())
+
+
+def test_a_planted_console_is_not_followed(node, pods) -> None:
+    """CVE-2025-52565: the pty would have been mounted over the link's target."""
+    pods.append("console")
+    mounts = [{"name": "v", "mountPath": "/dev"}, {"name": "pts", "mountPath": "/dev/pts"}]
+    app = sleeper(tty=True, volumeMounts=mounts)
+    plant = planted("pts/ptmx ptmx", "/proc/uptime console")
+    volumes = [{"name": "v", "emptyDir": {}}, {"name": "pts", "hostPath": {"path": "/dev/pts"}}]
+    reason = "jsonpath={.status.containerStatuses[0].state.waiting.reason}=CreateContainerError"
+    node.pod("console", app, initContainers=[plant], volumes=volumes, wait=reason)
+    assert "/dev/console" in node.state("console")["waiting"]["message"]
+
+
+@pytest.mark.parametrize("at", ["/proc/sys/kernel", "/proc", "/link/attr"])
+def test_no_volume_is_mounted_into_proc(node, pods, tmp_path, at: str) -> None:
+    """CVE-2019-16884: by name, or by a link of the image's."""
+    pods.append("proc")
+    (tmp_path / "recipe.toml").write_text(
+        'tags = ["inproc:1"]\npackages = ["busybox-static"]\nbusybox = "/bin/busybox"\n'
+        '[symlinks]\n"/link" = "/proc/self"\n'
+    )
+    build.build(str(tmp_path), ImageStore(f"{node.instance.state_dir}/images"))
+    app = sleeper(image="inproc:1", volumeMounts=[{"name": "v", "mountPath": at}])
+    reason = "jsonpath={.status.containerStatuses[0].state.waiting.reason}=CreateContainerError"
+    node.pod("proc", app, volumes=[{"name": "v", "emptyDir": {}}], wait=reason)
+    assert f"at {at} private: it is inside of /proc" in node.state("proc")["waiting"]["message"]
+
+
+def test_the_hosts_proc_may_take_the_place_of_the_containers(node, pods) -> None:
+    """What monitors of a node do; so may a file of lxcfs'."""
+    pods.append("host")
+    volumes = [
+        {"name": "p", "hostPath": {"path": "/proc"}}, {"name": "f", "hostPath": {"path": "/etc/hostname"}},
+    ]  # fmt: skip
+    mounts = [{"name": "p", "mountPath": "/proc"}, {"name": "f", "mountPath": "/proc/uptime"}]
+    node.pod("host", sleeper(volumeMounts=mounts), volumes=volumes)
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as f:
+        assert node.exec("host", "cat", "/proc/sys/kernel/random/boot_id") == f.read()
+    with open("/etc/hostname", encoding="utf-8") as f:
+        assert node.exec("host", "cat", "/proc/uptime") == f.read()
