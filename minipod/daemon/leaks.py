@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from minipod.daemon.node import node_pids, request
+from minipod.daemon.node import request, service_pids
 from minipod.errors import MinipodError
 from minipod.linux import process
 from minipod.spec.instance import Instance
@@ -109,7 +109,7 @@ def _processes(instance: Instance) -> list[str]:
     """Look into the node's own cgroup: who is no service and too old for a set-up (it hangs in the kernel)."""
     from minipod.cgroups.hierarchy import of_node
 
-    known = node_pids(instance)
+    known = service_pids(instance).values()
     found = []
     for pid in of_node(instance.run_dir).procs(f"{instance.cgroup_root}/_node"):
         try:

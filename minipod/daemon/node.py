@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from minipod.api import unix_http
@@ -204,21 +206,34 @@ def node_status(instance: Instance) -> dict[str, Any]:
 
 
 def stop_node(instance: Instance, *, keep_pods: bool) -> None:
-    """Stop the pods (gracefully, unless they are to be kept), then daemon, prober, pump and supervisor."""
+    """Stop the pods (gracefully, unless they are to be kept), then daemon, prober, supervisor and pump.
+
+    The pump stays with pods that are kept, until the next start or their end: it writes their logs, and holds their stdins and
+    terminals, without which they would read an end of file, or be hung up.
+    """
     require_root()
-    pids = node_pids(instance)
-    if not pids:
+    pids = service_pids(instance)
+    if "supervisor" not in pids:
         raise NotFound(f"node {instance.name} is not running")
     if not keep_pods:
         request(instance, "POST", "/minipod/stop-pods", timeout=None)
-    pidfds = []
-    for pid in pids:
-        try:
-            pidfds.append(process.pidfd_open(pid))
-        except ProcessLookupError:
-            continue
-    os.kill(pids[0], signal.SIGTERM)  # the supervisor ends the others
+    pidfds = {}
+    for name, pid in pids.items():
+        with contextlib.suppress(ProcessLookupError):
+            pidfds[name] = process.pidfd_open(pid)
+    os.kill(pids["supervisor"], signal.SIGTERM)  # it ends the others
+    pump = pidfds.pop("pump", -1)
     deadline = time.monotonic() + STOP_DEADLINE
+    _await_ends(instance, pidfds.values(), deadline)
+    if pump >= 0 and not keep_pods:  # also where a container is left that no pod knows
+        with contextlib.suppress(ProcessLookupError):
+            process.pidfd_send_signal(pump, signal.SIGTERM)
+        _await_ends(instance, [pump], deadline)
+    elif pump >= 0:
+        os.close(pump)
+
+
+def _await_ends(instance: Instance, pidfds: Iterable[int], deadline: float) -> None:
     for pidfd in pidfds:
         if not select.select([pidfd], [], [], max(0.0, deadline - time.monotonic()))[0]:
             raise DeadlineExceeded(f"a process of node {instance.name} did not end")
@@ -226,16 +241,20 @@ def stop_node(instance: Instance, *, keep_pods: bool) -> None:
 
 
 def node_pids(instance: Instance) -> list[int]:
-    """Return the living processes of the node, the supervisor first."""
+    """Return the living processes of the node, the supervisor first; nothing when that does not live."""
+    found = service_pids(instance)
+    return list(found.values()) if "supervisor" in found else []
+
+
+def service_pids(instance: Instance) -> dict[str, int]:
+    """Return the processes of the node that live, by name, the supervisor first."""
     from minipod.supervisor import records  # only here: keeps the CLI's start short
 
-    found = []
+    found = {}
     for name in ("supervisor", "daemon", "prober", "pump"):
         record = records.read_service(instance.run_dir, name)
         if record is not None and records.alive(record.pid, record.start_time):
-            found.append(record.pid)
-        elif name == "supervisor":
-            return []
+            found[name] = record.pid
     return found
 
 

@@ -7,7 +7,8 @@
                          {"op": "reopen", "id"}    go on in a fresh file
                          {"op": "attach", "id"} + [fd for the verdict, for stdout, for stderr]    a live copy from now on, see `attached`
 
-End of file there means that the supervisor died: go on, the containers live, until a new supervisor sends SIGTERM. What has been
+End of file there means that the supervisor died or went down, and the containers live on: so do we, for their logs, stdins and
+terminals, until a new supervisor sends SIGTERM or none of them has anything to say any more. What has been
 read is written at once, so kill -9 loses no line but the one in hand. An incomplete line is held until its end comes, for at
 most HOLD seconds, then written as a P record. A client of attach that does not read loses its place, never the log its time.
 """
@@ -66,13 +67,14 @@ class Pump:
         self._selector = selectors.EpollSelector()
         self._selector.register(control, selectors.EVENT_READ, None)
         self._running = True
+        self._alone = False  # no supervisor
 
     def run(self) -> None:
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGTERM, lambda *_: None)
         signal.set_wakeup_fd(writer)
         self._selector.register(reader, selectors.EVENT_READ, "stop")
-        while self._running:
+        while self._running and not (self._alone and self._all_ended()):
             for key, events in self._selector.select(self._timeout()):
                 if key.fd not in self._selector.get_map():
                     continue  # closed by what came before it
@@ -105,6 +107,7 @@ class Pump:
             message, fds = None, []
         if message is None:
             self._selector.unregister(self._control)
+            self._alone = True
             return
         getattr(self, f"_on_{message['op']}")(message, fds)
 
@@ -204,6 +207,11 @@ class Pump:
 
     def _is_watched(self, stream: Stream) -> bool:
         return stream.fd in self._selector.get_map()
+
+    def _all_ended(self) -> bool:
+        """Whether every stream is at its end: the containers have ended."""
+        streams = (s for log in self._logs.values() for s in log.streams)
+        return not any(self._is_watched(s) for s in streams)
 
     def _close(self, stream: Stream) -> None:
         if self._is_watched(stream):

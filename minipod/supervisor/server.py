@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from minipod.cgroups.hierarchy import Hierarchy
 from minipod.spec.instance import Instance
 from minipod.supervisor import children, protocol
-from minipod.supervisor.children import Container, Exec, Process
+from minipod.supervisor.children import Container, Exec, Phase, Process
 from minipod.supervisor.records import ExitRecord
 from minipod.supervisor.services import Service, fork_pump
 from minipod.supervisor.timers import Timers
@@ -120,12 +120,22 @@ class Supervisor:
             self.shut_down()
 
     def shut_down(self) -> None:
-        """End our services and the execs, whose ends nobody could tell any more; containers live on and can be adopted."""
+        """End our services and the execs, whose ends nobody could tell any more; containers live on and can be adopted.
+
+        With them lives the pump, which holds their stdins and terminals: it ends after the last of them.
+        """
         for running in self.tables.execs.values():
             running.signal_session(self.hierarchy, signal.SIGKILL)
         for service in self.services.values():
-            service.stop()
+            if service.name != "pump" or not self._any_runs():
+                service.stop()
         self.stop()
+
+    def _any_runs(self) -> bool:
+        containers = self.tables.containers.values()
+        return any(
+            c.phase in (Phase.STARTING, Phase.RUNNING) and c.exit is None for c in containers
+        )
 
     # -- processes
 

@@ -76,13 +76,41 @@ def test_an_exit_after_the_supervisors_death_is_told_with_its_code(node, pods) -
     assert node.state("late")["terminated"]["exitCode"] == 42
 
 
+ECHOES = "while read line; do echo got $line; done; exit 3"  # ends with its stdin
+TICKS = "i=0; while true; do echo $i; i=$((i+1)); usleep 5000; done"
+
+
 def test_down_and_up_with_pods_kept_finds_them_running(node, pods) -> None:
+    """Also those that a stdin or a terminal keeps alive; logs go on meanwhile, and attach works afterwards."""
     pods.append("kept")
-    before = node.containers(node.pod("kept", shell("sleep 1000")))["app"]
+    made = node.pod(
+        "kept",
+        shell(TICKS),
+        shell(ECHOES, name="reader", stdin=True),
+        shell(ECHOES, name="terminal", stdin=True, tty=True),
+    )
+    before = node.containers(made)
+    log, pump = Path(before["app"]["log"]), node.status()["pump_pid"]
     node.run("down", "--keep-pods")
+    assert node.run("doctor", "--leaks").stdout == "nothing is left behind\n"
+    size = log.stat().st_size
+    eventually(lambda: log.stat().st_size > size + 1000)
     node.run("up")
-    assert node.containers(node.get("kept"))["app"]["pid"] == before["pid"]
+    assert not os.path.exists(f"/proc/{pump}")
+    after = node.containers(node.get("kept"))
+    assert {n: c["pid"] for n, c in after.items()} == {n: c["pid"] for n, c in before.items()}
     node.run("wait", "pod/kept", "--for=condition=Ready")
+    lines = [int(line) for line in node.run("logs", "kept", "-c", "app").stdout.split()]
+    assert lines == list(range(len(lines)))
+    for name in ("reader", "terminal"):
+        command = [*node.command, "attach", "-i", "kept", "-c", name]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as client:
+            client.stdin.write("word\n")
+            client.stdin.flush()
+            said = [client.stdout.readline().strip() for _ in range(1 + (name == "terminal"))]
+            client.kill()
+        assert said[-1] == "got word"  # a terminal echoes what it reads
 
 
 SPEAKS = "trap '' HUP TERM; sleep {0} & echo on; wait; sleep {0}; :"
