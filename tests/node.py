@@ -48,6 +48,10 @@ class Node:
     def status(self) -> dict[str, Any]:
         return json.loads(self.run("status", "-o", "json").stdout)
 
+    def is_up(self) -> bool:
+        """Whether its daemon answers."""
+        return self.run("status", check=False).returncode == 0
+
     def pod(
         self,
         name: str,

@@ -15,6 +15,7 @@ from types import TracebackType
 from tests.node import PATIENCE
 
 CTRL_C, CTRL_D = b"\x03", b"\x04"
+TELLS_SIZES = b"sh -c \"trap 'stty size' WINCH; echo $((40+3))-set; while sleep 0.1; do :; done\"\n"
 
 
 class Person:
@@ -52,11 +53,12 @@ class Person:
     def types(self, keys: bytes) -> None:
         os.write(self._master, keys)
 
-    def sees(self, what: bytes, seconds: float = 15.0) -> bytes:
+    def sees(self, what: bytes, seconds: float = 30.0) -> bytes:
         """Read until *what* is on the screen; return all that came."""
         said, deadline = b"", time.monotonic() + seconds * PATIENCE
         while what not in said:
-            ready, _, _ = select.select([self._master], [], [], deadline - time.monotonic())
+            left = max(0.0, deadline - time.monotonic())
+            ready, _, _ = select.select([self._master], [], [], left)
             assert ready, f"{what!r} did not come, but {said!r}"
             said += os.read(self._master, 4096)
         return said
@@ -66,6 +68,27 @@ class Person:
 
     def leaves(self) -> int:
         """Wait for the command's end; return its exit code. The terminal must be as it was before."""
-        code = self.process.wait(15 * PATIENCE)
+        code = self.process.wait(30 * PATIENCE)
         assert self._now() == self._modes, "the terminal was not given back"
         return code
+
+
+# -- what a person does in a shell of a container
+
+
+def finds_size(person: Person, rows: int, columns: int) -> None:
+    """The shell's terminal gets the size of ours: it comes beside the keys, and so maybe after them."""
+    person.types(
+        b"until stty size | grep -qx '%d %d'; do :; done; echo size-$((40+2))\n" % (rows, columns)
+    )
+    person.sees(b"size-42")
+
+
+def resizes_and_interrupts(person: Person) -> None:
+    """A program in the shell hears of a new size; Ctrl-C ends it, and not the shell."""
+    person.types(TELLS_SIZES)
+    person.sees(b"43-set")
+    person.resize(31, 71)
+    person.sees(b"31 71")
+    person.types(CTRL_C)
+    person.sees(b"# ")

@@ -10,7 +10,7 @@ import pytest
 
 from minipod import errors
 from tests.kubectl import Kubectl, binaries
-from tests.node import Node
+from tests.node import Node, eventually
 
 INSTANCE = f"t{os.getpid():x}xk"  # the name says that it is of this run (tests/root/conftest.py)
 
@@ -65,6 +65,18 @@ def newest(request, node, tmp_path_factory):
     return found_one
 
 
+def furnished(node, namespace: str) -> bool:
+    """Whether a namespace has what the controllers give to each: an account, and then the API's certificate."""
+    try:
+        return bool(
+            node.client.request(
+                "GET", node.client.path("configmaps", namespace, "kube-root-ca.crt")
+            )
+        )
+    except errors.NotFound:
+        return False
+
+
 @contextlib.contextmanager
 def namespace(node, request):
     """A namespace of the test's own, made and deleted without a kubectl; it goes by itself."""
@@ -72,6 +84,7 @@ def namespace(node, request):
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
     node.client.request("POST", "/api/v1/namespaces", body=body)
     try:
+        eventually(lambda: furnished(node, name), 30)
         yield name
     finally:
         with contextlib.suppress(errors.NotFound):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.api.test_streams_terminal import ON_RESIZE
-from tests.person import CTRL_C, Person
+from tests.person import Person, resizes_and_interrupts
 
 IMAGE = "--image=busybox:1.36"
 
@@ -60,11 +59,7 @@ def test_at_a_terminal(node) -> None:
         with Person(command) as person:
             person.types(b"echo $((40+2))-here\n")
             person.sees(b"42-here")
-            person.types(ON_RESIZE)
-            person.sees(b"43-set")
-            person.resize(31, 71)
-            person.sees(b"31 71")
-            person.types(CTRL_C)
+            resizes_and_interrupts(person)
             person.types(b"exit 4\n")
             person.sees(b'"typed" deleted')
             assert person.leaves() == 4

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from tests.node import shell, sleeper
+from tests.node import eventually, shell, sleeper
 
 IMAGE = "--image=busybox:1.36"
 ATTACHED = "read line"  # what is said before the client is attached is only in the log
@@ -18,7 +18,8 @@ NOT_PULLED = "--image-pull-policy=IfNotPresent"
 def pod(node):
     """A pod whose two containers differ in what they run; a probe tells a copy."""
     probe = {"exec": {"command": ["true"]}}
-    node.pod("buggy", shell("exec sleep 4711", "app", readinessProbe=probe), sleeper("other"))
+    app = {"name": "app", "command": ["sleep", "4711"], "readinessProbe": probe}
+    node.pod("buggy", app, sleeper("other"))
     yield "buggy"
     node.delete("buggy")
 
@@ -106,7 +107,7 @@ def test_our_copy_changes_a_container_and_replaces_the_pod(node) -> None:
             "--", "sh", "-c", "echo $A; exec sleep 1000",
         )  # fmt: skip
         node.run("wait", "pod/second", "--for=condition=Ready")
-        assert node.run("logs", "second").stdout == "b\n"
+        eventually(lambda: node.run("logs", "second").stdout == "b\n")
         node.run("wait", "pod/first", "--for=delete")
 
 

@@ -10,38 +10,28 @@ from minipod.apiserver.auth import jwt
 
 
 @pytest.fixture
-def inside(newest):
+def inside(new_space):
     """A pod with kubectl in it, in a namespace where its account may look."""
-    space = "inside"
-    newest("create", "namespace", space)
-    newest(
-        "create",
-        "rolebinding",
-        "look",
-        "--clusterrole=view",
-        f"--serviceaccount={space}:default",
-        "-n",
-        space,
-    )
+    account = f"--serviceaccount={new_space.namespace}:default"
+    new_space("create", "rolebinding", "look", "--clusterrole=view", account)
     container = {
         "name": "app", "image": "busybox:1.36", "command": ["sleep", "1000"],
         "volumeMounts": [{"name": "kubectl", "mountPath": "/kubectl", "readOnly": True}],
     }  # fmt: skip
     pod = {
-        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client", "namespace": space},
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client"},
         "spec": {
             "terminationGracePeriodSeconds": 0,
             "containers": [container],
-            "volumes": [{"name": "kubectl", "hostPath": {"path": newest.path, "type": "File"}}],
+            "volumes": [{"name": "kubectl", "hostPath": {"path": new_space.path, "type": "File"}}],
         },
     }  # fmt: skip
-    newest("create", "-f", "-", text=json.dumps(pod))
-    newest("wait", "--for=condition=Ready", "pod/client", "-n", space, "--timeout=30s")
-    yield lambda *words: newest.run("exec", "client", "-n", space, "--", *words, check=False)
-    newest("delete", "namespace", space)
+    new_space("create", "-f", "-", text=json.dumps(pod))
+    new_space("wait", "--for=condition=Ready", "pod/client", "--timeout=30s")
+    return lambda *words: new_space.run("exec", "client", "--", *words, check=False)
 
 
-def test_a_pod_reaches_the_api_as_its_service_account(node, inside):
+def test_a_pod_reaches_the_api_as_its_service_account(node, new_space, inside):
     """kubectl inside finds everything by itself: environment, token, CA."""
     address = inside(
         "sh", "-c", "echo $KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT"
@@ -49,14 +39,14 @@ def test_a_pod_reaches_the_api_as_its_service_account(node, inside):
     assert address == f"{node.instance.gateways[0]}:{node.instance.api_port}"
     seen = inside("/kubectl", "auth", "whoami", "-o", "json")
     user = json.loads(seen.stdout)["status"]["userInfo"]
-    assert user["username"] == "system:serviceaccount:inside:default"
+    assert user["username"] == f"system:serviceaccount:{new_space.namespace}:default"
     assert user["extra"]["authentication.kubernetes.io/pod-name"] == ["client"]
     assert "pod/client" in inside("/kubectl", "get", "pods", "-o", "name").stdout
     assert "forbidden" in inside("/kubectl", "get", "secrets").stderr
     assert "forbidden" in inside("/kubectl", "get", "pods", "-n", "default").stderr
 
 
-def test_a_pods_token_dies_with_it(node, newest, inside):
+def test_a_pods_token_dies_with_it(node, new_space, inside):
     """Stolen, it is worth nothing when the pod is gone."""
     token = inside("cat", "/var/run/secrets/kubernetes.io/serviceaccount/token").stdout
     with open(f"{node.instance.state_dir}/pki/sa.key", "rb") as f:
@@ -69,10 +59,9 @@ def test_a_pods_token_dies_with_it(node, newest, inside):
     }
 
     def status():
-        return json.loads(newest("create", "-f", "-", "-o", "json", text=json.dumps(review)))[
-            "status"
-        ]
+        told = new_space("create", "-f", "-", "-o", "json", text=json.dumps(review))
+        return json.loads(told)["status"]
 
     assert status()["authenticated"]
-    newest("delete", "pod", "client", "-n", "inside")
+    new_space("delete", "pod", "client")
     assert "is gone" in status()["error"]

@@ -109,4 +109,4 @@ def test_every_kind_has_kubernetes_columns_and_a_description(space) -> None:
         told = space("describe", ",".join(COLUMNS))
         assert len(re.findall(r"^Name: ", told, re.MULTILINE)) >= len(COLUMNS)
     finally:
-        space("delete", "--timeout=20s", "-f", "-", text=EXAMPLES)
+        space("delete", "--timeout=30s", "-f", "-", text=EXAMPLES)

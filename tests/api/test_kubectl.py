@@ -10,7 +10,7 @@ import urllib.request
 
 import yaml
 
-from tests.node import shell, sleeper
+from tests.node import eventually, shell, sleeper
 
 
 def config_map(name: str, **data: str) -> str:
@@ -128,6 +128,7 @@ def test_describe_and_events(kubectl, space) -> None:
     polite = shell("trap exit TERM; sleep 1000 & wait", image="busybox:1.36")  # ends at once
     space("apply", "-f", "-", text=pod("d", containers=[polite]))
     space("wait", "--for=condition=Ready", "pod/d", "--timeout=30s")
+    eventually(lambda: "Started container app" in space("get", "events"))
     told, listed, new, nodes = space.each(
         ["describe pod d", "get events", "get events.v1.events.k8s.io -o wide", "describe node"]
     )
@@ -138,7 +139,7 @@ def test_describe_and_events(kubectl, space) -> None:
     if kubectl.version >= (1, 26):  # older ones have no such command
         assert "Started" in space("events", "--for", "pod/d")
     if kubectl.version >= (1, 23):
-        done = space("wait", "--for=jsonpath={.status.phase}=Running", "pod/d", "--timeout=5s")
+        done = space("wait", "--for=jsonpath={.status.phase}=Running", "pod/d", "--timeout=30s")
         assert done == "pod/d condition met\n"
     space("delete", "pod", "d", "--now")
     assert space("get", "pods", "-o", "name") == ""
@@ -162,17 +163,17 @@ def test_create(kubectl, space) -> None:
 
 
 def test_create_what_no_namespace_holds(kubectl) -> None:
+    name = f"kc-{kubectl.version[1]}"  # the namespace goes by and by
     try:
-        assert kubectl("create", "priorityclass", "kc", "--value=7").endswith(" created\n")
-        assert kubectl.get("priorityclass", "kc")["value"] == 7
-        assert 'priorityclasses.scheduling.k8s.io "kc" already exists' in kubectl.fails(
-            "create", "priorityclass", "kc", "--value=7"
+        assert kubectl("create", "priorityclass", name, "--value=7").endswith(" created\n")
+        assert kubectl.get("priorityclass", name)["value"] == 7
+        assert f'priorityclasses.scheduling.k8s.io "{name}" already exists' in kubectl.fails(
+            "create", "priorityclass", name, "--value=7"
         )
-        assert kubectl("create", "namespace", "kc-ns").endswith(" created\n")
+        assert kubectl("create", "namespace", name).endswith(" created\n")
     finally:
-        kubectl(
-            "delete", "priorityclass/kc", "namespace/kc-ns", "--ignore-not-found", "--wait=false"
-        )
+        made = (f"priorityclass/{name}", f"namespace/{name}")
+        kubectl("delete", *made, "--ignore-not-found", "--wait=false")
 
 
 def test_apply_diff_replace_edit(space) -> None:
@@ -304,7 +305,7 @@ def test_delete_in_every_way(space) -> None:
     told = space.each(
         f"delete {words}"
         for words in (
-            "cm a", "cm/b --cascade=orphan", "cm -l tier=d", "cm e --cascade=foreground --timeout=20s",
+            "cm a", "cm/b --cascade=orphan", "cm -l tier=d", "cm e --cascade=foreground --timeout=30s",
             "cm --field-selector metadata.name=g", "cm h --now", "cm nosuch --ignore-not-found",
         )
     )  # fmt: skip
@@ -318,5 +319,5 @@ def test_delete_in_every_way(space) -> None:
     free = '[{"op":"remove","path":"/metadata/finalizers"}]'
     space("patch", "cm", "f", "--type=json", "-p", free)
     if space.version >= (1, 22):  # older ones fail when it is gone already
-        space("wait", "cm/f", "--for=delete", "--timeout=20s")
+        space("wait", "cm/f", "--for=delete", "--timeout=30s")
     assert space("get", "cm", "f", "--ignore-not-found") == ""

@@ -30,12 +30,12 @@ def test_kubectl_resizes_a_pod(newest, pod) -> None:
     words = ("patch", "pod", pod, "--subresource", "resize", "--patch")
     newest(*words, patch("200m", "48Mi"))
     shown = "jsonpath={.status.containerStatuses[0].resources.limits.memory}=48Mi"
-    newest("wait", f"pod/{pod}", f"--for={shown}", "--timeout=20s")
+    newest("wait", f"pod/{pod}", f"--for={shown}", "--timeout=30s")
     status = newest.get("pod", pod)["status"]["containerStatuses"][0]
     assert status["allocatedResources"] == {"cpu": "200m", "memory": "48Mi"}
     assert status["restartCount"] == 0
     newest(*words, patch("9000", "48Mi"))
-    newest("wait", f"pod/{pod}", "--for=condition=PodResizePending", "--timeout=20s")
+    newest("wait", f"pod/{pod}", "--for=condition=PodResizePending", "--timeout=30s")
     found = newest.get("pod", pod)["status"]["conditions"]
     told = next(c for c in found if c["type"] == "PodResizePending")
     assert told["reason"] == "Infeasible"

@@ -59,7 +59,7 @@ def test_every_case_is_answered(url, document) -> None:
             case.query.pop("watch", None)
             if "namespace" in case.path_parameters:
                 case.path_parameters["namespace"] = "default"
-            answer = case.call(timeout=10)
+            answer = case.call(timeout=30)
             assert answer.status_code < 500 or answer.status_code == 504, answer.text
             assert "Traceback" not in answer.text
 

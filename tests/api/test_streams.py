@@ -9,20 +9,29 @@ import os
 import re
 import socket
 import subprocess
+import time
 
 import pytest
 
-from tests.node import sleeper
+from tests.node import eventually, shell, sleeper
 
-SERVER = (
-    "mkdir -p /www && echo hello from the pod > /www/index.html && exec httpd -f -p 8080 -h /www"
-)
+# Ready when it listens, and not when its shell runs.
+WEB = shell(
+    "mkdir -p /www && echo hello from the pod > /www/index.html && exec httpd -f -p 8080 -h /www", "web",
+    readinessProbe={"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+)  # fmt: skip
+# Says its first three lines at once, the others when it is told to: two pipes have no order.
+TALKS = """
+for i in 1 2 3; do echo line $i; done
+until [ -e /tmp/a ]; do sleep 0.05; done; echo to stderr >&2
+until [ -e /tmp/b ]; do sleep 0.05; done; echo last
+"""
 
 
 @pytest.fixture(scope="module")
 def pod(node):
     """A pod with two containers: a web server, and one that waits."""
-    node.pod("streams", {"name": "web", "command": ["sh", "-c", SERVER]}, sleeper("app"))
+    node.pod("streams", WEB, sleeper("app"))
     yield "streams"
     node.delete("streams")
 
@@ -123,27 +132,35 @@ def test_run_with_rm_leaves_nothing(kubectl, node) -> None:
         "--", "sh", "-c", "read line; echo got $line", text="this\n",
     )  # fmt: skip
     assert "got this" in done.stdout
-    assert kubectl.run("get", "pod", name, check=False).returncode == 1
+    # It does not wait for the end of what it removes.
+    eventually(lambda: kubectl.run("get", "pod", name, check=False).returncode == 1)
 
 
 def test_logs_are_followed_to_the_end(kubectl, node) -> None:
     name = f"talks-{kubectl.version[1]}"
-    script = "for i in 1 2 3; do echo line $i; done; echo to stderr >&2; sleep 1; echo last"
-    node.pod(name, {"name": "app", "command": ["sh", "-c", script]}, wait="", restartPolicy="Never")
+    node.pod(name, shell(TALKS), restartPolicy="Never")
     try:
-        node.run(
-            "wait", f"pod/{name}", "--for=jsonpath={.status.containerStatuses[0].started}=true"
-        )
-        text = kubectl("logs", "-f", name)
-        assert sorted(text.splitlines()) == ["last", "line 1", "line 2", "line 3", "to stderr"]
+        with subprocess.Popen(
+            words(kubectl, "logs", "-f", name), stdout=subprocess.PIPE, text=True
+        ) as follower:
+            try:
+                said = [follower.stdout.readline() for _ in range(3)]
+                node.exec(name, "touch", "/tmp/a")
+                said.append(follower.stdout.readline())
+                second = int(time.time())
+                eventually(lambda: int(time.time()) > second)  # the last line is of a later one
+                node.exec(name, "touch", "/tmp/b")
+                said += follower.stdout.readlines()
+            finally:
+                follower.kill()
+        assert said == ["line 1\n", "line 2\n", "line 3\n", "to stderr\n", "last\n"]
         assert kubectl("logs", "--tail=1", name) == "last\n"
         assert kubectl("logs", "--limit-bytes=6", name) == "line 1"
         stamped = kubectl("logs", "--timestamps", "--tail=1", name)
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z last\n", stamped)
-        # The second that it was said in; the others are older.
-        second = f"--since-time={stamped[:19]}Z"
-        assert kubectl("logs", second, name) == "last\n"
-        assert node.run("logs", second, name).stdout == "last\n"
+        since = f"--since-time={stamped[:19]}Z"
+        assert kubectl("logs", since, name) == "last\n"
+        assert node.run("logs", since, name).stdout == "last\n"
         assert len(kubectl("logs", "--since=1h", name).splitlines()) == 5
         assert "previous terminated container" in kubectl.fails("logs", "-p", name)
     finally:

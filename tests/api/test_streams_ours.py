@@ -11,8 +11,8 @@ import subprocess
 
 import pytest
 
-from tests.api.test_streams import SERVER, fetch
-from tests.node import shell, sleeper
+from tests.api.test_streams import WEB, fetch
+from tests.node import eventually, shell, sleeper
 
 SAYS = (
     "echo one; echo two >&2; until [ -e /tmp/go ]; do sleep 0.1; done; echo three; exec sleep 1000"
@@ -22,7 +22,7 @@ SAYS = (
 @pytest.fixture(scope="module")
 def pod(node):
     """A pod with a web server first, and one that waits."""
-    node.pod("ours", {"name": "web", "command": ["sh", "-c", SERVER]}, sleeper("app"))
+    node.pod("ours", WEB, sleeper("app"))
     yield "ours"
     node.delete("ours")
 
@@ -44,8 +44,14 @@ def talkers(node):
 
 
 def test_logs_of_all_containers_say_whose_they_are(node, talkers) -> None:
-    said = node.run("logs", "talk-a", "--all-containers", "--prefix", "--tail=1").stdout
-    assert sorted(said.splitlines()) == ["[pod/talk-a/x] two", "[pod/talk-a/y] two"]
+    command = ("logs", "talk-a", "--all-containers", "--prefix")
+    eventually(
+        lambda: node.run(*command).stdout.count("\n") == 4
+    )  # they are Ready before they speak
+    said = node.run(
+        *command, "--tail=1"
+    ).stdout.splitlines()  # "two", unless stdout's pipe was read later
+    assert sorted(line.split()[0] for line in said) == ["[pod/talk-a/x]", "[pod/talk-a/y]"]
 
 
 def test_logs_are_followed_side_by_side(node, talkers) -> None:

@@ -8,11 +8,8 @@ import signal
 import pytest
 
 from tests.api.test_streams import words
-from tests.api.test_streams_gone import until
-from tests.node import shell, sleeper
-from tests.person import CTRL_C, CTRL_D, Person
-
-ON_RESIZE = b"sh -c \"trap 'stty size' WINCH; echo $((40+3))-set; while sleep 0.1; do :; done\"\n"
+from tests.node import eventually, shell, sleeper
+from tests.person import CTRL_C, CTRL_D, Person, finds_size, resizes_and_interrupts
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +26,10 @@ def a_shell_is_a_shell(command: list[str]) -> None:
     with Person(command) as person:
         person.sees(b"# ")
         assert person.is_raw
-        person.types(b"stty size; test -t 2 && echo a-$((40+2))\n")
-        assert b"33 77" in person.sees(b"a-42")
-        person.types(ON_RESIZE)
-        person.sees(b"43-set")
-        person.resize(31, 71)
-        person.sees(b"31 71")
-        person.types(CTRL_C)
-        person.sees(b"# ")
+        finds_size(person, 33, 77)
+        person.types(b"test -t 2 && echo a-$((40+2))\n")
+        person.sees(b"a-42")
+        resizes_and_interrupts(person)
         person.types(b"exit 5\n")
         assert person.leaves() == 5
 
@@ -93,7 +86,7 @@ def test_a_node_that_ends_gives_the_terminal_back(node, pod) -> None:
         os.kill(node.status()["pid"], signal.SIGKILL)
         person.sees(b"the connection ended before the command did")
         assert person.leaves() == 1
-    until(lambda: node.run("status", check=False).returncode == 0, "the daemon did not come back")
+    eventually(node.is_up, 30)
 
 
 def test_a_refused_exec_leaves_the_terminal_alone(node, pod) -> None:
@@ -106,9 +99,9 @@ def test_a_refused_exec_leaves_the_terminal_alone(node, pod) -> None:
 def test_an_attached_terminal_is_the_containers(newest, node, pod, ours) -> None:
     """Its size, too; and the container stays when we go."""
     command = [*node.command] if ours else words(newest)
-    with Person([*command, "attach", "-it", pod, "-c", "shell"], rows=29, columns=69) as person:
-        person.types(b"stty size; echo a-$((40+2))\n")
-        assert b"29 69" in person.sees(b"a-42")
+    rows = 28 + ours  # another than the one before left
+    with Person([*command, "attach", "-it", pod, "-c", "shell"], rows, columns=69) as person:
+        finds_size(person, rows, 69)
         person.signals(signal.SIGTERM)
         person.leaves()
     status = {s["name"]: s for s in node.get(pod)["status"]["containerStatuses"]}
@@ -125,11 +118,7 @@ def test_run_with_a_terminal_by_kubectl(newest, node) -> None:
         with Person(command) as person:
             person.types(b"echo $((40+2))-here\n")
             person.sees(b"42-here")
-            person.types(ON_RESIZE)
-            person.sees(b"43-set")
-            person.resize(31, 71)
-            person.sees(b"31 71")
-            person.types(CTRL_C)
+            resizes_and_interrupts(person)
             person.types(b"exit 4\n")
             person.sees(b'"once" deleted')
             assert person.leaves() == 4
