@@ -57,10 +57,10 @@ def _derived(name: str) -> dict[str, Any]:
     import zlib
 
     number = zlib.crc32(name.encode())
-    octet = 89 + number % 160
+    place = number % (160 * 16)
     return {
-        "subnet4": f"10.{octet}.0.0/16",
-        "subnet6": f"fd00:6d70:{octet:x}::/64",
+        "subnet4": f"10.{89 + place // 16}.{place % 16 * 16}.0/20",
+        "subnet6": f"fd00:6d70:{0x1000 + place:x}::/64",
         "userns_first": 0x7400_0000 + number % 11 * 0x100_0000,
         "userns_pods": 256,
     }

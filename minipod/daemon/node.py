@@ -59,7 +59,7 @@ def require_root() -> None:
 def start_node(instance: Instance, foreground: bool = False) -> bool:
     """Start the node and wait until its API answers; False when it ran already.
 
-    In the foreground, stay until the supervisor ends (for systemd). Raises Unavailable: with the port that is taken, with the log's end.
+    In the foreground, stay until the supervisor ends (for systemd). Raises Unavailable: with what is taken, with the log's end.
     """
     require_root()
     if _answers(instance):
@@ -68,8 +68,12 @@ def start_node(instance: Instance, foreground: bool = False) -> bool:
                 f"node {instance.name} is running already", hint="minipod down"
             )
         return False
-    if instance.face == "kubernetes" and not node_pids(instance):
-        ports.check(instance)
+    if not node_pids(instance):
+        from minipod.network import routes  # only here: keeps the CLI's start short
+
+        routes.check(instance)
+        if instance.face == "kubernetes":
+            ports.check(instance)
     os.makedirs(instance.state_dir, 0o700, exist_ok=True)
     reader, writer = os.pipe2(os.O_CLOEXEC)
     pid = start_supervisor(instance, writer)

@@ -6,6 +6,7 @@ import errno
 import struct
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 
@@ -14,9 +15,10 @@ from minipod.apiserver import table
 from minipod.apiserver.kinds import pod_printer
 from minipod.cgroups.resources import cpu_weight, v2_settings
 from minipod.cli import websocket
-from minipod.errors import InvalidSpec, NotFound
+from minipod.errors import InvalidSpec, NotFound, Unavailable
 from minipod.linux import bpf, credentials, seccomp
 from minipod.linux.syscalls import table as syscalls
+from minipod.network import routes
 from minipod.runtime.logs import Decoder, LogOptions
 from minipod.spec.codec import dumps, loads
 from minipod.spec.container import ContainerSpec, Mount, Resources
@@ -175,6 +177,34 @@ def test_two_instances_share_no_name() -> None:
         "log_dir",
     ):
         assert getattr(one, attribute) != getattr(two, attribute)
+
+
+ROUTES = """\
+Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
+vpn0\t0000000A\t010200C0\t0003\t0\t0\t0\t000000FF\t0\t0\t0
+minipod0\t0000580A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "taken"),
+    [
+        pytest.param("", False, id="its-own-bridge-and-routes-to-more"),
+        pytest.param("other0\t0000590A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n", False, id="the-next"),
+        pytest.param("other0\t0000580A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n", True, id="the-same"),
+        pytest.param("docker0\t0003580A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n", True, id="a-part"),
+    ],
+)  # fmt: skip
+def test_a_subnet_that_another_interface_has_is_refused(tmp_path, monkeypatch, more, taken) -> None:
+    """The kernel would send to the other's pods what is meant for ours."""
+    (tmp_path / "route").write_text(ROUTES + more)
+    monkeypatch.setattr(routes, "TABLE", str(tmp_path / "route"))
+    expected = (
+        pytest.raises(Unavailable, match=r"taken: .*0 has 10\.88") if taken else nullcontext()
+    )
+    with expected:
+        routes.check(Instance())
 
 
 # -- API
