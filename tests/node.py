@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,27 @@ from minipod.cli.wait import await_one
 
 PATIENCE = float(os.environ.get("MINIPOD_TEST_PATIENCE", "1"))  # a factor for a slow machine
 MINIPOD = f"{os.path.dirname(sys.executable)}/minipod"
+
+
+KINDS = (
+    "",
+    "k",
+    "c",
+)  # of nodes that may run side by side: the kernel's tests', the API's, the CRI's
+
+
+def name_of_this_run() -> str:
+    """Return a name for this process's node, which others follow by one of KINDS.
+
+    A node's subnet and port derive from the checksum of its name (minipod/config.py). Two processes of one run never have the same.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 2
+    for n in range(4096):
+        name = f"t{os.getpid():x}{n:03x}x"
+        rests = {zlib.crc32(f"{name}{kind}".encode()) % 8 for kind in KINDS}
+        if len(rests) == len(KINDS) and all(rest // 4 == worker for rest in rests):
+            return name
+    raise AssertionError
 
 
 class Node:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 
 import pytest
 
 from minipod import errors
 from tests.kubectl import Kubectl, binaries
-from tests.node import Node, eventually
+from tests.node import Node, eventually, name_of_this_run
 
-INSTANCE = f"t{os.getpid():x}xk"  # the name says that it is of this run (tests/root/conftest.py)
+INSTANCE = f"{name_of_this_run()}k"
 
 found = functools.cache(binaries)
 

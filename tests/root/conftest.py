@@ -11,7 +11,7 @@ import time
 import pytest
 
 from minipod import config
-from tests.node import PATIENCE, Node
+from tests.node import PATIENCE, Node, name_of_this_run
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 # Every run has a node of its own name, so that two runs at once do not see each other's traces.
-INSTANCE = f"t{os.getpid():x}x"
+INSTANCE = name_of_this_run()
 RUN = re.compile(r"\bt[0-9a-f]+x")
 
 
