@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 from minipod.cgroups.resources import Setting
 
+CHUNK = 1 << 16  # bytes
+
 
 def field(content: bytes, name: bytes) -> int:
     """Return one number of a file of names and numbers; 0 where the kernel has no such line."""
@@ -94,7 +96,8 @@ def write(path: str, value: str) -> None:
 def read(path: str) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return os.read(fd, 1 << 16)
+        # A page for each read(2) at most, where a file has many lines (fs/seq_file.c): some 600 pids of cgroup.procs.
+        return b"".join(iter(lambda: os.read(fd, CHUNK), b""))
     except OSError as e:
         raise OSError(_errno(e, path), e.strerror, path) from None
     finally:
