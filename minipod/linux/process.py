@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import select
 import signal
 import time
@@ -32,7 +33,14 @@ def kill(pidfd: int, timeout: float) -> bool:
         pidfd_send_signal(pidfd, signal.SIGKILL)
     except ProcessLookupError:
         return True
-    return bool(select.select([pidfd], [], [], timeout)[0])
+    return await_end(pidfd, timeout)
+
+
+def await_end(pidfd: int, timeout: float) -> bool:
+    """Wait up to *timeout* seconds for a process' end; return whether it came. By poll(2): select(2) ends at descriptor 1023."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(timeout * 1000))
 
 
 def pidfd_getfd(pidfd: int, fd: int) -> int:
@@ -53,6 +61,13 @@ def close_all_but(fds: Iterable[int]) -> None:
             close_range(first, fd - 1)
         first = fd + 1
     close_range(first, UINT_MAX)
+
+
+def raise_descriptor_limit() -> tuple[int, int]:
+    """Raise the soft limit of open descriptors to the hard one (getrlimit(2)); return (soft, hard) as they were."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return soft, hard
 
 
 def start_time(pid: int) -> int:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import signal
 import time
 
@@ -90,9 +89,8 @@ class Adoption:
     def adopt_service(self, service: Service) -> bool:
         """Take a daemon or prober over that still runs; False when there is none."""
         record = records.read_service(self._s.instance.run_dir, service.name)
-        if record is None or not records.alive(record.pid, record.start_time):
+        if record is None or (pidfd := records.open_alive(record)) < 0:
             return False
-        pidfd = process.pidfd_open(record.pid)
         service.pid = record.pid
         service.started_at = time.monotonic()
 
@@ -132,10 +130,10 @@ class Adoption:
 
     def _watch(self, container: Container, state: StateRecord) -> None:
         container.phase = Phase.RUNNING
-        if not records.alive(state.pid, state.start_time):
+        container.pidfd = records.open_alive(state)
+        if container.pidfd < 0:
             self._setups.container_ended(container, records.unknown())
             return
-        container.pidfd = process.pidfd_open(state.pid)
         self._watched += 1
         self._s.watch(container.pidfd, lambda: self._ended(container))
 
@@ -185,10 +183,10 @@ class Adoption:
         found: dict[int, int] = {}
         record = records.read_service(self._s.instance.run_dir, "pump")
         assert record is not None
-        for name in os.listdir(f"/proc/{record.pid}/fd"):
-            if os.readlink(f"/proc/{record.pid}/fd/{name}").endswith("ptmx"):
-                fd = process.pidfd_getfd(pidfd, int(name))
-                found[os.fstat(fd).st_dev] = fd
+        with contextlib.suppress(FileNotFoundError):  # it ends just now
+            for name in os.listdir(f"/proc/{record.pid}/fd"):
+                if (fd := _master(pidfd, record.pid, name)) >= 0:
+                    found[os.fstat(fd).st_dev] = fd
         os.close(pidfd)
         return found
 
@@ -196,17 +194,15 @@ class Adoption:
         pidfd = self._old_pump()
         if pidfd < 0:
             return
-        process.pidfd_send_signal(pidfd, signal.SIGTERM)
-        if not select.select([pidfd], [], [], PUMP_DEADLINE)[0]:
-            process.pidfd_send_signal(pidfd, signal.SIGKILL)
-            select.select([pidfd], [], [], PUMP_DEADLINE)
+        with contextlib.suppress(ProcessLookupError):
+            process.pidfd_send_signal(pidfd, signal.SIGTERM)
+        if not process.await_end(pidfd, PUMP_DEADLINE):
+            process.kill(pidfd, PUMP_DEADLINE)
         os.close(pidfd)
 
     def _old_pump(self) -> int:
         record = records.read_service(self._s.instance.run_dir, "pump")
-        if record is None or not records.alive(record.pid, record.start_time):
-            return -1
-        return process.pidfd_open(record.pid)
+        return -1 if record is None else records.open_alive(record)
 
     def _close_unused(self, masters: dict[int, int]) -> None:
         for fd in masters.values():
@@ -219,6 +215,16 @@ def _session(pid: int) -> int:
         return os.getsid(pid)
     except ProcessLookupError:
         return -1
+
+
+def _master(pidfd: int, pid: int, name: str) -> int:
+    """Copy descriptor *name* of the old pump, which goes on working; -1 when it is no pty's master, or closed meanwhile."""
+    try:
+        if os.readlink(f"/proc/{pid}/fd/{name}").endswith("ptmx"):
+            return process.pidfd_getfd(pidfd, int(name))
+    except OSError:
+        pass
+    return -1
 
 
 def from_status(status: int) -> ExitRecord:

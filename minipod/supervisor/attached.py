@@ -7,6 +7,7 @@ written to one more pipe: its reader tells that end from the others, the death o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 from collections import deque
@@ -106,5 +107,6 @@ class Attached:
         os.close(fd)
         if not self._copies:
             if self._ending:
-                os.write(self._verdict, WHOLE)
+                with contextlib.suppress(BrokenPipeError):  # its reader has gone just now
+                    os.write(self._verdict, WHOLE)
             os.close(self._verdict)

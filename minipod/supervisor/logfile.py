@@ -6,6 +6,7 @@ time of the read, and formatting a stamp per line would halve the throughput.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -56,23 +57,27 @@ def partial_record(stream: bytes, rest: bytes, now: bytes) -> bytes:
 
 
 class LogFile:
-    """An append-only file; its directory is made when missing. *limit*: the size in bytes (0: none) from which it `is_full`."""
+    """An append-only file; its directory is made when missing. *limit*: the size in bytes (0: none) from which it `is_full`.
+
+    One that can't be opened (a full disk, a read-only one) is tried again at every write, and stops no other's log.
+    """
 
     def __init__(self, path: str, limit: int = 0) -> None:
         self._path = path
         self._limit = limit
         self._size = 0
-        self._fd = self._open()
+        self._fd = -1
+        self._open()
 
-    def _open(self) -> int:
+    def _open(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        try:
-            fd = os.open(self._path, flags, 0o640)
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(self._path), 0o755, exist_ok=True)
-            fd = os.open(self._path, flags, 0o640)
-        self._size = os.fstat(fd).st_size
-        return fd
+        with contextlib.suppress(OSError):
+            try:
+                self._fd = os.open(self._path, flags, 0o640)
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(self._path), 0o755, exist_ok=True)
+                self._fd = os.open(self._path, flags, 0o640)
+            self._size = os.fstat(self._fd).st_size
 
     @property
     def is_full(self) -> bool:
@@ -83,6 +88,8 @@ class LogFile:
         """Append; True when it has just become full. What the disk refuses (full) is lost, and the container goes on."""
         before = self.is_full
         view = memoryview(records)
+        if self._fd < 0:
+            self._open()
         try:
             while view:
                 written = os.write(self._fd, view)
@@ -94,8 +101,10 @@ class LogFile:
 
     def reopen(self) -> None:
         """Go on in a fresh file at the same path."""
-        os.close(self._fd)
-        self._fd = self._open()
+        self.close()
+        self._open()
 
     def close(self) -> None:
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -57,7 +57,9 @@ def write(path: str, content: bytes) -> None:
     temporary = f"{path}.{os.getpid()}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, content)
+        view = memoryview(content)
+        while view:  # a tmpfs that fills up takes a part first
+            view = view[os.write(fd, view) :]
     finally:
         os.close(fd)
     os.rename(temporary, path)
@@ -103,6 +105,18 @@ def plain(record: ExitRecord) -> dict[str, object]:
     """Return *record* as JSON data, for an event."""
     plain_record: dict[str, object] = to_plain(record)
     return plain_record
+
+
+def open_alive(record: StateRecord | ServiceRecord) -> int:
+    """Return a pidfd of the recorded process; -1 when it has ended. The pidfd comes first: it stays that process', whoever gets the pid."""
+    try:
+        pidfd = process.pidfd_open(record.pid)
+    except ProcessLookupError:
+        return -1
+    if alive(record.pid, record.start_time):
+        return pidfd
+    os.close(pidfd)
+    return -1
 
 
 def alive(pid: int, start_time: int) -> bool:

@@ -12,7 +12,7 @@ import os
 from minipod import errors
 from minipod.init import plan
 from minipod.init.sandbox import sandbox_plan
-from minipod.linux import fds, process
+from minipod.linux import fds
 from minipod.spec.bundle import Bundle, ExecBundle, SandboxBundle
 from minipod.spec.codec import dumps, loads
 from minipod.spec.sandbox import NamespaceMode
@@ -86,17 +86,30 @@ class Requests:
                 "cgroup: create", errno=e.errno or 0, subject=bundle.cgroup
             ) from e
         container = Container(id=bundle.id, bundle=bundle, streams=streams)
-        streams.make()
+        made = plan.container_plan(bundle, self._cgroups)
+        program = compiled_filter(bundle.process, privileged=bundle.privileged)
+        try:
+            streams.make()
+            target = self._target(bundle)
+        except BaseException:
+            streams.close()
+            raise
         self._tables.containers[bundle.id] = container
         self._setups.await_for(container, client, message["n"])
-        target = -1
-        if bundle.pid is NamespaceMode.TARGET:
-            target = process.pidfd_open(bundle.target_pid)
-        made = plan.container_plan(bundle, self._cgroups)
         self._setups.fork(
-            container, made, bundle.title, bundle.fail_at,
-            target=target, program=compiled_filter(bundle.process, privileged=bundle.privileged),
-        )  # fmt: skip
+            container, made, bundle.title, bundle.fail_at, target=target, program=program
+        )
+
+    def _target(self, bundle: Bundle) -> int:
+        """Return a pidfd of the process whose pid namespace is joined, -1: none is. Copied from ours: its pid may be another's by now."""
+        if bundle.pid is not NamespaceMode.TARGET:
+            return -1
+        for container in self._tables.containers.values():
+            if container.pid == bundle.target_pid and container.pidfd >= 0:
+                return os.dup(container.pidfd)
+        raise errors.FailedPrecondition(
+            f"process {bundle.target_pid}, whose pid namespace was to be joined, has ended"
+        )
 
     def on_start(self, client: Client, message: protocol.Message, _: list[int]) -> None:
         """Let a created container execve; answered when it has, or with SetupFailed."""
@@ -184,14 +197,17 @@ class Requests:
         if container.phase is not Phase.RUNNING:
             raise errors.FailedPrecondition(f"container {container.id} is {container.phase.value}")
         started = Exec(id=bundle.id, bundle=bundle, cgroup=container.bundle.cgroup, owner=client)
-        self._tables.execs[bundle.id] = started
-        self._setups.await_for(started, client, message["n"])
         userns = container.bundle.userns is not None
         made = plan.exec_plan(bundle, container.bundle.cgroup, userns=userns)
+        program = compiled_filter(bundle.process, privileged=container.bundle.privileged)
+        target = os.dup(
+            container.pidfd
+        )  # that process; an adopted one's pid may be another's by now
+        self._tables.execs[bundle.id] = started
+        self._setups.await_for(started, client, message["n"])
         self._setups.fork(
             started, made, f"exec {container.bundle.title}", bundle.fail_at,
-            target=process.pidfd_open(container.pid), stdio=tuple(received[1:4]),
-            program=compiled_filter(bundle.process, privileged=container.bundle.privileged),
+            target=target, stdio=tuple(received[1:4]), program=program,
         )  # fmt: skip
 
     def on_signal_exec(

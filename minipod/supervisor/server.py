@@ -58,6 +58,9 @@ class Supervisor:
         self.instance = instance
         self.hierarchy = hierarchy
         self.vault_fd = vault_fd
+        self.nofile: tuple[int, int] | None = (
+            None  # RLIMIT_NOFILE of set-ups, where ours was raised
+        )
         self.tables = Tables()
         self.services: dict[str, Service] = {}
         self.exited: Callable[[Process, ExitRecord], None] = lambda _p, _r: None
@@ -97,7 +100,8 @@ class Supervisor:
         """Serve until `stop`."""
         while self._running:
             for key, _ in self._selector.select(self._timers.timeout()):
-                if key.fd in self._selector.get_map():  # an earlier callback may have dropped it
+                # An earlier callback may have closed it, and another one have got its number.
+                if self._selector.get_map().get(key.fd) is key:
                     key.data()
             self._timers.run_due()
 
@@ -171,6 +175,9 @@ class Supervisor:
             sock, _ = self._listener.accept()
         except BlockingIOError:
             return
+        except OSError as e:
+            logger.error("a client can't be accepted: %s", e)  # noqa: TRY400 out of descriptors: who is connected goes on
+            return
         sock.setblocking(False)
         client = Client(sock)
         self._clients.add(client)
@@ -182,6 +189,9 @@ class Supervisor:
         except BlockingIOError:
             return
         except ConnectionError:
+            message, fds = None, []
+        except ValueError:
+            logger.warning("a client sends what is no message: dropped")
             message, fds = None, []
         if message is None:
             self._drop(client)

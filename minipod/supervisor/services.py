@@ -6,6 +6,7 @@ by the composition root, since a lower layer imports no higher one; what they im
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
@@ -51,7 +52,10 @@ class Service:
     def stop(self, number: int = signal.SIGTERM) -> None:
         self.wanted = False
         if self.pid:
-            os.kill(self.pid, number)
+            with contextlib.suppress(
+                ProcessLookupError
+            ):  # an adopted one: its parent has reaped it
+                os.kill(self.pid, number)
 
 
 def fork_pump(entry: str) -> tuple[int, socket.socket]:

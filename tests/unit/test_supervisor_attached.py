@@ -108,3 +108,17 @@ def test_one_stream_that_is_not_read_takes_the_other_with_it(
     assert not client.is_open
     assert os.read(out, 100) + os.read(out, 100) == b"said"
     os.close(err)
+
+
+def test_the_end_of_a_container_whose_client_left_just_now(selector, verdict) -> None:
+    """Both ends fall together: the verdict has no reader any more, and the pump goes on."""
+    _, told = verdict
+    reader, writer = os.pipe()
+    mine, theirs = os.pipe()
+    client = Attached(selector, {b"stdout": writer}, theirs)
+    os.close(mine)
+    client.finish()
+    assert is_closed(writer)
+    assert is_closed(theirs)
+    os.close(reader)
+    os.close(told)
