@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import sys
 from typing import NoReturn
@@ -79,7 +80,7 @@ def _child(
 ) -> NoReturn:
     """Never return, whatever happens: this process must not run its caller's code."""
     try:
-        _become_clean(keep)
+        _become_clean(keep, context.nofile)
         run(plan.outer, context, fail_at)
         if not plan.inner:
             _tell_ready(context)
@@ -103,11 +104,14 @@ def _fork_again(plan: Plan, context: Context) -> int:
         raise StepFailed("clone3", e.errno or 0, "", detail=str(e.strerror)) from None
 
 
-def _become_clean(keep: tuple[int, ...]) -> None:
-    """Keep nothing of the supervisor's: no import, no fd, no keyring. Signals are clean (clone3), its mask and umask are a container's."""
+def _become_clean(keep: tuple[int, ...], nofile: tuple[int, int] | None) -> None:
+    """Keep nothing of the supervisor's: no import, no fd, no raised limit, no keyring. Signals are clean (clone3), its mask and umask are
+    a container's."""
     forbid_imports()
     gc.disable()
     process.close_all_but((*STDIO, *keep))
+    if nofile is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, nofile)
     process.join_session_keyring()
 
 

@@ -36,6 +36,7 @@ class Context:
     hierarchy: Hierarchy
     vault_fd: int = -1  # the mount namespace that holds the pins
     filter: bytes = b""  # the compiled seccomp program, b"" for none
+    nofile: tuple[int, int] | None = None  # RLIMIT_NOFILE to go on with; None: as it is
     target_pidfd: int = -1  # for exec, and for a joined pid namespace
     fds: dict[str, int] = field(default_factory=dict)  # opened before the mount namespace changes
     stdio: tuple[int, int, int] = (-1, -1, -1)

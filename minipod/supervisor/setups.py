@@ -71,6 +71,7 @@ class Setups:
             hierarchy=self._s.hierarchy,
             vault_fd=self._s.vault_fd,
             filter=program,
+            nofile=self._s.nofile,
             target_pidfd=target,
         )
         if len(stdio) == 3:

@@ -127,6 +127,9 @@ def main() -> None:
     own = ServiceRecord(pid=os.getpid(), start_time=process.start_time(os.getpid()))
     write_service(instance.run_dir, "supervisor", own)
     supervisor = Supervisor(instance, hierarchy, open_vault(instance))
+    supervisor.nofile = (
+        process.raise_descriptor_limit()
+    )  # three for each container; a shell gives 1024
     execs = ExecPage(f"{instance.run_dir}/execs")
     orphans = execs.take_all()
     setups = Setups(supervisor, execs)

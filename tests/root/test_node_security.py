@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import sys
 
 import pytest
@@ -236,3 +237,25 @@ def test_the_hosts_proc_may_take_the_place_of_the_containers(node, pods) -> None
         assert node.exec("host", "cat", "/proc/sys/kernel/random/boot_id") == f.read()
     with open("/etc/hostname", encoding="utf-8") as f:
         assert node.exec("host", "cat", "/proc/uptime") == f.read()
+
+
+def open_files(pid: int) -> list[str]:
+    """Soft and hard limit."""
+    with open(f"/proc/{pid}/limits", encoding="ascii") as f:
+        return next(line for line in f if line.startswith("Max open files")).split()[3:5]
+
+
+def test_the_supervisors_raised_limit_is_not_its_containers(node, pods) -> None:
+    """It needs three descriptors for each container, and a shell gives 1024; a container has what the node was started with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    node.run("down")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        node.run("up")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert open_files(node.status()["supervisor_pid"]) == [str(hard), str(hard)]
+    pods.append("limits")
+    pid = node.containers(node.pod("limits", sleeper()))["app"]["pid"]
+    assert open_files(pid) == ["256", str(hard)]
+    assert node.exec("limits", "sh", "-c", "ulimit -Sn").strip() == "256"
