@@ -15,6 +15,7 @@ import logging
 import shutil
 from typing import TYPE_CHECKING
 
+from minipod.aio.flags import Flag
 from minipod.aio.timers import Alarm
 from minipod.errors import MinipodError, NotFound
 from minipod.kubelet import explaining, logs
@@ -43,7 +44,7 @@ class PodWorker:
         self._context = context
         self._pod = pod
         self._ended = ended
-        self._wake = asyncio.Event()
+        self._wake = Flag()
         self._alarm = Alarm(context.clock, self._wake.set)
         self._sync = PodSync(context, pod.uid)
         self._grace: float | None = None  # set once: the pod is being terminated

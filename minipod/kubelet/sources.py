@@ -9,7 +9,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from minipod.errors import Gone
-from minipod.kubelet.rules.pods import Pod, compile_pod
+from minipod.kubelet.rules.pods import Pod, compile_pod, recompile_pod
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ class PodSource:
     async def snapshot(self) -> tuple[list[Pod], int]:
         """List our pods; return them and the version to watch from."""
         items, version = await self._store.list("pods", None)
-        return [pod for pod in map(compile_pod, items) if self._is_ours(pod)], version
+        return [pod for pod in map(self._compile, items) if self._is_ours(pod)], version
 
     async def run(self, pods: list[Pod], version: int) -> None:
         """Deliver *pods*, then every change, until cancelled."""
@@ -52,10 +52,16 @@ class PodSource:
             self._replace(pods)
             try:
                 async for event in self._store.watch("pods", None, version):
-                    self._deliver(event.type, compile_pod(event.object))
+                    self._deliver(event.type, self._compile(event.object))
             except Gone:
                 logger.info("the watch of pods is too old, listing again")
             pods, version = await self.snapshot()
+
+    def _compile(self, raw: dict[str, Any]) -> Pod:
+        """Compile what was stored; it is kept as long as the pod lives, so without what nobody here reads."""
+        raw["metadata"].pop("managedFields", None)
+        before = self._known.get(raw["metadata"].get("uid", ""))
+        return compile_pod(raw) if before is None else recompile_pod(before, raw)
 
     def _replace(self, pods: list[Pod]) -> None:
         present = {pod.uid for pod in pods}

@@ -32,7 +32,8 @@ _BETWEEN = 0.05  # seconds that a status between two steps waits for the next on
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Version:
     n: int
-    pod: Pod
+    namespace: str
+    name: str
     status: Mapping[str, Any]
 
 
@@ -51,7 +52,9 @@ class StatusManager:
         last = self._latest.get(pod.uid)
         if last is None or last.status != status:
             n = 1 if last is None else last.n + 1
-            self._latest[pod.uid] = _Version(n=n, pod=pod, status=status)
+            self._latest[pod.uid] = _Version(
+                n=n, namespace=pod.namespace, name=pod.name, status=status
+            )
             if not soon and pod.uid not in self._delayed:
                 loop = asyncio.get_running_loop()
                 self._delayed[pod.uid] = loop.call_later(_BETWEEN, self._put, pod.uid)
@@ -110,13 +113,13 @@ class StatusManager:
             status = {**version.status, "conditions": conditions.joined(ours, stored)}
             return None if raw.get("status") == status else {**raw, "status": status}
 
-        pod = version.pod
+        namespace, name = version.namespace, version.name
         try:
-            await self._store.mutate("pods", pod.namespace, pod.name, apply, subresource="status")
+            await self._store.mutate("pods", namespace, name, apply, subresource="status")
         except NotFound:
             return
         except MinipodError as error:
-            logger.warning("status of %s not written: %s", pod.full_name, error)
+            logger.warning("status of %s_%s(%s) not written: %s", name, namespace, uid, error)
             asyncio.get_running_loop().call_later(_RETRY, self._put, uid)
             return
         self._written[uid] = version.n

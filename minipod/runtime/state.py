@@ -9,10 +9,10 @@ A record precedes every resource; what no record owns is removed at recovery. St
 
 from __future__ import annotations
 
-import asyncio
 import os
 from dataclasses import dataclass, field, replace
 
+from minipod.aio.flags import Flag
 from minipod.errors import NotFound
 from minipod.runtime.service import (
     ContainerState,
@@ -63,10 +63,10 @@ class Container:
     created_at: float = 0.0
     started_at: float = 0.0
     exit: ExitRecord | None = None
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    drained: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: Flag = field(default_factory=Flag)
+    drained: Flag = field(default_factory=Flag)
     stop_at: float = 0.0  # loop time at which a running stop turns into SIGKILL; 0.0 = no stop
-    stop_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    stop_changed: Flag = field(default_factory=Flag)
 
     def finish(self, record: ExitRecord) -> None:
         """Note the end. Idempotent."""

@@ -16,7 +16,7 @@ from minipod.kubelet.rules.observed import (
     State,
 )
 from minipod.kubelet.rules.phase import get_phase, sticky_phase
-from minipod.kubelet.rules.pods import compile_pod, default_pull_policy
+from minipod.kubelet.rules.pods import compile_pod, default_pull_policy, recompile_pod
 from minipod.kubelet.rules.probe import ProbeResult
 from minipod.kubelet.rules.render import container_status, parse_status
 from minipod.kubelet.rules.status import (
@@ -327,3 +327,26 @@ def test_default_pull_policy(image, policy):
 
 def test_the_hash_is_fnv_32a():
     assert fnv32a(b"foobar") == 0xBF9CF968
+
+
+def test_a_later_version_of_a_pod_shares_its_spec_and_is_what_compiling_it_anew_gives():
+    first = compile_pod(raw_pod({"phase": "Pending"}))
+    later = recompile_pod(first, raw_pod({"phase": "Running"}, labels={"a": "b"}, generation=2))
+    assert later == compile_pod(raw_pod({"phase": "Running"}, labels={"a": "b"}, generation=2))
+    assert later.containers is first.containers
+    assert later.raw["spec"] is first.raw["spec"]
+
+
+def test_a_pod_whose_spec_changed_is_compiled_anew():
+    first = compile_pod(raw_pod({}))
+    later = recompile_pod(first, raw_pod({}, image="i:2"))
+    assert later.containers[0].image == "i:2"
+
+
+def raw_pod(status, image="i:1", **metadata):
+    containers = [{"name": "c", "image": image, "env": [{"name": "A", "value": "B"}]}]
+    return {
+        "metadata": {"name": "p", "uid": "u", "namespace": "n", **metadata},
+        "spec": {"containers": containers, "nodeName": "here"},
+        "status": status,
+    }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -230,6 +230,24 @@ def compile_pod(raw: Raw) -> Pod:
         security_context=spec.get("securityContext") or {},
         status=raw.get("status") or {},
         raw=raw,
+    )
+
+
+def recompile_pod(before: Pod, raw: Raw) -> Pod:
+    """Compile a later version of *before*; both share the spec unless it changed. Most changes are the kubelet's own statuses."""
+    spec = before.raw.get("spec")
+    if raw.get("spec") != spec:
+        return compile_pod(raw)
+    meta = raw.get("metadata", {})
+    return replace(
+        before,
+        generation=meta.get("generation"),
+        labels=meta.get("labels") or {},
+        annotations=meta.get("annotations") or {},
+        deletion_timestamp=parse_time(meta.get("deletionTimestamp")),
+        deletion_grace_period_seconds=meta.get("deletionGracePeriodSeconds"),
+        status=raw.get("status") or {},
+        raw={**raw, "spec": spec},
     )
 
 
