@@ -72,7 +72,10 @@ def run_channels(  # noqa: PLR0913 what is said, and to whom
     source: int = 0,
     out: BinaryIO | None = None,
 ) -> int:
-    """Run to the end of the command; return its exit code. *source* is read for its stdin, *out* takes its stdout."""
+    """Run to the end of the command; return its exit code. *source* is read for its stdin, *out* takes its stdout.
+
+    Raises FailedPrecondition when it did not run, or not to its end.
+    """
     sock, rest = connect(path, f"{target}?{urlencode(query)}")
     with contextlib.ExitStack() as stack:
         stack.callback(sock.close)
@@ -96,6 +99,7 @@ class _Session:
         self._selector = selectors.PollSelector()  # poll(2), unlike epoll(7), takes plain files
         self._selector.register(sock, selectors.EVENT_READ, self._from_server)
         self._code: int | None = None
+        self._failure = ""  # why there is none
         self._ended = False
 
     def watch_size(self, changes: int) -> None:
@@ -113,12 +117,14 @@ class _Session:
         resized()
 
     def run(self, rest: bytes) -> int:
-        """Return the command's exit code. *rest* is what the server has sent already."""
+        """Return the command's exit code. *rest* is what the server has sent already. Raises FailedPrecondition, Unavailable."""
         self._messages(rest)
         while not self._ended:
             self._choose()
             for key, events in self._selector.select():
                 key.data(events)
+        if self._failure:
+            raise FailedPrecondition(self._failure)
         if self._code is None:
             raise Unavailable("the connection ended before the command did")
         return self._code
@@ -194,10 +200,9 @@ class _Session:
                 self._end(json.loads(message[1:]))
 
     def _end(self, status: dict[str, object]) -> None:
-        code = exit_code(status)
-        if code is None:  # not the command's: it did not run, or was lost
-            print(f"error: {status.get('message', '')}", file=sys.stderr)
-        self._code = 1 if code is None else code
+        self._code = exit_code(status)
+        if self._code is None:  # it did not run, or was lost
+            self._failure = str(status.get("message", ""))
 
 
 def exit_code(status: dict[str, object]) -> int | None:

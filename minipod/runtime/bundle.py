@@ -170,6 +170,7 @@ def process(spec: ContainerSpec, image: ImageFacts, hostname: str) -> Process:
         oom_score_adj=spec.oom_score_adj,
         tty=spec.tty,
         stdin=spec.stdin,
+        stdin_once=spec.stdin_once,
     )
 
 

@@ -181,7 +181,7 @@ def _process(made: Process, command: tuple[str, ...], *, tty: bool) -> Process:
     env = made.env
     if tty and not any(e.startswith("TERM=") for e in env):
         env = (*env, "TERM=xterm")
-    return replace(made, argv=command, env=env, tty=tty, stdin=False)
+    return replace(made, argv=command, env=env, tty=tty, stdin=False, stdin_once=False)
 
 
 class Collector:

@@ -32,6 +32,7 @@ class Process:
     oom_score_adj: int = 0
     tty: bool = False
     stdin: bool = False
+    stdin_once: bool = False  # it has one client, to which the pump tells what it said before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

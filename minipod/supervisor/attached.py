@@ -3,6 +3,8 @@
 The log never waits for a client. What a client has not taken is kept, up to BEHIND bytes; one that is further behind is cut off: its
 pipes are closed, and so they are when whoever reads them has gone, or when the container has ended and all was taken. Only then is WHOLE
 written to one more pipe: its reader tells that end from the others, the death of the pump among them.
+
+A container with stdinOnce has one client, which comes when it runs already. What it said before is kept for that one (`Unheard`).
 """
 
 from __future__ import annotations
@@ -15,7 +17,29 @@ from dataclasses import dataclass, field
 from typing import Final
 
 BEHIND: Final = 8 << 20  # bytes for each stream, besides what the pipe holds
+EARLY: Final = 64 << 10  # bytes for both streams
 WHOLE: Final = b"."
+
+
+class Unheard:
+    """What a container has said to nobody: all of it, or nothing when it said more than EARLY bytes."""
+
+    def __init__(self) -> None:
+        self._chunks: list[tuple[bytes, bytes]] = []
+        self._left = EARLY
+
+    def keep(self, stream: bytes, chunk: bytes) -> None:
+        """It said *chunk*."""
+        self._left -= len(chunk)
+        if self._left >= 0:
+            self._chunks.append((stream, chunk))
+        else:
+            self._chunks.clear()
+
+    def tell(self, client: Attached) -> None:
+        """Give it to the first that listens."""
+        for stream, chunk in self._chunks:
+            client.give(stream, chunk)
 
 
 @dataclass(slots=True, eq=False)

@@ -1,7 +1,8 @@
 """The log pump: a process that reads the containers' streams and writes CRI log files. Forked by the supervisor.
 
     supervisor -> pump   {"op": "add", "id", "log"} + [stdout, stderr] or [pty master], and the write end of stdin where there is one:
-                         the pump only holds it, so that no container reads the end of its stdin because the supervisor died
+                         the pump only holds it, so that no container reads the end of its stdin because the supervisor died;
+                         "early": true for a new container whose first client of attach is to hear what it said before
                          {"op": "close_stdin", "id"}
                          {"op": "finish", "id"}    it has exited: write what is buffered, answer {"op": "drained", "id"}
                          {"op": "reopen", "id"}    go on in a fresh file
@@ -23,7 +24,7 @@ import time
 from dataclasses import dataclass, field
 
 from minipod.supervisor import protocol
-from minipod.supervisor.attached import Attached
+from minipod.supervisor.attached import Attached, Unheard
 from minipod.supervisor.logfile import LogFile, format_lines, partial_record, stamp
 
 CHUNK = 256 << 10  # bytes at most for one read: a FIFO holds 64 KiB by default
@@ -50,6 +51,7 @@ class Log:
     streams: list[Stream] = field(default_factory=list)
     clients: list[Attached] = field(default_factory=list)
     stdin: int = -1  # a write end, only held
+    unheard: Unheard | None = None  # until its first client comes
 
     def close_stdin(self) -> None:
         if self.stdin >= 0:
@@ -121,6 +123,8 @@ class Pump:
             self._selector.register(fd, selectors.EVENT_READ, stream)
         if len(fds) > 2:
             log.stdin = fds[2]
+        if message.get("early"):
+            log.unheard = Unheard()
 
     def _on_close_stdin(self, message: protocol.Message, _: list[int]) -> None:
         if (log := self._logs.get(message["id"])) is not None:
@@ -156,6 +160,9 @@ class Pump:
             client.finish()  # it has ended: so does the client's output
         else:
             log.clients.append(client)
+            if log.unheard is not None:
+                log.unheard.tell(client)
+                log.unheard = None
 
     # -- streams
 
@@ -175,6 +182,8 @@ class Pump:
         if records and owner.file.write(records):
             self._tell("log_full", owner.id)
         self._hold(stream)
+        if owner.unheard is not None:
+            owner.unheard.keep(stream.name, chunk)
         for client in owner.clients:
             client.give(stream.name, chunk)
         owner.clients = [c for c in owner.clients if c.is_open]

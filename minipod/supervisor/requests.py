@@ -185,6 +185,8 @@ class Requests:
     ) -> protocol.Message:
         """A live copy of a container's output, written by the pump to the fds that came along."""
         container = self._container(message["id"])
+        if container.phase is Phase.EXITED:  # its log has what it said
+            raise errors.FailedPrecondition(f"container {container.id} has ended")
         self._s.tell_pump({"op": "attach", "id": container.id}, received)
         return {}
 

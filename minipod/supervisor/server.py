@@ -241,9 +241,12 @@ class Supervisor:
                     self.tell_pump({"op": "finish", "id": container.id})
         return pid
 
-    def pump_add(self, container: Container) -> None:
+    def pump_add(self, container: Container, *, new: bool = False) -> None:
         streams = container.streams
-        message = {"op": "add", "id": container.id, "log": streams.log_path}
+        early = (
+            new and container.bundle.process.stdin_once
+        )  # of another, another pump has read some
+        message = {"op": "add", "id": container.id, "log": streams.log_path, "early": early}
         self.tell_pump({**message, "limit": self.instance.log_max_bytes}, streams.for_the_pump())
 
     def tell_pump(self, message: protocol.Message, fds: list[int] | None = None) -> None:

@@ -192,7 +192,7 @@ class Setups:
         made.set_up()
         self._s.setup_done()
         if isinstance(made, Container):
-            self._s.pump_add(made)
+            self._s.pump_add(made, new=True)
             self._answer(made, {"pid": made.pid, "warnings": made.warnings})
         elif made.sync is not None:  # an exec starts at once
             self.go(made)

@@ -125,6 +125,18 @@ def test_attach_follows_output_and_writes_stdin(kubectl, node) -> None:
         node.delete(name)
 
 
+def test_what_was_said_before_the_attachment_is_heard(kubectl, node) -> None:
+    """By the one client that stdinOnce means."""
+    name = f"early-{kubectl.version[1]}"
+    script = "echo early; while read x; do echo got $x; done"
+    node.pod(name, shell(script, stdin=True, stdinOnce=True), restartPolicy="Never")
+    eventually(lambda: node.run("logs", name).stdout == "early\n")
+    try:
+        assert kubectl.run("attach", "-i", name, text="this\n").stdout == "early\ngot this\n"
+    finally:
+        node.delete(name)
+
+
 def test_run_with_rm_leaves_nothing(kubectl, node) -> None:
     name = f"once-{kubectl.version[1]}"
     done = kubectl.run(

@@ -124,3 +124,19 @@ def test_run_with_a_terminal_by_kubectl(newest, node) -> None:
             assert person.leaves() == 4
     finally:
         node.delete("once")
+
+
+def test_the_first_prompt_is_there_by_kubectl(kubectl, node) -> None:
+    """It was said before anybody was attached; with stdinOnce it waits for its one client."""
+    name = f"prompts-{kubectl.version[1]}"
+    node.pod(
+        name, {"name": "app", "command": ["sh"], "stdin": True, "stdinOnce": True, "tty": True}
+    )
+    eventually(lambda: "#" in node.run("logs", name).stdout)
+    try:
+        with Person(words(kubectl, "attach", "-it", name)) as person:
+            person.sees(b"# ")
+            person.types(b"exit\n")
+            assert person.leaves() == 0
+    finally:
+        node.delete(name)

@@ -8,7 +8,7 @@ import selectors
 import pytest
 
 from minipod.supervisor import attached
-from minipod.supervisor.attached import WHOLE, Attached
+from minipod.supervisor.attached import EARLY, WHOLE, Attached, Unheard
 
 
 @pytest.fixture
@@ -122,3 +122,21 @@ def test_the_end_of_a_container_whose_client_left_just_now(selector, verdict) ->
     assert is_closed(theirs)
     os.close(reader)
     os.close(told)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "heard"),
+    [([10, EARLY - 10], EARLY), ([10, EARLY - 9], 0), ([EARLY + 1, 5], 0), ([], 0)],
+    ids=["all that fits", "a byte more", "much, then little", "nothing"],
+)
+def test_what_was_said_to_nobody_is_told_whole_or_not_at_all(
+    selector, pipe, verdict, sizes, heard
+) -> None:
+    """Excluded: the end of it without its beginning."""
+    unheard = Unheard()
+    for size in sizes:
+        unheard.keep(b"stdout", b"x" * size)
+    client = Attached(selector, {b"stdout": pipe[1]}, verdict[1])
+    unheard.tell(client)
+    client.finish()
+    assert len(os.read(pipe[0], EARLY + 1)) == heard
