@@ -71,19 +71,16 @@ class Adoption:
         if not sessions:
             return
         running = [c for c in self._s.tables.containers.values() if c.exit is None]
+        groups = [c.bundle.cgroup for c in running]
         killed: set[int] = set()
-        while found := {
-            pid
-            for container in running
-            for pid in self._s.hierarchy.procs(container.bundle.cgroup)
-            if pid not in killed and _session(pid) in sessions
-        } | (
-            sessions - killed
-        ):  # what has moved out of the cgroup, too; what forked meanwhile is found by the next turn
+        found = set(sessions)  # also what has moved out of its cgroup
+        while found:
             for pid in found:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             killed |= found
+            listed = {pid for group in groups for pid in self._s.hierarchy.procs(group)}
+            found = {pid for pid in listed - killed if _session(pid) in sessions}
         logger.info("ended %d execs of the supervisor before", len(sessions))
 
     def adopt_service(self, service: Service) -> bool:
