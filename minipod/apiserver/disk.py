@@ -6,8 +6,7 @@ A batch is handed over by whoever waits for it, or when the turn of the event lo
 share the next commit. Of several writes of one object in a commit only the last reaches the file. A commit is synchronous=FULL when
 something durable is among it and NORMAL otherwise. What the disk refuses is told to its waiters, kept, and tried again.
 
-Rows are ordered by their version: a new one goes to the table's end, beside the last one. (Ordered by name, a kilobyte went to
-overflow pages and each write touched twice as many.) `newest` holds the last version when it was a deletion's: no row has that.
+`store_file` has the file's layout.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from minipod.apiserver import store_file
 from minipod.errors import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -27,20 +27,6 @@ logger = logging.getLogger(__name__)
 BUSY = 5.0  # seconds to wait for another process that has the file locked
 RETRY = 1.0  # seconds until what the disk refused is tried again
 Key = tuple[str, str, str]  # resource, namespace, name
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS objects (rv INTEGER PRIMARY KEY, resource TEXT, namespace TEXT, name TEXT, data BLOB,
-  UNIQUE (resource, namespace, name));
-CREATE TABLE IF NOT EXISTS newest (id INTEGER PRIMARY KEY, rv INTEGER);
-"""
-_MIGRATION = f"""
-BEGIN;
-ALTER TABLE objects RENAME TO former;
-{_TABLES}
-INSERT INTO objects SELECT rv, resource, namespace, name, data FROM former;
-DROP TABLE former;
-COMMIT;
-"""  # noqa: S608 constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +57,12 @@ class Disk:
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
 
     def load(self) -> Iterator[tuple[Key, bytes]]:
-        """Yield every object; at the end `version` is the newest version that was written. Starts the writer."""
+        """Yield every object; at the end `version` is the newest version that was written. Starts the writer.
+
+        Raises FailedPrecondition when the file is a newer minipod's.
+        """
         db = sqlite3.connect(self._path)
-        db.execute("PRAGMA journal_mode=WAL")
-        made = db.execute("SELECT sql FROM sqlite_master WHERE name='objects'").fetchone()
-        ordered_by_name = made is not None and "WITHOUT ROWID" in made[0]
-        db.executescript(_MIGRATION if ordered_by_name else _TABLES)
+        store_file.prepare(db, self._path)
         self.version = 0
         for rv, *key, data in db.execute("SELECT * FROM objects"):
             self.version = rv

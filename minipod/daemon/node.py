@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from minipod.api import unix_http
+from minipod.apiserver import store_file
 from minipod.apiserver.auth import ports
 from minipod.daemon.systemd import notify_ready, scoped
 from minipod.errors import DeadlineExceeded, FailedPrecondition, Internal, NotFound, Unavailable
@@ -59,7 +60,8 @@ def require_root() -> None:
 def start_node(instance: Instance, foreground: bool = False) -> bool:
     """Start the node and wait until its API answers; False when it ran already.
 
-    In the foreground, stay until the supervisor ends (for systemd). Raises Unavailable: with what is taken, with the log's end.
+    In the foreground, stay until the supervisor ends (for systemd). Raises Unavailable: with what is taken, with the log's end;
+    FailedPrecondition: with a store that is not ours to open.
     """
     require_root()
     if _answers(instance):
@@ -74,6 +76,7 @@ def start_node(instance: Instance, foreground: bool = False) -> bool:
         routes.check(instance)
         if instance.face == "kubernetes":
             ports.check(instance)
+            store_file.check(store_path(instance))
     os.makedirs(instance.state_dir, 0o700, exist_ok=True)
     reader, writer = os.pipe2(os.O_CLOEXEC)
     pid = start_supervisor(instance, writer)
@@ -91,6 +94,11 @@ def start_node(instance: Instance, foreground: bool = False) -> bool:
 def log_path(instance: Instance) -> str:
     """Where supervisor and daemon write what an operator would read."""
     return f"{instance.state_dir}/minipod.log"
+
+
+def store_path(instance: Instance) -> str:
+    """Where the objects of the API are."""
+    return f"{instance.state_dir}/store.db"
 
 
 def start_supervisor(instance: Instance, ready_fd: int) -> int:

@@ -28,6 +28,7 @@ from minipod.controllers.kinds import Kind, Kinds
 from minipod.daemon.images import ImageRoutes
 from minipod.daemon.kubelet_routes import KubeletRoutes
 from minipod.daemon.machine import Machine, tell_ready
+from minipod.daemon.node import store_path
 from minipod.daemon.streams import Streams
 from minipod.daemon.usage import NodeUsage
 from minipod.kubelet import node
@@ -45,7 +46,7 @@ class Daemon:
         self.instance = instance
         self._machine = Machine(instance)
         self.runtime = self._machine.runtime
-        self.store = SqliteStore(f"{instance.state_dir}/store.db")
+        self.store = SqliteStore(store_path(instance))
         self.node_name = node.node_name(instance)
         self._tokens = tokens = api_tokens.of_node(instance, self.store)
         self.kubelet_ready = asyncio.Event()

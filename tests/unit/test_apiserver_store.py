@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sqlite3
@@ -12,10 +13,10 @@ import time
 
 import pytest
 
-from minipod.apiserver import disk, storage
+from minipod.apiserver import disk, storage, store_file
 from minipod.apiserver.storage import Storage
 from minipod.apiserver.store_sqlite import SqliteStore
-from minipod.errors import Gone, Unavailable
+from minipod.errors import FailedPrecondition, Gone, Unavailable
 
 WRITER = """
 import asyncio, sys
@@ -153,3 +154,92 @@ async def test_versions_of_what_is_gone_do_not_come_again(tmp_path, monkeypatch)
     second.open()
     assert second.version > newest
     second.close()
+
+
+def first_store(path: str) -> None:
+    """Make a store as the first layout was."""
+    with open(f"{os.path.dirname(__file__)}/stores/first.sql", encoding="utf-8") as f:
+        db = sqlite3.connect(path)
+        db.executescript(f.read())
+        db.close()
+
+
+def read(path: str, question: str) -> list[tuple[object, ...]]:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return db.execute(question).fetchall()
+
+
+async def test_a_store_of_the_first_layout_is_brought_to_this_one(tmp_path) -> None:
+    path = str(tmp_path / "store.db")
+    first_store(path)
+    newest = read(path, "SELECT max(rv) FROM objects")[0][0]
+    before = read(path, "SELECT resource, namespace, name, rv, data FROM objects ORDER BY rv")
+    store_file.check(path)
+    store = SqliteStore(path)
+    store.open()
+    pod = await store.get("pods", "default", "a")
+    assert pod["status"]["phase"] == "Running"
+    made = await store.create("configmaps", "default", {"metadata": {"name": "next"}})
+    assert int(made["metadata"]["resourceVersion"]) > newest
+    store.close()
+    assert read(path, "PRAGMA user_version") == [(store_file.FORMAT,)]
+    after = (
+        "SELECT resource, namespace, name, rv, data FROM objects WHERE name != 'next' ORDER BY rv"
+    )
+    assert read(path, after) == before
+    again = SqliteStore(path)
+    again.open()
+    assert await again.get("pods", "default", "a") == pod
+    again.close()
+
+
+async def test_a_migration_that_is_cut_short_leaves_the_old_store(tmp_path, monkeypatch) -> None:
+    path = str(tmp_path / "store.db")
+    first_store(path)
+    before = read(path, "SELECT * FROM objects")
+    monkeypatch.setattr(store_file, "_BY_NAME", f"{store_file._BY_NAME} SELECT no_such_function();")
+    with pytest.raises(sqlite3.OperationalError):
+        list(disk.Disk(path).load())
+    assert read(path, "SELECT * FROM objects") == before
+    assert read(path, "PRAGMA user_version") == [(0,)]
+
+
+async def test_a_store_of_this_layout_without_a_number_gets_one(tmp_path) -> None:
+    """Excluded: any change of its rows."""
+    path = str(tmp_path / "store.db")
+    store = SqliteStore(path)
+    store.open()
+    await store.create("configmaps", "default", {"metadata": {"name": "x"}})
+    store.close()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version=0")
+    again = SqliteStore(path)
+    again.open()
+    assert (await again.get("configmaps", "default", "x"))["metadata"]["name"] == "x"
+    again.close()
+    assert read(path, "PRAGMA user_version") == [(store_file.FORMAT,)]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, f"has format {store_file.FORMAT + 1}, of a newer minipod"),
+        (b"no store", "is no store"),
+    ],
+    ids=["newer", "something else"],
+)
+def test_a_store_that_is_not_ours_to_open_is_left_alone(tmp_path, content, words) -> None:
+    path = tmp_path / "store.db"
+    if content:
+        path.write_bytes(content)
+    else:
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.execute("CREATE TABLE objects (x)")
+            db.execute(f"PRAGMA user_version={store_file.FORMAT + 1}")
+    before = path.read_bytes()
+    with pytest.raises(FailedPrecondition, match=words) as raised:
+        store_file.check(str(path))
+    assert "minipod that wrote it" in raised.value.hint
+    with pytest.raises((FailedPrecondition, sqlite3.DatabaseError)):
+        SqliteStore(str(path)).open()
+    assert path.read_bytes() == before
