@@ -40,6 +40,7 @@ from minipod.apiserver.watching import Watch
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+HEALTH = ("healthz", "readyz", "livez")
 GENERIC_PARTS = ("", "status", "finalize", "ephemeralcontainers", "resize")
 
 
@@ -78,15 +79,26 @@ class Api:
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/version", self._version),
-            *(web.get(f"/{name}", self._healthy) for name in ("healthz", "readyz", "livez")),
+            *(web.get(f"/{name}", self._healthy) for name in HEALTH),
+            *(web.get(f"/{name}/ping", self._healthy) for name in HEALTH),
+            web.get("/", self._paths),
             web.route("*", "/{path:.*}", self._dispatch),
         ]
 
     async def _version(self, _: web.Request) -> web.Response:
         return web.Response(body=encode(VERSION), content_type="application/json")
 
-    async def _healthy(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok")
+    async def _healthy(self, request: web.Request) -> web.Response:
+        """Who answers at all is well: that is the check called ping."""
+        text = "ok"
+        if "verbose" in request.query and not request.path.endswith("/ping"):
+            text = f"[+]ping ok\n{request.path.strip('/')} check passed\n"
+        return web.Response(text=text)
+
+    async def _paths(self, _: web.Request) -> web.Response:
+        health = [path for name in HEALTH for path in (f"/{name}", f"/{name}/ping")]
+        found = [*self._discovery.paths(), *health, "/openapi/v2", "/openapi/v3", "/version"]
+        return web.Response(body=encode({"paths": sorted(found)}), content_type="application/json")
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         info: RequestInfo = request["info"]

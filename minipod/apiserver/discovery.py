@@ -49,6 +49,14 @@ class Discovery:
         headers = {"Content-Type": media, "Vary": "Accept"}
         return web.Response(body=encode(body), headers=headers)
 
+    def paths(self) -> list[str]:
+        """Return the path of each group and version."""
+        found = ["/api", "/api/v1", "/apis"]
+        for group, versions in self._registry.groups().items():
+            if group:
+                found += [f"/apis/{group}", *(f"/apis/{group}/{v}" for v in versions)]
+        return found
+
     def _group(self, group: str) -> Object:
         versions = self._registry.groups().get(group)
         if not group or versions is None:

@@ -45,6 +45,8 @@ class Endpoints:
 
     async def get(self, call: Call) -> web.Response:
         """GET of one."""
+        if not call.resource.stored:  # a kind of which there are none
+            raise errors.NotFound(f'{call.resource.qualified} "{call.info.name}" not found')
         asked = number(call.request.query, "resourceVersion") or 0
         if asked > self._store.version:
             raise too_large(asked, self._store.version)

@@ -169,4 +169,6 @@ def _missing(path: list[str]) -> ApiError:
 
 
 def _rejected(words: str) -> ApiError:
-    return ApiError(422, f"the server rejected our request due to an error in our request: {words}")
+    """Return the 422 of a patch that does not fit. It names no object: kubectl would tell that alone, and not what is wrong."""
+    message = f"the server rejected our request due to an error in our request: {words}"
+    return ApiError(422, message, details={"name": "", "group": "", "kind": ""})

@@ -61,7 +61,8 @@ def failure(e: Exception, info: RequestInfo | None = None) -> dict[str, Any]:
     """Return the Status object that tells *e*; *info* names the object in its details."""
     about = _about(info, e)
     if isinstance(e, ApiError):
-        return status(e.code, e.reason, e.message, {**about, **e.details})
+        details = {k: v for k, v in {**about, **e.details}.items() if v}
+        return status(e.code, e.reason, e.message, details)
     if isinstance(e, FieldErrors):
         causes = [c.cause() for c in e.fields]
         return status(422, "Invalid", e.message, {**about, **_invalid(e), "causes": causes})

@@ -9,7 +9,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from minipod.api.fields import FieldError, FieldErrors
+from minipod.api.fields import FieldErrors
+from minipod.api.messages import invalid
 from minipod.api.tokens import BoundObject
 from minipod.apiserver import codec
 from minipod.apiserver.auth.authorizer import Authorizer
@@ -75,7 +76,7 @@ class Reviews:
                 audiences=audiences, lifetime=lifetime, bound=bound,
             )  # fmt: skip
         except InvalidSpec as e:
-            raise _invalid("TokenRequest", e.path, e.detail) from e
+            raise _invalid(TOKEN_REQUEST, e.path, e.detail, spec) from e
         expires = datetime.fromtimestamp(token.expires_at, UTC)
         review["metadata"] = {"name": call.info.name, "namespace": call.info.namespace}
         review["spec"] = {**spec, "audiences": list(audiences), "expirationSeconds": lifetime}
@@ -116,8 +117,8 @@ class Reviews:
         """May I, or may he, do this?"""
         review = await _body(call, call.resource)
         kind, spec = call.resource.kind, review.get("spec") or {}
-        user = call.request["user"] if kind.startswith("Self") else _subject(kind, spec)
-        info = _question(kind, spec)
+        user = call.request["user"] if kind.startswith("Self") else _subject(call.resource, spec)
+        info = _question(call.resource, spec)
         if call.resource.namespaced and info.namespace != call.info.namespace:
             raise bad_request(
                 f"spec.resourceAttributes.namespace must match namespace: {call.info.namespace}"
@@ -151,9 +152,10 @@ async def _body(call: Call, resource: Resource) -> Object:
     return obj
 
 
-def _subject(kind: str, spec: Object) -> UserInfo:
+def _subject(resource: Resource, spec: Object) -> UserInfo:
     if not spec.get("user") and not spec.get("groups"):
-        raise _invalid(kind, "spec.user", "at least one of user or group must be specified")
+        words = "at least one of user or group must be specified"
+        raise _invalid(resource, "spec.user", words, {"user": "", **spec})
     extra = spec.get("extra") or {}
     return UserInfo(
         name=spec.get("user", ""),
@@ -163,11 +165,11 @@ def _subject(kind: str, spec: Object) -> UserInfo:
     )
 
 
-def _question(kind: str, spec: Object) -> RequestInfo:
+def _question(kind_of: Resource, spec: Object) -> RequestInfo:
     resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
     if (path is None and resource is None) or (path is not None and resource is not None):
         words = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-        raise _invalid(kind, "spec.resourceAttributes", words)
+        raise _invalid(kind_of, "spec.resourceAttributes", words, spec)
     if resource is None:
         path = path or {}
         return RequestInfo(verb=path.get("verb", ""), path=path.get("path", ""))
@@ -177,6 +179,9 @@ def _question(kind: str, spec: Object) -> RequestInfo:
     )  # fmt: skip
 
 
-def _invalid(kind: str, path: str, words: str) -> FieldErrors:
-    error = FieldError(path, f"Invalid value: {words}", "FieldValueInvalid")
-    return FieldErrors(f'{kind} ""', [error])
+def _invalid(resource: Resource, path: str, words: str, spec: Object) -> FieldErrors:
+    """Return the 422 for *path*, which is in *spec*: with the value that is there."""
+    value: Any = {"spec": spec}
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return FieldErrors(f'{resource.kind}.{resource.group} ""', [invalid(path, value, words)])

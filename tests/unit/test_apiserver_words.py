@@ -1,0 +1,60 @@
+"""What kubectl prints: the words and details of small answers that a person meets, as kube-apiserver gives them."""
+
+from __future__ import annotations
+
+import pytest
+
+from minipod.apiserver.patch import JSON_PATCH
+from tests.apiserver import SPACE, Server, config_map
+
+
+@pytest.fixture
+async def server(tmp_path):
+    async with Server(tmp_path) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("operation", "words"),
+    [
+        ({"op": "replace", "path": "/metadata/labels/a", "value": "1"}, "path does not exist"),
+        ({"op": "test", "path": "/data/k", "value": "2"}, "testing value /data/k failed"),
+    ],
+    ids=["no such path", "a test that fails"],
+)
+async def test_a_json_patch_that_does_not_fit_says_why(server, operation, words) -> None:
+    """kubectl prints a 422's message only when its details name no object."""
+    await server.call("POST", f"{SPACE}/configmaps", config_map("c", k="1"))
+    told = await server.call("PATCH", f"{SPACE}/configmaps/c", [operation], media=JSON_PATCH)
+    assert (told.status, told.json["reason"]) == (422, "Invalid")
+    assert words in told.json["message"]
+    assert not told.json.get("details")
+
+
+@pytest.mark.parametrize(
+    "form", ["application/json", "application/json;as=Table;v=v1;g=meta.k8s.io"]
+)
+async def test_a_kind_of_which_there_are_none_says_so_of_each_name(server, form) -> None:
+    path = "/apis/apps/v1/namespaces/default/deployments"
+    told = await server.call("GET", f"{path}/web", accept=form)
+    assert (told.status, told.json["message"]) == (404, 'deployments.apps "web" not found')
+    assert told.json["details"] == {"name": "web", "group": "apps", "kind": "deployments"}
+    assert (await server.call("GET", path)).json["items"] == []
+
+
+async def test_the_root_lists_paths_that_lead_somewhere(server) -> None:
+    paths = (await server.call("GET", "/")).json["paths"]
+    assert {"/api/v1", "/apis/rbac.authorization.k8s.io/v1", "/healthz/ping", "/version"} <= set(
+        paths
+    )
+    for path in paths:
+        assert (await server.call("GET", path)).status == 200, path
+
+
+@pytest.mark.parametrize("name", ["healthz", "livez", "readyz"])
+async def test_health_lists_its_checks_when_asked(server, name) -> None:
+    assert (await server.call("GET", f"/{name}")).body == b"ok"
+    assert (await server.call("GET", f"/{name}/ping?verbose")).body == b"ok"
+    verbose = (await server.call("GET", f"/{name}?verbose")).body.decode()
+    assert verbose == f"[+]ping ok\n{name} check passed\n"
+    assert (await server.call("GET", f"/{name}/nope")).status == 404
