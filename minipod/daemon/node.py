@@ -281,6 +281,7 @@ def reset_node(instance: Instance) -> None:
     _kill_and_remove_cgroups(instance)
     _remove_network(instance)
     _unmount(instance)
+    _forget_ids(instance)
     for directory in (instance.run_dir, instance.state_dir):
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -297,6 +298,12 @@ def _remove_network(instance: Instance) -> None:
     from minipod.network.network import Network
 
     Network(instance).remove()
+
+
+def _forget_ids(instance: Instance) -> None:
+    from minipod.kubelet import userns
+
+    userns.forget(instance)
 
 
 def _unmount(instance: Instance) -> None:

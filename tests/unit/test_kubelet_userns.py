@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,17 @@ from minipod.spec.instance import Instance
 
 
 def instance(place: Path, pods: int = 4) -> Instance:
-    return Instance(name="t", state_root=str(place), userns_first=1 << 20, userns_pods=pods)
+    return node_of(place, "t", pods)
+
+
+def node_of(place, name: str, pods: int = 4) -> Instance:
+    return Instance(
+        name=name,
+        state_root=str(place),
+        run_root=str(place),
+        userns_first=1 << 20,
+        userns_pods=pods,
+    )
 
 
 def test_every_pod_has_its_own_range_and_keeps_it(tmp_path) -> None:
@@ -54,6 +66,42 @@ def test_a_record_that_can_not_be_right_is_an_error(tmp_path, text: str) -> None
 def test_a_node_does_not_take_ids_of_the_host(first: int, pods: int) -> None:
     with pytest.raises(InvalidSpec, match="no ranges of 65536 ids"):
         Instance(userns_first=first, userns_pods=pods)
+
+
+def test_pods_of_nodes_with_the_same_ranges_have_ids_apart(tmp_path) -> None:
+    """The two meet when their names, or their settings, lead to the same ids."""
+    one, two = node_of(tmp_path, "one"), node_of(tmp_path, "two")
+    given = [userns.assign(node, f"{node.name}-{n}").first for n in (1, 2) for node in (one, two)]
+    assert len(set(given)) == 4
+    for node in (one, two):
+        with pytest.raises(Unavailable, match="all 4 ranges"):
+            userns.assign(node, "more")
+    shutil.rmtree(one.state_dir)
+    userns.forget(one)
+    assert userns.assign(two, "more").first in (given[0], given[2])
+    userns.forget(two)
+    assert not (tmp_path / "minipod-userns").exists()
+
+
+def test_a_node_that_starts_again_tells_the_others_of_its_pods(tmp_path) -> None:
+    """The links are gone with the machine's /run; the records are not."""
+    one, two = node_of(tmp_path, "one"), node_of(tmp_path, "two")
+    kept = userns.assign(one, "a")
+    shutil.rmtree(tmp_path / "minipod-userns")
+    assert userns.assign(one, "a") == kept
+    assert kept.first not in {userns.assign(two, uid).first for uid in "bcd"}
+
+
+def test_nodes_that_ask_at_once_get_ids_apart(tmp_path) -> None:
+    names = [f"n{n}" for n in range(8)]
+
+    def ask(name: str) -> set[int]:
+        node = node_of(tmp_path, name, pods=64)
+        return {userns.assign(node, f"{name}-{n}").first for n in range(8)}
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        given = list(pool.map(ask, names))
+    assert len(set().union(*given)) == 64
 
 
 def test_nodes_side_by_side_have_ids_apart() -> None:
