@@ -22,7 +22,7 @@ from minipod.errors import DeadlineExceeded, FailedPrecondition, Internal, NotFo
 from minipod.linux import inotify, process
 from minipod.spec.instance import Instance
 
-START_DEADLINE = 60.0  # seconds until a node must be ready
+START_DEADLINE = 180.0  # seconds until a node must be ready: an emulated machine with other work takes one minute; who dies is seen at once
 NEXT_DEADLINE = 60.0  # seconds until another supervisor follows one that died
 STOP_DEADLINE = 60.0  # seconds for processes to end after their pods did
 

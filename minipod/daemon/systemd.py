@@ -36,7 +36,7 @@ OOMScoreAdjust=-999
 LimitNOFILE=1048576
 TasksMax=infinity
 Restart=on-failure
-TimeoutStartSec=2min
+TimeoutStartSec=4min
 TimeoutStopSec=10min
 
 [Install]

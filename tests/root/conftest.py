@@ -142,7 +142,8 @@ def settings(tmp_path_factory):
     """The settings file of this run's node: what hangs is given up soon."""
     path = tmp_path_factory.mktemp("settings") / "minipod.toml"
     registries = tmp_path_factory.mktemp("registries")  # none: not those of the machine
-    lines = ("setup_deadline = 10", "eviction_interval = 0.5", f'registries = "{registries}"')
+    deadline = f"setup_deadline = {10 * PATIENCE:g}"
+    lines = (deadline, "eviction_interval = 0.5", f'registries = "{registries}"')
     path.write_text("\n".join((f"[instance.{INSTANCE}]", *lines, "")))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINIPOD_CONFIG", str(path))
