@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -26,10 +28,14 @@ OCI = "application/vnd.oci.image"
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nobody has now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Return a port of the loopback address that nobody has now, and no client gets: it is below the ephemeral ports."""
+    for port in random.sample(
+        range(10_000, 16_384), 100
+    ):  # above them are the nodes' own (Instance.api_port)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("a hundred ports are taken")
 
 
 class Registry:

@@ -85,7 +85,7 @@ async def test_a_bookmark_comes_after_everything_that_it_stands_for(server, monk
         await put(server, f"m{i}", k="x" * 1000)
     seen, marked = 0, 0
     while seen < 30 or marked == 0:
-        event = await asyncio.wait_for(watching.next(), 5)
+        event = await asyncio.wait_for(watching.next(), 30)
         version = int(event["object"]["metadata"]["resourceVersion"])
         if event["type"] == "BOOKMARK":
             marked = version
@@ -107,7 +107,7 @@ async def test_a_forgotten_version_is_gone(server) -> None:
 
 async def test_a_watch_ends_in_time(server) -> None:
     watching = await server.watch(f"{MAPS}?watch=1&timeoutSeconds=1")
-    assert await asyncio.wait_for(watching.answer.read(), 5) == b""
+    assert await asyncio.wait_for(watching.answer.read(), 30) == b""
 
 
 async def test_a_watch_of_tables(server) -> None:

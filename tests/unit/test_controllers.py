@@ -61,7 +61,7 @@ async def until(store, resource, name, test, namespace="a"):
         except NotFound:
             return test(None)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         if await now():
             return
         async for _ in store.watch(resource, namespace or None, version):

@@ -84,7 +84,7 @@ def test_a_follower_reads_while_the_blob_grows_and_ends_with_the_commit(content)
             writer.write(DATA[at : at + 500])
         assert reader.is_alive()
         writer.commit()
-    reader.join(5)
+    reader.join(30)
     follower.close()
     assert b"".join(got) == DATA
 
@@ -112,7 +112,7 @@ def test_a_second_writer_waits_for_the_first_and_finds_its_work_done(content):
     assert thread.is_alive()
     first.commit()
     first.close()
-    thread.join(5)
+    thread.join(30)
     assert found == [None]
 
 

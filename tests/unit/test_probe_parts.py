@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from minipod.api import tuning_probes
 from minipod.kubelet.probe import http
-from minipod.kubelet.probe.flight import Engine
+from minipod.kubelet.probe.flight import Engine, drive
 from minipod.kubelet.probe.metrics import LATENESS, Histogram, ProbeCounters, text
 from minipod.kubelet.probe.response import MAX_BODY, BadResponse, parse
 from minipod.kubelet.probe.targets import Handler, HttpGet, Target
@@ -154,3 +155,18 @@ async def test_an_answer_that_waits_for_a_late_prober_is_no_timeout():
     peer.close()
     server.close()
     engine.close()
+
+
+async def test_an_answer_that_waits_for_a_late_loop_is_no_timeout_of_a_hook():
+    """The same for a caller inside asyncio: the answer and the end of the time limit come in one turn of the loop."""
+    server = socket.create_server(("127.0.0.1", 0))
+    asked = http.request(HttpGet(host="127.0.0.1", port=server.getsockname()[1]), "127.0.0.1")
+    attempt = asyncio.create_task(drive(http.ask(asked), 0.05))
+    await asyncio.sleep(0)
+    peer, _ = server.accept()
+    peer.recv(4096)
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    time.sleep(0.1)  # noqa: ASYNC251 what holds the loop up
+    assert (await attempt).output == "ok"
+    peer.close()
+    server.close()

@@ -85,10 +85,10 @@ STEPS = st.lists(
 
 async def nothing_is_left(client, serve) -> None:
     before, tasks = len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())
-    await asyncio.wait_for(serve(client), 10)
+    await asyncio.wait_for(serve(client), 30)
     await asyncio.sleep(0)
     assert len(asyncio.all_tasks()) == tasks
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before  # garbage of others may have gone meanwhile
 
 
 async def forward(client: Client) -> None:

@@ -145,7 +145,7 @@ class Site:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.wait_for(self._idle.wait(), 10)
+        await asyncio.wait_for(self._idle.wait(), 30)
         if self.cat.task is not None:
             if not self.cat.is_ended_by_us:
                 self.cat.task.cancel()
@@ -263,7 +263,7 @@ def nothing_is_left(serve) -> None:
             await asyncio.sleep(0)
         assert not site.raised
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        assert descriptors() == before
+        assert descriptors() <= before  # garbage of others may have gone meanwhile
 
     asyncio.run(run())
 

@@ -160,6 +160,7 @@ async def drive(coro: Coroutine[Wait, None, T], time_limit: float) -> T:
                 async with asyncio.timeout_at(deadline):
                     await _wait_for(loop, sock.fileno(), mask)
             except TimeoutError:
+                coro.send(None)  # what has come in time counts, even if we are late to look
                 sock, mask = coro.throw(Deadline())
             else:
                 sock, mask = coro.send(None)
