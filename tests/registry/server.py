@@ -25,13 +25,12 @@ HTPASSWD = "alice:$2y$05$QZfkLf3JFt/YX0nQqqBB1Ozu4lKxeyRn6dan46zPDe0bak7jjevmq\n
 USER, PASSWORD = "alice", "secret"
 
 OCI = "application/vnd.oci.image"
+PORTS = range(10_000, 16_384)  # above them are the nodes' own (Instance.api_port)
 
 
 def free_port() -> int:
     """Return a port of the loopback address that nobody has now, and no client gets: it is below the ephemeral ports."""
-    for port in random.sample(
-        range(10_000, 16_384), 100
-    ):  # above them are the nodes' own (Instance.api_port)
+    for port in random.sample(PORTS, 100):
         with socket.socket() as s, contextlib.suppress(OSError):
             s.bind(("127.0.0.1", port))
             return port

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 
 import pytest
 
-from tests.node import PATIENCE, Node, shell, sleeper
+from tests.node import Node, eventually, shell, sleeper
 
 pytestmark = pytest.mark.requires("root", "systemd")
 UNIT = "minipod.service"
@@ -34,6 +33,12 @@ def node():
     made.run("install-service", "--remove")
     made.run("reset", "-y")
     assert not os.path.exists(f"/etc/systemd/system/{UNIT}")
+
+
+def supervisor(node: Node) -> int:
+    """Return the supervisor's pid, 0 while there is none."""
+    said = node.run("status", "-o", "json", check=False)
+    return 0 if said.returncode else json.loads(said.stdout).get("supervisor_pid", 0)
 
 
 def test_pods_live_in_a_delegated_scope_with_their_limits(node) -> None:
@@ -84,24 +89,22 @@ def test_the_service_starts_again_when_supervisor_and_daemon_are_killed(node) ->
         "pid",
     ):  # in this order: the supervisor would start another daemon
         os.kill(status[role], 9)
-    deadline = time.monotonic() + 60 * PATIENCE
-    while time.monotonic() < deadline:
-        said = node.run("status", "-o", "json", check=False)
-        if said.returncode == 0 and json.loads(said.stdout).get("supervisor_pid"):
-            break
-        time.sleep(0.2)  # nobody is told
+    eventually(lambda: supervisor(node), 60)
     assert node.containers(node.get("orphan"))["app"]["pid"] == before["pid"]
     assert systemctl("is-active", UNIT) == "active\n"
     node.delete("orphan")
 
 
 def test_a_stop_ends_pods_gracefully(node, tmp_path) -> None:
-    trap = "trap 'echo ended > /out/told; exit 0' TERM; while :; do sleep 0.1; done"
+    trap = (
+        "trap 'echo ended > /out/told; exit 0' TERM; touch /out/ready; while :; do sleep 0.1; done"
+    )
     node.pod(
         "graceful", shell(trap, volumeMounts=[{"name": "out", "mountPath": "/out"}]),
         volumes=[{"name": "out", "hostPath": {"path": str(tmp_path)}}], terminationGracePeriodSeconds=20,
     )  # fmt: skip
     pid = node.containers(node.get("graceful"))["app"]["pid"]
+    eventually((tmp_path / "ready").exists)
     systemctl("stop", UNIT)
     assert (tmp_path / "told").read_text() == "ended\n"
     assert not os.path.exists(f"/proc/{pid}")
