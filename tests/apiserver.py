@@ -110,3 +110,8 @@ class Watching:
 def config_map(name: str, labels: Any = None, **data: str) -> dict[str, Any]:
     metadata = {"name": name, **({"labels": labels} if labels else {})}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def pod(name: str = "p", **container: object) -> dict[str, Any]:
+    spec = {"containers": [{"name": "app", "image": "busybox:1.36", **container}]}
+    return {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": name}, "spec": spec}

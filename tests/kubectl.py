@@ -13,6 +13,10 @@ import subprocess
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import yaml
+
+from tests.node import sleeper
+
 
 def binaries() -> dict[str, str]:
     """Return version -> path: those of MINIPOD_TEST_KUBECTL (paths with : between), else kubectl on PATH and its siblings kubectl.1.NN."""
@@ -103,3 +107,24 @@ class Kubectl:
     def each(self, lines: Iterable[str]) -> list[str]:
         """Run commands that do not depend on each other at once, a line of words each; return what they printed."""
         return together(*(functools.partial(self, *line.split()) for line in lines))
+
+
+# -- manifests for it
+
+
+def config_map(name: str, **data: str) -> str:
+    labels = {"app": "web", "tier": name}
+    return yaml.safe_dump(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels}, "data": data}
+    )  # fmt: skip
+
+
+def pod(name: str, **more: object) -> str:
+    spec = {
+        "terminationGracePeriodSeconds": 0,
+        "containers": [sleeper("app", image="busybox:1.36")],
+        **more,
+    }
+    return yaml.safe_dump(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+    )
