@@ -10,6 +10,7 @@ from minipod.api import static
 from minipod.cgroups.hierarchy import of_node
 from minipod.cgroups.view import view
 from minipod.cli import options
+from minipod.cli.client import Object
 from minipod.errors import FailedPrecondition
 
 KINDS = ("net", "ipc", "uts", "mnt", "pid", "cgroup", "user")
@@ -18,8 +19,9 @@ KINDS = ("net", "ipc", "uts", "mnt", "pid", "cgroup", "user")
 @click.command("inspect")
 @click.argument("words", nargs=-1, required=True, shell_complete=options.complete_names)
 @options.namespace_option
+@click.option("-o", "--output", default="", help="json, yaml or jsonpath={.CONTAINER.pid}")
 @click.pass_context
-def command(ctx: click.Context, words: tuple[str, ...], namespace: str) -> None:
+def command(ctx: click.Context, words: tuple[str, ...], namespace: str, output: str) -> None:
     """Show a pod's containers from the kernel's side."""
     client = options.client(ctx)
     for resource, name in options.split_target(words):
@@ -30,6 +32,9 @@ def command(ctx: click.Context, words: tuple[str, ...], namespace: str) -> None:
         running = [c for c in found["containers"] if c["pid"]]
         if not running:
             raise FailedPrecondition(f"no container of pod {name} runs")
+        if output:
+            _print(by_name(running), output)
+            continue
         print_namespaces(running)
         click.echo()
         hierarchy = of_node(options.instance(ctx).run_dir)
@@ -40,6 +45,33 @@ def command(ctx: click.Context, words: tuple[str, ...], namespace: str) -> None:
                 click.echo(f"  in {', '.join(controllers)}")
             limits = view(hierarchy, str(container["cgroup"]))
             click.echo("  " + ", ".join(f"{k} {v}" for k, v in limits.items()))
+
+
+def by_name(running: list[Object]) -> Object:
+    """Return pid, id, cgroup and namespaces (kind -> inode number) of each container."""
+    return {
+        c["name"]: {
+            "pid": c["pid"],
+            "id": c["id"],
+            "cgroup": c["cgroup"],
+            "namespaces": {kind: namespace_of(c["pid"], kind) for kind in KINDS},
+        }
+        for c in running
+    }
+
+
+def namespace_of(pid: object, kind: str) -> int:
+    """Return the inode number of a process' namespace, which is its name (namespaces(7))."""
+    return int(os.readlink(f"/proc/{pid}/ns/{kind}").split(":")[1].strip("[]"))
+
+
+def _print(found: Object, output: str) -> None:
+    if output.startswith("jsonpath="):
+        click.echo(options.field(found, output.removeprefix("jsonpath=")))
+    elif output in ("json", "yaml"):
+        options.print_object(found, output)
+    else:
+        raise click.UsageError(f"unknown output {output!r}: json, yaml, jsonpath={{...}}")
 
 
 def cgroups(pid: int) -> dict[str, list[str]]:
@@ -56,8 +88,8 @@ def print_namespaces(running: list[dict[str, object]]) -> None:
     """Print one row for each kind of namespace, and who shares it."""
     rows = [["NAMESPACE", *(str(c["name"]) for c in running), "THE NODE", ""]]
     for kind in KINDS:
-        numbers = [os.readlink(f"/proc/{c['pid']}/ns/{kind}") for c in running]
-        host = os.readlink(f"/proc/self/ns/{kind}")
+        numbers = [namespace_of(c["pid"], kind) for c in running]
+        host = namespace_of("self", kind)
         if len(set(numbers)) == 1:
             word = (
                 "the node's"
@@ -68,5 +100,5 @@ def print_namespaces(running: list[dict[str, object]]) -> None:
             )
         else:
             word = "each its own"
-        rows.append([kind, *(n.split(":")[1].strip("[]") for n in (*numbers, host)), word])
+        rows.append([kind, *(str(n) for n in (*numbers, host)), word])
     options.print_rows(rows)
