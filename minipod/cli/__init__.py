@@ -45,6 +45,14 @@ VERBS = {
     "version": "Print the version.",
 }
 
+# What fingers that know Docker (or more of kubectl) type -> what they mean.
+MEANT = {
+    "ps": "get pods", "images": "image ls", "pull": "image pull IMAGE", "push": "image push IMAGE",
+    "build": "image build DIRECTORY", "rmi": "image rm IMAGE", "rm": "delete pod NAME",
+    "stop": "delete pod NAME", "kill": "delete pod NAME --grace-period=0 --force", "start": "apply -f FILE",
+    "create": "apply -f FILE", "top": "kubeconfig (then kubectl top pods)",
+}  # fmt: skip
+
 
 class Verbs(click.Group):
     """Loads a verb's module only when it is used."""
@@ -75,6 +83,8 @@ class Verbs(click.Group):
         except click.UsageError as e:
             import difflib  # only for a typing error
 
+            if self.verbs is VERBS and (meant := MEANT.get(args[0])):
+                raise click.UsageError(f"{e.message} Try: minipod {meant}", ctx) from None
             near = difflib.get_close_matches(args[0], self.verbs, 1)
             if near:
                 raise click.UsageError(f"{e.message} Did you mean {near[0]!r}?", ctx) from None
@@ -107,7 +117,7 @@ def main() -> None:
         sys.exit(1)
     except PermissionError as e:
         click.echo(f"error: {e.filename or 'operation'}: permission denied", err=True)
-        click.echo("hint: minipod must run as root (sudo)", err=True)
+        click.echo("hint: minipod must run as root: try it with sudo", err=True)
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -27,12 +27,18 @@ def command(
     """Create the objects; one that exists gets what may change (images, labels)."""
     client = options.client(ctx)
     failed = 0
-    for obj in options.load_manifests(files):
+    objects = options.load_manifests(files)
+    if not objects:
+        raise FailedPrecondition(f"no objects in {', '.join(files)}")
+    for obj in objects:
         try:
             done = apply_object(client, obj, namespace, lenient=lenient, dry_run=dry_run)
         except (AlreadyExists, FailedPrecondition) as e:
             failed += 1
-            click.echo(f"error: {e.message}", err=True)
+            whose = f"{obj['kind'].lower()}/{(obj.get('metadata') or {}).get('name', '')}: "
+            click.echo(f"error: {whose if len(objects) > 1 else ''}{e.message}", err=True)
+            if e.hint:
+                click.echo(f"hint: {e.hint}", err=True)
         else:
             click.echo(f"{obj['kind'].lower()}/{done[0]['metadata']['name']} {done[1]}")
     return 1 if failed else 0

@@ -22,6 +22,19 @@ NAMES = {
     "namespaces": "namespaces",
 }  # fmt: skip
 CORE = {"pods": True, "events": True, "nodes": False, "namespaces": False}  # namespaced?
+# Kinds of Kubernetes that people try first, and that are not there.
+LATER = {
+    "deployment",
+    "deploy",
+    "replicaset",
+    "statefulset",
+    "daemonset",
+    "job",
+    "cronjob",
+    "service",
+    "svc",
+    "ingress",
+}
 BY_REASON = {
     "NotFound": errors.NotFound, "AlreadyExists": errors.AlreadyExists, "Conflict": errors.Conflict,
     "Expired": errors.Gone,
@@ -50,9 +63,11 @@ def plural(kind: str) -> str:
     try:
         return _kinds()[word][0]
     except KeyError:
-        known = ", ".join(sorted({name for name, _, _ in _kinds().values()}))
+        hint = f"known: {', '.join(sorted({name for name, _, _ in _kinds().values()}))}"
+        if word.removesuffix("s") in LATER:
+            hint = "minipod has no workloads and services yet: apply a Pod, such as the spec.template describes"
         raise errors.NotFound(
-            f'the server doesn\'t have a resource type "{kind}"', hint=f"known: {known}"
+            f'the server doesn\'t have a resource type "{kind}"', hint=hint
         ) from None
 
 
@@ -101,8 +116,8 @@ class Client:
             answer = unix_http.request(
                 self.instance.api_socket, method, target, headers=headers, body=content
             )
-        except PermissionError:
-            raise
+        except PermissionError as e:
+            raise PermissionError(e.errno, e.strerror, self.instance.api_socket) from None
         except OSError as e:
             raise errors.Unavailable(
                 f"the node {self.instance.name!r} is not running", hint="start it: minipod up"

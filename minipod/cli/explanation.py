@@ -153,7 +153,16 @@ def _waiting(facts: Facts, status: Object, waiting: Object, who: str, now: float
     else:
         message = f": {_short(waiting['message'])}" if waiting.get("message") else ""
         yield f"{who} waits: {reason}{message}"
+    if reason == "ImagePullBackOff":
+        yield from _not_pulled(facts, name)
     yield from _before(facts, status)
+
+
+def _not_pulled(facts: Facts, name: str) -> Iterator[str]:
+    tried = _last(facts, lambda r: r["container"] == name and r["decision"] == "ErrImagePull")
+    if tried is not None:
+        yield f"because at {_clock(tried['at'])} it {_short(tried['because'].get('message', ''))}"
+    yield "images that are here: minipod image ls; minipod image build makes the built-in ones, minipod image load takes archives"
 
 
 def _running(facts: Facts, status: Object, running: Object, who: str, now: float) -> Iterator[str]:

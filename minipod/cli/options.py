@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from minipod.cli.client import Client, Object, plural
-from minipod.errors import FailedPrecondition, MinipodError
+from minipod.errors import FailedPrecondition, MinipodError, NotFound
 from minipod.spec.instance import Instance
+
+if TYPE_CHECKING:
+    import yaml
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -71,8 +74,13 @@ def split_target(words: tuple[str, ...]) -> list[tuple[str, str]]:
                 )
             found.append((plural(kind), name))
         return found
-    kinds = words[0].split(",")
-    return [(plural(kind), name) for kind in kinds for name in (words[1:] or ("",))]
+    try:
+        kinds = [plural(kind) for kind in words[0].split(",")]
+    except NotFound as e:
+        if len(words) > 1:
+            raise
+        raise NotFound(e.message, hint=f"for a pod of that name: pod {words[0]}") from None
+    return [(kind, name) for kind in kinds for name in (words[1:] or ("",))]
 
 
 def print_table(
@@ -132,9 +140,11 @@ def load_manifests(files: Iterable[str]) -> list[Object]:
 
     found: list[Object] = []
     for name in files:
+        text = sys.stdin.read() if name == "-" else _read(name)
         try:
-            text = sys.stdin.read() if name == "-" else _read(name)
             documents = list(yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        except yaml.MarkedYAMLError as e:
+            raise _not_yaml(name, text, e) from e
         except yaml.YAMLError as e:
             raise FailedPrecondition(f"{name}: not valid YAML: {e}") from e
         for number, document in enumerate(documents, 1):
@@ -147,6 +157,19 @@ def load_manifests(files: Iterable[str]) -> list[Object]:
                 )
             found += document.get("items", []) if document["kind"] == "List" else [document]
     return found
+
+
+def _not_yaml(name: str, text: str, e: yaml.MarkedYAMLError) -> FailedPrecondition:
+    """Say where, and what is wrong; of a tab, which looks like the spaces that it is not, that it is one."""
+    mark = e.problem_mark or e.context_mark
+    line, column = (0, 0) if mark is None else (mark.line, mark.column)
+    lines = text.splitlines()
+    tab = line < len(lines) and lines[line][column : column + 1] == "\t"
+    words = ", ".join(part for part in (e.context, e.problem) if part)
+    return FailedPrecondition(
+        f"{name}: line {line + 1}, column {column + 1}: not valid YAML: {words}",
+        hint="there is a tab: YAML indents with spaces" if tab else "",
+    )
 
 
 def _read(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -67,6 +68,11 @@ def _client(ctx: click.Context) -> Client:
 
 def _run_file(ctx: click.Context, file: str, namespace: str, *, lenient: bool, keep: bool) -> int:
     """Apply FILE, follow events and logs until its pod ends; Ctrl-C ends the pod gracefully."""
+    if not file.endswith((".yaml", ".yml", ".json")) and file != "-" and not os.path.exists(file):
+        raise FailedPrecondition(
+            f"{file}: no such file or directory",
+            hint=f"to run an image: minipod run NAME --image={file}",
+        )
     pods = [o for o in options.load_manifests([file]) if o["kind"] == "Pod"]
     if len(pods) != 1:
         raise FailedPrecondition(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import click
 
 from minipod.cli import options
@@ -14,7 +17,10 @@ def command(ctx: click.Context, output: str | None) -> int:
     """Show whether the node runs, and its processes."""
     from minipod.daemon.node import node_status
 
-    found = node_status(options.instance(ctx))
+    instance = options.instance(ctx)
+    if os.path.isdir(instance.run_dir) and not os.access(instance.run_dir, os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), instance.run_dir)
+    found = node_status(instance)
     if output:
         options.print_object(found, output)
     elif not found["running"]:

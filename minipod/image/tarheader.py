@@ -34,8 +34,8 @@ class Header(NamedTuple):  # made in a third of the time of a frozen dataclass, 
 
 
 def corrupt(why: str) -> ImageError:
-    """Return the error for a layer that is not a good tar archive."""
-    return ImageError(f"layer is not a valid tar archive: {why}", reason="ErrImagePull")
+    """Return the error for a layer, or a whole archive, that is no good tar archive."""
+    return ImageError(f"not a valid tar archive: {why}", reason="ErrImagePull")
 
 
 def parse_header(block: bytes) -> Header:

@@ -67,7 +67,38 @@ KILLED = (
     record("11:59:21", "kill", cause="liveness", message="Container app failed liveness probe, will be restarted"),
     record("11:59:30", "back off", delay="40 s", until=at("12:00:10")),
 )  # fmt: skip
+NOT_PULLED = (
+    record("11:59:50", "ErrImagePull", message='failed to pull image "docker.io/library/x:1": registry: name or service not known'),
+    record("11:59:51", "ImagePullBackOff", message='Back-off pulling image "x:1"'),
+)  # fmt: skip
 CASES = [
+    pytest.param(
+        Facts(
+            pod=pod(
+                status(
+                    waiting={
+                        "reason": "ImagePullBackOff",
+                        "message": 'Back-off pulling image "x:1"',
+                    }
+                ),
+                phase="Pending",
+            ),
+            records=NOT_PULLED,
+        ),
+        [
+            "pod default/web is pending, for 2m",
+            '  container app waits: ImagePullBackOff: Back-off pulling image "x:1"',
+            (
+                '    because at 11:59:50 it failed to pull image "docker.io/library/x:1": registry: name or service not'
+                " known"
+            ),
+            (
+                "  images that are here: minipod image ls; minipod image build makes the built-in ones, minipod image load"
+                " takes archives"
+            ),
+        ],
+        id="image-not-pulled",
+    ),
     pytest.param(
         Facts(pod=pod({**status(running=RUNNING), "ready": True}, ready="True")),
         ["pod default/web is ready, for 1m"],
