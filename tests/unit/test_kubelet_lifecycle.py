@@ -127,7 +127,7 @@ async def test_delete_stops_containers_in_parallel_and_removes_the_object_last(n
         began = clock()
         await node.store.delete("pods", "default", "web", grace_period=7)
         await node.until(lambda: ("pods", "default", "web") not in node.store.objects)
-        assert clock() - began == pytest.approx(7, abs=0.1)
+        assert clock() - began == pytest.approx(7, abs=0.5)
         assert node.runtime.calls[-1] == "remove_pod_sandbox"
         assert not node.runtime.sandboxes
         assert node.store.writes[-1] == ("DELETED", "pods", "web")
@@ -143,7 +143,7 @@ async def test_a_second_delete_with_less_grace_shortens_the_first(node):
         await asyncio.sleep(5)
         await node.store.delete("pods", "default", "web", grace_period=3)
         await node.until(lambda: ("pods", "default", "web") not in node.store.objects)
-        assert clock() - began == pytest.approx(8, abs=0.1)
+        assert clock() - began == pytest.approx(8, abs=0.5)
 
 
 async def test_pre_stop_takes_its_time_out_of_the_grace_period(node):
@@ -223,7 +223,7 @@ async def test_a_restarted_kubelet_keeps_running_containers_and_backoff(node, tm
     second = Node(tmp_path, node.runtime, node.store)
     async with running(second):
         await second.until(lambda: node.runtime.calls.count("start_container app") == 3)
-        assert clock() - began == pytest.approx(9.5, abs=0.2)
+        assert clock() - began == pytest.approx(9.5, abs=0.5)
         await second.until(lambda: second.container("web")["restartCount"] == 2)
     pid = node.runtime.running("app").id
     third = Node(tmp_path, node.runtime, node.store)
