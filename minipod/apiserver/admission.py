@@ -78,9 +78,11 @@ class Admission:
         self, resource: Resource, current: Object, wanted: Object, part: str, *, lenient: bool
     ) -> list[str]:
         """Complete a changed object and check what may not change; *part* is the subresource."""
-        if part not in ("", "ephemeralcontainers", "resize"):
-            return []
         strategy = resource.strategy
+        if part not in ("", "ephemeralcontainers", "resize"):
+            strategy.prepare_part(wanted, current, part)
+            _raise(resource, current, dict.fromkeys(strategy.validate_part(wanted, current, part)))
+            return []
         strategy.default(wanted)
         if resource.kind == "Pod":
             self._pod_update(current, wanted, part)

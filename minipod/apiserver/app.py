@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 HEALTH = ("healthz", "readyz", "livez")
-GENERIC_PARTS = ("", "status", "finalize", "ephemeralcontainers", "resize")
+GENERIC_PARTS = ("", "status", "finalize", "ephemeralcontainers", "resize", "approval")
 
 
 class Api:

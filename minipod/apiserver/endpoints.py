@@ -6,7 +6,7 @@ wait until it is on disk, answer. There is no await between reading an object an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web  # noqa: TC002 handlers are read at run time
@@ -28,6 +28,7 @@ from minipod.apiserver.watching import too_large
 
 Object = dict[str, Any]
 
+Examine = Callable[[Call, Object], Awaitable[None]]
 PROPAGATION = ("Background", "Foreground", "Orphan")
 
 
@@ -39,6 +40,7 @@ class Endpoints:
         self._admission = admission
         self._listing = Listing(store.storage)
         self.guard: Callable[[Call, Object], None] = _anything  # may this user write this?
+        self.examiners: dict[str, Examine] = {}  # of new objects, by the name of the kind
         self.may_create: Callable[[Call], None] = _anyone  # what a patch that creates must also ask
 
     # -- reads
@@ -85,6 +87,8 @@ class Endpoints:
         options: WriteQuery,
         record: Callable[[], None],
     ) -> web.Response:
+        if examine := self.examiners.get(call.resource.qualified):
+            await examine(call, obj)
         if call.resource.namespaced:
             obj["metadata"]["namespace"] = namespace
         self._store.name(call.resource.stored_as, namespace, obj)

@@ -24,6 +24,7 @@ SYSTEM = ("uid", "creationTimestamp", "namespace", "name", "deletionTimestamp", 
 TERMINAL = ("Succeeded", "Failed")
 PARTS = {
     "status": "status",
+    "approval": "status",
     "ephemeralcontainers": "spec",
     "resize": "spec",
 }  # what a path of its own changes
@@ -79,8 +80,7 @@ def updated(resource: Resource, current: Object, wanted: Object, subresource: st
         merged.pop("status", None)
         if "status" in current:
             merged["status"] = current["status"]
-    if resource.kind == "Namespace":  # only `finalize` takes finalizers away
-        merged["spec"] = current.get("spec") or {}
+    merged |= {name: current.get(name) or {} for name in resource.kept}
     metadata = {k: v for k, v in wanted["metadata"].items() if k not in SYSTEM}
     metadata |= {k: old[k] for k in SYSTEM if k in old}
     metadata["resourceVersion"] = old["resourceVersion"]

@@ -17,11 +17,11 @@ Errors = Iterable[FieldError]
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
-def _no_errors(*_: Object) -> Errors:
+def _no_errors(*_: Object | str) -> Errors:
     return ()
 
 
-def _nothing(*_: Object) -> None:
+def _nothing(*_: Object | str) -> None:
     return None
 
 
@@ -55,6 +55,9 @@ class Strategy:
     validate: Callable[[Object], Errors] = _no_errors  # a new or changed object, defaulted
     validate_update: Callable[[Object, Object], Errors] = _no_errors  # more, of (wanted, current)
     prepare: Callable[[Object], None] = _nothing  # a new object: drop what clients don't set
+    # A write of a part, of (wanted, current, subresource): keep what is not its own; what it may not change.
+    prepare_part: Callable[[Object, Object, str], None] = _nothing
+    validate_part: Callable[[Object, Object, str], Errors] = _no_errors
     name: str = "subdomain"  # the rule of metadata.name: subdomain, label or path
 
 
@@ -81,6 +84,7 @@ class Resource:
     graceful: bool = False  # a deletion waits for somebody (the kubelet)
     returns_deleted: bool = False  # DELETE answers with the object, not with a Status
     keeps_status: bool = False  # a new object may bring its status along (nodes)
+    kept: tuple[str, ...] = ()  # what an update of the object leaves as it is, and says nothing
     durable: bool = True  # a write is on disk before it is answered
     fields: tuple[str, ...] = ()  # selectable ones beyond metadata.name and metadata.namespace
     strategy: Strategy = field(default_factory=Strategy)

@@ -10,10 +10,12 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from aiohttp import web
 
 from minipod.aio.tasks import run_root
+from minipod.api.certificates import GROUP, RESOURCE
 from minipod.apiserver.app import Api, Handler, tell_errors
 from minipod.apiserver.auth import certificates, kubeconfig, listen, roles
 from minipod.apiserver.auth.authn import Authenticator
@@ -21,7 +23,9 @@ from minipod.apiserver.auth.authorizer import Authorizer
 from minipod.apiserver.auth.escalation import Escalation
 from minipod.apiserver.auth.gate import Gate
 from minipod.apiserver.auth.reviews import Reviews
+from minipod.apiserver.auth.signing import Certificates
 from minipod.apiserver.auth.tokens import Tokens
+from minipod.apiserver.call import Call
 from minipod.apiserver.codec import BODY_MAX
 from minipod.apiserver.store_sqlite import SqliteStore
 from minipod.apiserver.streams import NodeStreams
@@ -59,7 +63,10 @@ class ApiServer:
         self._listening = False
         reviews = Reviews(tokens, self._authorizer).handlers()
         self._api = Api(store, streams, node_name, {**reviews, **(handlers or {})})
-        self._api.endpoints.guard = Escalation(self._authorizer).check
+        self.certificates = Certificates(self._pki.path(""), self._authorizer)
+        self._guards = (Escalation(self._authorizer).check, self.certificates.check)
+        self._api.endpoints.guard = self._guard
+        self._api.endpoints.examiners[f"{RESOURCE}.{GROUP}"] = self.certificates.examine
         self._api.endpoints.may_create = gate.require_create
         self._app = web.Application(
             middlewares=[tell_errors, gate.middleware()], client_max_size=BODY_MAX
@@ -68,6 +75,10 @@ class ApiServer:
         self._runner = web.AppRunner(
             self._app, access_log=None, handle_signals=False, shutdown_timeout=1.0, keepalive_timeout=IDLE
         )  # fmt: skip
+
+    def _guard(self, call: Call, obj: dict[str, Any]) -> None:
+        for check in self._guards:
+            check(call, obj)
 
     @property
     def ca(self) -> str:

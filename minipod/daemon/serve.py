@@ -117,8 +117,10 @@ class Daemon:
         await certificates
         root("api", self.api.run())
         claims = f"{self.instance.state_dir}/claims"
-        running = manager.run(self.store, self._kinds(), self._tokens, self.api.ca, claims)
-        root("controllers", running)
+        means = manager.Means(
+            tokens=self._tokens, signer=self.api.certificates, ca=self.api.ca, claims=claims
+        )
+        root("controllers", manager.run(self.store, self._kinds(), means))
         await self.api.start()
         gc.freeze()
         return started

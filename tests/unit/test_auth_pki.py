@@ -92,7 +92,7 @@ async def test_a_certificate_is_made_again(made, why):
 
 async def test_what_can_not_be_made_is_an_error(made, monkeypatch):
     monkeypatch.setattr(pki.sys, "executable", "/bin/false")
-    with pytest.raises(errors.Internal, match="were not made: code 1"):
+    with pytest.raises(errors.Internal, match=r"were not made: .* code 1"):
         await made.ensure([SERVER])
 
 

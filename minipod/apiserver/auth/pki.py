@@ -12,6 +12,7 @@ files only: a node that starts again starts no process.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,11 +20,13 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from minipod.errors import Internal
 
 RENEW = 30 * 86400.0  # seconds before its end that a certificate is made again
 YEAR = 365 * 86400
+ISSUE = "minipod.apiserver.auth.issue"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,16 +94,40 @@ def vouch(leaf: Leaf, ca: bytes, not_after: float) -> str:
 
 
 async def issue(directory: str, ca_name: str, leaves: Sequence[Leaf]) -> None:
-    """Run `issue` and wait for its end. posix_spawn: the daemon has threads and never forks."""
-    import asyncio  # here: `issue` imports this module and exits
+    """Make certificates, in a process of their own. Raises Internal."""
+    leaf_fields = [asdict(leaf) for leaf in leaves]
+    try:
+        await run(ISSUE, {"directory": directory, "ca_name": ca_name, "leaves": leaf_fields})
+    except Internal as e:
+        words = f"certificates below {directory} were not made: {e.message}"
+        raise Internal(words, hint=e.hint) from e
+
+
+async def run(module: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Run a module that reads a JSON object and writes one; return that. Raises Internal when it fails.
+
+    posix_spawn: the daemon has threads and never forks. Both go through files in memory, which no side waits for.
+    """
+    with contextlib.ExitStack() as stack:
+        given, written = (
+            stack.enter_context(os.fdopen(os.memfd_create(n), "r+b")) for n in ("in", "out")
+        )
+        given.write(json.dumps(request).encode())
+        given.seek(0)
+        await _run(module, given.fileno(), written.fileno())
+        written.seek(0)
+        answer: dict[str, Any] = json.loads(written.read())
+        return answer
+
+
+async def _run(module: str, given: int, written: int) -> None:
+    import asyncio  # here: the modules that it runs import this one and exit
 
     from minipod.linux import process
 
-    request = json.dumps(
-        {"directory": directory, "ca_name": ca_name, "leaves": [asdict(leaf) for leaf in leaves]}
-    )
-    argv = [sys.executable, "-P", "-m", "minipod.apiserver.auth.issue", request]
-    pid = os.posix_spawn(argv[0], argv, os.environ)  # noqa: ASYNC221 a millisecond
+    argv = [sys.executable, "-P", "-m", module]
+    actions = [(os.POSIX_SPAWN_DUP2, given, 0), (os.POSIX_SPAWN_DUP2, written, 1)]
+    pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=actions)  # noqa: ASYNC221 a millisecond
     pidfd = process.pidfd_open(pid)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -112,9 +139,7 @@ async def issue(directory: str, ca_name: str, leaves: Sequence[Leaf]) -> None:
         os.close(pidfd)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])  # noqa: ASYNC222 it has ended
     if code:
-        raise Internal(
-            f"certificates below {directory} were not made: code {code}", hint="see the node's log"
-        )
+        raise Internal(f"{module} ended with code {code}", hint="see the node's log")
 
 
 def write_private(path: str, content: bytes, mode: int = 0o600) -> None:

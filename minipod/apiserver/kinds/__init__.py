@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from minipod.apiserver.kinds import (
     access,
+    certificates,
     core,
     events,
     metrics,
@@ -27,6 +28,7 @@ RESOURCES: tuple[Resource, ...] = (
     *events.RESOURCES,
     *storage.RESOURCES,
     *access.RESOURCES,
+    *certificates.RESOURCES,
     *reviews.RESOURCES,
     *metrics.RESOURCES,
     *read_only.RESOURCES,

@@ -91,6 +91,7 @@ NAMESPACE = Resource(
     returns_deleted=True,
     subresources=(Subresource(name="finalize", verbs=("update",)), STATUS),
     fields=("status.phase",),
+    kept=("spec",),  # only `finalize` takes finalizers away
     strategy=Strategy(
         default=_default_namespace,
         prepare=_prepare_namespace,
