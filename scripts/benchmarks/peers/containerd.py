@@ -122,6 +122,23 @@ class Containerd:
         self.cri.call("StartContainer", {1: container})
         return made[0], container
 
+    async def burst_pod(self, command: list[str] = EXITS_ON_TERM) -> tuple[float, str]:
+        """`pod`, one of many at once: return when its container had executed its command, and the sandbox."""
+        name = next(self._names)
+        config = cri.sandbox_config(name, f"{self.logs}/{name}")
+        sandbox = await self.cri.ask("RunPodSandbox", {1: config})
+        self._sandboxes.add(sandbox)
+        request = {1: sandbox, 2: cri.container_config(IMAGE, command), 3: config}
+        container = await self.cri.ask("CreateContainer", request)
+        await self.cri.ask("StartContainer", {1: container})
+        return time.perf_counter(), sandbox
+
+    async def burst_remove(self, sandbox: str) -> None:
+        """`remove`, one of many at once."""
+        await self.cri.ask("StopPodSandbox", {1: sandbox})
+        await self.cri.ask("RemovePodSandbox", {1: sandbox})
+        self._sandboxes.discard(sandbox)
+
     def delete(self, sandbox: str, container: str) -> None:
         self.cri.call("StopContainer", {1: container, 2: 30})
         self.remove(sandbox)

@@ -1,16 +1,20 @@
 """A CRI client of a few lines: gRPC by grpclib, protobuf by hand for the fields that the rows need.
 
+`call` waits for the answer; `ask` is its coroutine, and `together` runs many of those at once over the one connection.
+
 Field numbers: k8s.io/cri-api pkg/apis/runtime/v1/api.proto.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Iterable
+from typing import Any, TypeVar
 
 # A message is {field number: value}; a value is an int, a str, bytes, another message, or a list of them.
 Message = dict[int, Any]
 
+Given = TypeVar("Given")
 RUNTIME = "/runtime.v1.RuntimeService/"
 
 
@@ -54,7 +58,7 @@ class Raw:
 
 
 class Cri:
-    """One connection; synchronous, in a loop of its own."""
+    """One connection, in a loop of its own."""
 
     def __init__(self, socket: str) -> None:
         from grpclib.client import Channel, UnaryUnaryMethod  # a tool of scripts/setup --dev
@@ -68,8 +72,20 @@ class Cri:
 
     def call(self, verb: str, message: Message) -> str:
         """Call; return the id in the answer. Raises grpclib.GRPCError."""
+        return self._loop.run_until_complete(self.ask(verb, message))
+
+    async def ask(self, verb: str, message: Message) -> str:
+        """`call`, for who asks for more than one thing at once."""
         method = self._method(self._channel, RUNTIME + verb, bytes, bytes)
-        return first_string(self._loop.run_until_complete(method(encode(message))))
+        return first_string(await method(encode(message)))
+
+    def together(self, asked: Iterable[Awaitable[Given]]) -> list[Given]:
+        """Run coroutines of `ask` at once; return what they give."""
+
+        async def gather() -> list[Given]:
+            return await asyncio.gather(*asked)
+
+        return self._loop.run_until_complete(gather())
 
     def close(self) -> None:
         self._channel.close()

@@ -6,6 +6,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from benchmarks.bench import Bench
@@ -20,35 +21,35 @@ def minipod(bench: Bench) -> Iterator[Once]:
     def once() -> dict[str, float]:
         names = [f"burst{next(numbers)}" for _ in range(bench.few(50))]
         since = node.version()
-        begins, made = [], []
-        for name in names:
-            begins.append(time.time())
-            made.append(node.create(name))
+        begin = time.time()
+        made = list(clients.map(node.create, names))
         node.await_ready(set(names), since)
         executed = [node.executed_at(pod) for pod in made]
         node.delete(set(names), force=True)
-        each = [(e - b) * 1e3 for e, b in zip(executed, begins, strict=True)]
-        return {
-            "one of them, create -> execve": statistics.median(each),
-            "the slowest, create -> execve": max(each),
-            "until all have executed": (max(executed) - begins[0]) * 1e3,
-        }
+        return figures([(e - begin) * 1e3 for e in executed])
 
-    yield once
+    with ThreadPoolExecutor(max_workers=bench.few(50)) as clients:
+        yield once
+
+
+def figures(each: list[float]) -> dict[str, float]:
+    """Return the figures of pods that were asked for at once, from the milliseconds of each."""
+    return {
+        "half of them have executed": statistics.median(each),
+        "all have executed": max(each),
+    }
 
 
 @contextmanager
 def containerd(bench: Bench) -> Iterator[Once]:
-    """One after another: what a kubelet would do at once needs a client with threads."""
+    """All at once over one connection, each RunPodSandbox, CreateContainer, StartContainer, as a kubelet asks."""
     daemon = peer.shared(bench)
 
     def once() -> dict[str, float]:
         begin = time.perf_counter()
-        made = [daemon.pod() for _ in range(bench.few(50))]
-        took = (time.perf_counter() - begin) * 1e3
-        for sandbox, container in made:
-            daemon.delete(sandbox, container)
-        return {"until all have executed": took}
+        made = daemon.cri.together([daemon.burst_pod() for _ in range(bench.few(50))])
+        daemon.cri.together([daemon.burst_remove(sandbox) for _, sandbox in made])
+        return figures([(executed - begin) * 1e3 for executed, _ in made])
 
     yield once
 
@@ -56,12 +57,12 @@ def containerd(bench: Bench) -> Iterator[Once]:
 ROW = Row(
     title="A burst of 50 pods",
     figures=(
-        Figure("one of them, create -> execve"),
-        Figure("the slowest, create -> execve"),
-        Figure("until all have executed"),
+        Figure("half of them have executed"),
+        Figure("all have executed"),
     ),
     sides={"minipod": minipod, "containerd": containerd},
     runs=3,
     warm=False,
-    note="containerd makes them one after another (our client is synchronous), without a kubelet on top.",
+    note="From the moment at which all are asked for. minipod: 50 clients, each creates a pod over its API. containerd: 50 calls at once over "
+    "one connection, RunPodSandbox, CreateContainer, StartContainer for each, without a kubelet and an API on top.",
 )
