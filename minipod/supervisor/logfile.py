@@ -32,10 +32,10 @@ def format_lines(stream: bytes, text: bytes, now: bytes) -> tuple[bytes, bytes]:
     records = b""
     if end >= 0:
         body = text[:end]
-        if len(body) > LINE_MAX and any(len(line) > LINE_MAX for line in body.split(b"\n")):
+        if has_long_line(body):
             records = b"".join(split_line(line, full, part) for line in body.split(b"\n"))
         else:
-            records = full + body.replace(b"\n", b"\n" + full) + b"\n"
+            records = b"".join((full, body.replace(b"\n", b"\n" + full), b"\n"))
     if len(rest) >= LINE_MAX:
         whole = len(rest) // LINE_MAX * LINE_MAX
         records += b"".join(
@@ -43,6 +43,17 @@ def format_lines(stream: bytes, text: bytes, now: bytes) -> tuple[bytes, bytes]:
         )
         rest = rest[whole:]
     return records, rest
+
+
+def has_long_line(body: bytes) -> bool:
+    """Whether a line is longer than LINE_MAX; looks at few of the lines to say no."""
+    begin = 0
+    while len(body) - begin > LINE_MAX:
+        end = body.rfind(b"\n", begin, begin + LINE_MAX + 1)
+        if end < 0:
+            return True
+        begin = end + 1
+    return False
 
 
 def split_line(line: bytes, full: bytes, part: bytes) -> bytes:

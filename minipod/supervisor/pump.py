@@ -16,6 +16,8 @@ most HOLD seconds, then written as a P record. A client of attach that does not 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import selectors
 import signal
@@ -23,12 +25,16 @@ import socket
 import time
 from dataclasses import dataclass, field
 
+from minipod.linux import heap
 from minipod.supervisor import protocol
 from minipod.supervisor.attached import Attached, Unheard
 from minipod.supervisor.logfile import LogFile, format_lines, partial_record, stamp
 
-CHUNK = 256 << 10  # bytes at most for one read: a FIFO holds 64 KiB by default
+CHUNK = 64 << 10  # bytes at most for one read: what a FIFO holds
+FLOOD = 256 << 10  # the same once a FIFO was found full
+PAUSE = 0.001  # seconds between two turns of the loop while streams keep it busy: few large reads cost less than many small ones
 HOLD = 0.1  # seconds
+HEAP = 2 << 20  # bytes: a few chunks and their records
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +44,7 @@ class Stream:
     owner: Log
     name: bytes
     fd: int
+    chunk: int = CHUNK
     rest: bytes = b""
     rest_since: float = 0.0
 
@@ -76,6 +83,7 @@ class Pump:
         signal.signal(signal.SIGTERM, lambda *_: None)
         signal.set_wakeup_fd(writer)
         self._selector.register(reader, selectors.EVENT_READ, "stop")
+        turned = 0.0
         while self._running and not (self._alone and self._all_ended()):
             for key, events in self._selector.select(self._timeout()):
                 if key.fd not in self._selector.get_map():
@@ -89,6 +97,9 @@ class Pump:
                 else:
                     self._command()
             self._flush_held(time.monotonic() - HOLD)
+            if time.monotonic() - turned < PAUSE:
+                time.sleep(PAUSE)
+            turned = time.monotonic()
         for log in list(self._logs.values()):
             self._drain(log)
 
@@ -169,7 +180,7 @@ class Pump:
     def _read(self, stream: Stream) -> bool:
         """Read and write one chunk; False when there was nothing."""
         try:
-            chunk = os.read(stream.fd, CHUNK)
+            chunk = os.read(stream.fd, stream.chunk)
         except BlockingIOError:
             return False
         except OSError:
@@ -177,6 +188,8 @@ class Pump:
         if not chunk:
             self._selector.unregister(stream.fd)
             return False
+        if len(chunk) == CHUNK:
+            _widen(stream)
         owner = stream.owner
         records, stream.rest = format_lines(stream.name, stream.rest + chunk, stamp(time.time_ns()))
         if records and owner.file.write(records):
@@ -229,9 +242,16 @@ class Pump:
         stream.fd = -1
 
 
+def _widen(stream: Stream) -> None:
+    """Let a FIFO that was full hold more."""
+    with contextlib.suppress(OSError):  # a terminal; or the user's pipes hold enough already
+        stream.chunk = max(CHUNK, fcntl.fcntl(stream.fd, fcntl.F_SETPIPE_SZ, FLOOD))
+
+
 def main(control_fd: int) -> None:
     """Run the pump on its control socket, until SIGTERM."""
     control = socket.socket(fileno=control_fd)
     control.setblocking(False)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    heap.keep(HEAP)
     Pump(control).run()

@@ -23,7 +23,7 @@ from minipod.runtime.logs import Decoder, LogOptions
 from minipod.spec.codec import dumps, loads
 from minipod.spec.container import ContainerSpec, Mount, Resources
 from minipod.spec.instance import Instance
-from minipod.supervisor.logfile import LINE_MAX, format_lines
+from minipod.supervisor.logfile import LINE_MAX, format_lines, has_long_line
 from minipod.testing.docs import HERE, pages
 
 
@@ -296,3 +296,20 @@ def test_a_start_imports_nothing_heavy(statement: str, forbidden: tuple[str, ...
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("[]"), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        pytest.param([], False, id="nothing"),
+        pytest.param([LINE_MAX], False, id="just-fits"),
+        pytest.param([LINE_MAX + 1], True, id="one-byte-more"),
+        pytest.param([100] * 1000, False, id="many-short"),
+        pytest.param([100] * 1000 + [LINE_MAX + 1], True, id="last"),
+        pytest.param([LINE_MAX + 1] + [100] * 1000, True, id="first"),
+        pytest.param([LINE_MAX] * 5, False, id="all-just-fit"),
+        pytest.param([1, LINE_MAX, LINE_MAX + 1, 1], True, id="between"),
+    ],
+)
+def test_a_line_that_must_be_split_is_found(lines, expected):
+    assert has_long_line(b"\n".join(b"x" * n for n in lines)) is expected
