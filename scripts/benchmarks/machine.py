@@ -25,13 +25,14 @@ def describe() -> str:
         )
     with open("/proc/meminfo", encoding="ascii") as f:
         memory = int(next(f).split()[1]) >> 20
-    commit = _output("git", "rev-parse", "--short", "HEAD")
+    commit = os.environ.get("MINIPOD_COMMIT") or _output("git", "rev-parse", "--short", "HEAD")
     parts = [
         f"minipod {commit}",
         f"{os.cpu_count()} cores ({model or platform.machine()})",
         f"{memory} GiB",
         f"Linux {os.uname().release}",
         f"cgroup {detect().mode.value}",
+        *(["emulated by qemu"] if model.startswith("QEMU") else []),
         f"Python {platform.python_version()}",
         *(f"{name} {version}" for name in PACKAGES if (version := installed(name))),
         *([f"kubectl {version}"] if (version := kubectl()) else []),

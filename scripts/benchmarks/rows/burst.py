@@ -63,6 +63,6 @@ ROW = Row(
     sides={"minipod": minipod, "containerd": containerd},
     runs=3,
     warm=False,
-    note="From the moment at which all are asked for. minipod: 50 clients, each creates a pod over its API. containerd: 50 calls at once over "
-    "one connection, RunPodSandbox, CreateContainer, StartContainer for each, without a kubelet and an API on top.",
+    note="From the moment at which all are asked for. minipod: 50 clients, each creates a pod over its API. containerd: 50 calls at once "
+    "over one connection, RunPodSandbox, CreateContainer, StartContainer for each, without a kubelet and an API on top.",
 )
