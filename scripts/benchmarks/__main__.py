@@ -56,10 +56,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` runs
     known = all_rows()
     chosen = arguments(known)
+    load = os.getloadavg()[0]  # of others: what we add comes later
     bench = Bench(quick=chosen.quick)
     failed = []
     try:
-        results = report.Results(chosen.output)
+        results = report.Results(chosen.output, load)
         for name in chosen.rows or known:
             try:
                 one(name, chosen, known, bench, results)

@@ -1,4 +1,4 @@
-"""One line about the machine and the programs that were measured on it."""
+"""What was measured, and where: our commit, and one line about the machine and the peers on it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,14 @@ PACKAGES = (
 
 @cache
 def describe() -> str:
-    """Return our commit, cores, memory, kernel, cgroup mode, python and the peers' versions."""
+    """Return cores, memory, kernel, cgroup mode, python and the peers' versions."""
     with open("/proc/cpuinfo", encoding="utf-8") as f:
         model = next(
             (line.split(":")[1].strip() for line in f if line.startswith("model name")), ""
         )
     with open("/proc/meminfo", encoding="ascii") as f:
         memory = int(next(f).split()[1]) >> 20
-    commit = os.environ.get("MINIPOD_COMMIT") or _output("git", "rev-parse", "--short", "HEAD")
     parts = [
-        f"minipod {commit}",
         f"{os.cpu_count()} cores ({model or platform.machine()})",
         f"{memory} GiB",
         f"Linux {os.uname().release}",
@@ -38,6 +36,14 @@ def describe() -> str:
         *([f"kubectl {version}"] if (version := kubectl()) else []),
     ]
     return ", ".join(parts)
+
+
+def commit() -> str:
+    """Return the short hash of what is measured; "+" behind it where files differ from it."""
+    if told := os.environ.get("MINIPOD_COMMIT"):
+        return told
+    changed = _output("git", "status", "--porcelain", "--untracked-files=no", "minipod")
+    return _output("git", "rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 def installed(package: str) -> str:

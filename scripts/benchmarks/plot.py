@@ -1,19 +1,32 @@
-"""Strip plots as SVG: one dot for each run on a logarithmic axis, a stroke at the median. No library needed for that."""
+"""Strip plots as SVG, without a library: on a logarithmic axis a dot for each run, a stroke at the median, a triangle at the aim."""
 
 from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-WIDTH, LEFT, RIGHT, LANE = 860, 300, 110, 20
+WIDTH, LEFT, RIGHT, LANE = 860, 320, 90, 20
 COLOURS = {"minipod": "#c2410c"}
+AIM = "#15803d"
 OTHERS = ("#1d4ed8", "#047857", "#7c3aed", "#a16207", "#475569")
 
 
-def strips(title: str, series: list[tuple[str, str, dict[str, list[float]]]]) -> str:
-    """Return the SVG of (figure, unit, {side: values}) rows; figures of different units share the axis of numbers."""
-    values = [v for _, _, sides in series for some in sides.values() for v in some if v > 0]
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """One figure: the values of each side, one lane each."""
+
+    name: str
+    sides: dict[str, list[float]]
+    aim: float | None = None
+
+
+def strips(title: str, series: list[Lanes]) -> str:
+    """Return the SVG of the figures; those of different units share the axis of numbers."""
+    values = [v for figure in series for some in figure.sides.values() for v in some if v > 0]
+    values += [figure.aim for figure in series if figure.aim is not None]
     if not values:
         return '<svg xmlns="http://www.w3.org/2000/svg"/>\n'
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
@@ -23,10 +36,13 @@ def strips(title: str, series: list[tuple[str, str, dict[str, list[float]]]]) ->
         return LEFT + (math.log10(max(value, 10.0**low)) - low) * scale
 
     body, y, colours = [], 46, dict(COLOURS)
-    for figure, unit, sides in series:
-        body.append(f'<text x="12" y="{y}" font-weight="600">{escape(figure)}, {unit}</text>')
+    for figure in series:
+        body.append(f'<text x="12" y="{y}" font-weight="600">{escape(figure.name)}</text>')
+        if figure.aim is not None:
+            at = x(figure.aim)
+            body.append(f'<path d="M{at - 5:.1f} {y - 9}h10l-5 9z" fill="{AIM}"/>')
         y += LANE
-        for side, some in sides.items():
+        for side, some in figure.sides.items():
             colour = colours.setdefault(side, OTHERS[(len(colours) - 1) % len(OTHERS)])
             body += _lane(side, some, y, colour, x)
             y += LANE
@@ -44,8 +60,9 @@ def strips(title: str, series: list[tuple[str, str, dict[str, list[float]]]]) ->
     return "\n".join([head, *ticks, *body, "</svg>"]) + "\n"
 
 
-def _lane(side: str, values: list[float], y: int, colour: str, x: object) -> list[str]:
-    assert callable(x)
+def _lane(
+    side: str, values: list[float], y: int, colour: str, x: Callable[[float], float]
+) -> list[str]:
     middle = statistics.median(values)
     dots = "".join(f'<circle cx="{x(v):.1f}" cy="{y - 4}" r="3"/>' for v in values)
     at = f"{x(middle):.1f}"

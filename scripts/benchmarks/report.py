@@ -18,11 +18,18 @@ from benchmarks.row import Figure, Row
 
 HEAD = """# Measured
 
-Made by `scripts/bench` (see [README.md](README.md)); do not edit. Values are medians, p99 in
-brackets. "x 4.6" beside a peer's value: in pairs of neighbouring runs it is 4.6 times minipod's.
-"Quoted" is what peers that Debian 12 doesn't have were measured with before: kube-apiserver and kubelet
-1.20.2, etcd 3.4, containerd 1.6.20, on a virtual machine of two cores.
+Made by `scripts/bench` ([how](README.md)); do not edit.
+
+* `12.3 (20.1), x 4.6`: the median of the runs, p99 in brackets (of fewer than 100 runs that is the worst), and how many times minipod's
+  value it is: the median of the ratios of neighbouring runs, which a busy moment hits alike. Of figures in MB/s or /s more is better, of
+  all others less.
+* Aim: what minipod's median is to be. Quoted: what peers that Debian 12 doesn't have were measured with before, on another virtual machine
+  of two cores (kube-apiserver and kubelet 1.20.2, etcd 3.4, containerd 1.6.20).
+* Load: what ran on the machine before the measurement began, in processes. Where it is not near 0, read the ratios only.
+* Plots: a dot for each run, a stroke at the median, a triangle at the aim, on a logarithmic axis.
 """
+VM = "What was measured on cgroup v2, in a virtual machine, is in [vm/results.md](vm/results.md).\n"
+QUIET = 1.0  # a load up to this disturbs little
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -46,7 +53,8 @@ def number(value: float) -> str:
 class Results:
     """All rows that were measured, of this run and of earlier ones."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, load: float) -> None:
+        self._load = load
         self._directory = directory
         self._path = f"{directory}/results.json"
         self._rows: dict[str, dict[str, Any]] = {}
@@ -59,8 +67,9 @@ class Results:
         about = {"title": row.title, "note": row.note, "figures": figures}
         self._rows[name] = {
             **about,
+            "commit": machine.commit(),
             "machine": machine.describe(),
-            "load": f"{os.getloadavg()[0]:.1f}",
+            "load": round(self._load, 1),
             **measured,
         }
 
@@ -83,13 +92,24 @@ class Results:
             json.dump(ordered, f, separators=(",", ":"))
             f.write("\n")
         with open(f"{self._directory}/results.md", "w", encoding="utf-8") as f:
-            newest = max(ordered.values(), key=lambda row: row["date"])["machine"]
-            head = f"{HEAD}\nThe machine, where a row says no other: {newest}.\n"
-            f.write("\n".join([head, *(self._section(name, newest) for name in ordered)]))
+            machines = list(dict.fromkeys(row["machine"] for row in ordered.values()))
+            told = [f"{letter(n)}: {text}.\n" for n, text in enumerate(machines)]
+            beside = [VM] if os.path.exists(f"{self._directory}/vm/results.md") else []
+            head = [
+                HEAD,
+                *beside,
+                "## Machines\n",
+                *told,
+                "## At a glance\n",
+                self._glance(list(ordered)),
+            ]
+            sections = [self._section(name, machines) for name in ordered]
+            f.write("\n".join([*head, *sections]))
         for name in ordered:
             series = [
-                (figure.name, figure.unit, self._series(name, figure.name))
+                plot.Lanes(f"{figure.name}, {figure.unit}", found, figure.aim)
                 for figure in self._figures(name)
+                if (found := self._series(name, figure.name))
             ]
             with open(f"{self._directory}/{name}.svg", "w", encoding="utf-8") as f:
                 f.write(plot.strips(self._rows[name]["title"], series))
@@ -119,17 +139,35 @@ class Results:
             table.append((figure, cells))
         return table
 
-    def _section(self, name: str, machine_of_head: str) -> str:
+    def _glance(self, names: list[str]) -> str:
+        """Return a table of what has an aim."""
+        lines = ["| | aim | minipod | met |", "|---|---|---|---|"]
+        for name in names:
+            for figure in self._figures(name):
+                ours = self._series(name, figure.name).get("minipod")
+                if figure.aim is None or not ours:
+                    continue
+                middle = statistics.median(ours)
+                more = figure.unit.endswith("/s")
+                met = middle >= figure.aim if more else middle <= figure.aim
+                said = "yes" if met else f"no, x {number(middle / figure.aim)}"
+                title = (
+                    f"[{name}](#{anchor(self._rows[name]['title'])}): {figure.name}, {figure.unit}"
+                )
+                lines.append(f"| {title} | {number(figure.aim)} | {number(middle)} | {said} |")
+        return "\n".join([*lines, ""])
+
+    def _section(self, name: str, machines: list[str]) -> str:
         row = self._rows[name]
         sides = list(row["sides"])
-        other = "" if row["machine"] == machine_of_head else f", {row['machine']}"
         quoted = any(f.quoted for f in self._figures(name))
-        lines = [
-            f"## {row['title']}",
-            "",
-            f"`scripts/bench {name}`, {row['runs']} runs of each, {row['date']} UTC, load {row.get('load', '')}{other}.",
-            "",
-        ]
+        load = "not known" if row["load"] is None else f"{row['load']:.1f}"
+        if (row["load"] or 0) > QUIET:
+            load += " (**not a quiet machine**: read the ratios only)"
+        where = f"machine {letter(machines.index(row['machine']))}, load {load}"
+        when = f"{row['date']} UTC, minipod {row['commit']}"
+        runs = f"`scripts/bench {name}`: {row['runs']} runs of each, {when}, {where}."
+        lines = [f"## {row['title']}", "", runs, ""]
         columns = ["", "aim", *sides, *(["quoted"] if quoted else [])]
         lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
         for figure, cells in self._cells(name):
@@ -142,6 +180,17 @@ class Results:
         for side, why in row["missing"].items():
             lines += [f"Not measured: {side} ({why}).", ""]
         return "\n".join(lines)
+
+
+def letter(place: int) -> str:
+    """Return the name of the machine at that place of the list."""
+    return chr(ord("A") + place)
+
+
+def anchor(title: str) -> str:
+    """Return the fragment that GitHub makes of a title."""
+    kept = (c for c in title.lower() if c.isalnum() or c in " -_")
+    return "".join(kept).replace(" ", "-")
 
 
 def _aim(figure: Figure) -> str:

@@ -60,6 +60,7 @@ def minipod(bench: Bench) -> Iterator[Once]:
             "throughput": lines * 100 / 1e6 / took,
             "create -> execve of another pod": quiet,
             "the same beside a flood": beside,
+            "that, of the quiet one": beside / quiet,
         }
 
     yield once
@@ -88,6 +89,7 @@ def containerd(bench: Bench) -> Iterator[Once]:
             "throughput": lines * 100 / 1e6 / took,
             "create -> execve of another pod": quiet,
             "the same beside a flood": beside,
+            "that, of the quiet one": beside / quiet,
         }
 
     yield once
@@ -99,6 +101,7 @@ ROW = Row(
         Figure("throughput", "MB/s", aim=100),
         Figure("create -> execve of another pod"),
         Figure("the same beside a flood"),
+        Figure("that, of the quiet one", "x", aim=2),
     ),
     sides={"minipod": minipod, "containerd": containerd},
     runs=5,

@@ -40,7 +40,7 @@ ROW = Row(
         Figure("delete -> gone", aim=10),
     ),
     sides={"minipod": minipod, "containerd": containerd.pods, "podman": podman.pods},
-    runs=40,
+    runs=30,
     note="The app exits on SIGTERM, which it is sent when it handles it. minipod: over its Kubernetes API, as a watch sees it. "
     "containerd: RunPodSandbox, CreateContainer, StartContainer; then StopContainer, StopPodSandbox, RemovePodSandbox; no kubelet and "
     "no API server on top. podman: `podman kube play --network none` and `podman kube down`, the command included.",
