@@ -32,13 +32,15 @@ class ImagePuller:
 
     async def present(self, pod: Pod, container: Container) -> bool:
         """Whether the image is here and may be used as it is. Takes no time. Raises ImageError with the waiting reason."""
-        found = await self._status(pod, container)
-        # Of an image that was made from a recipe on this node, no registry has a newer one.
-        usable = found is not None and (container.image_pull_policy != "Always" or found.made_here)
+        usable = _usable(container, await self._status(pod, container))
         if usable:
             message = f'Container image "{container.image}" already present on machine'
             self._context.recorder.normal(pod, "Pulled", message, container)
         return usable
+
+    async def usable(self, container: Container) -> bool:
+        """The same, and nobody is told. Raises ImageError."""
+        return _usable(container, await self._context.images.image_status(container.image))
 
     async def ensure(self, pod: Pod, container: Container) -> None:
         """Return with the image present. Raises ImageError with the waiting reason."""
@@ -114,6 +116,11 @@ class ImagePuller:
         else:
             delay = min(before.delay * 2, MAXIMUM)
             self._backoff[image] = Backoff(delay=delay, decided_at=now)
+
+
+def _usable(container: Container, found: ImageStatus | None) -> bool:
+    """Whether it may be used without a pull: of an image that was made from a recipe on this node, no registry has a newer one."""
+    return found is not None and (container.image_pull_policy != "Always" or found.made_here)
 
 
 def go_duration(seconds: float) -> str:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from minipod.errors import ImageError, InvalidSpec, MinipodError
-from minipod.kubelet import environment, hooks, logs, translate
+from minipod.kubelet import environment, hooks, logs, podstatus, translate
 from minipod.kubelet.addresses import node_facts, pod_ip
+from minipod.kubelet.ahead import Ahead, Made
 from minipod.kubelet.images import ImagePuller
 from minipod.kubelet.rules import restart
 from minipod.kubelet.rules.hashing import spec_hash
@@ -28,10 +29,10 @@ from minipod.spec.container import ContainerSpec, Mount
 from minipod.spec.ids import ContainerId, SandboxId
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Awaitable, Coroutine, Mapping
 
     from minipod.kubelet.context import Context
-    from minipod.kubelet.rules.observed import Observed, Sandbox
+    from minipod.kubelet.rules.observed import Observed
     from minipod.kubelet.rules.pods import Container, Pod
     from minipod.kubelet.stopping import Stopper
     from minipod.kubelet.volumes import PodDirectory
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from minipod.runtime.service import ImageStatus
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class StartFailed(MinipodError):
@@ -57,12 +60,27 @@ class Starter:
         self._stopper = stopper
         self._directory = directory
         self.puller = ImagePuller(context)
+        self.ahead = Ahead(context.runtime)
         self._long_wait: asyncio.Task[None] | None = None
 
     def interrupt(self) -> None:
         """End an image pull or a postStart hook: the pod is being terminated."""
         if self._long_wait is not None:
             self._long_wait.cancel()
+
+    def log_directory(self, pod: Pod, container: Container) -> str:
+        """Where the logs of a container's instances are."""
+        return f"{pod_log_directory(self._context.instance.log_dir, pod)}/{container.name}"
+
+    def restart_count(self, pod: Pod, container: Container, observed: Observed) -> int:
+        """That of the next instance: from the newest one, from the status, or from the logs."""
+        newest = observed.newest(container.name)
+        if newest is not None:
+            return newest.restart_count + (newest.state is not State.CREATED)
+        old = podstatus.old_statuses(pod).get(container.name)
+        if old is not None:
+            return old.restart_count
+        return logs.next_attempt(self.log_directory(pod, container))
 
     async def start(
         self,
@@ -78,11 +96,37 @@ class Starter:
         await self._image(pod, container)
         for image in volume_images(pod, container):
             await self._image(pod, image)
-        spec = await self._spec(pod, container, observed, volumes, restart_count)
-        created = await self._create(pod, container, sandbox, spec)
-        await self._run(pod, container, created, spec)
+        created = await self._creation(pod, container, self.ahead.take(container))
+        if created is None:
+            spec = await self._spec(pod, container, observed, volumes, restart_count)
+            creation = self._context.runtime.create_container(SandboxId(sandbox.id), spec)
+            created = await self._creation(pod, container, creation)
+        message = f"Created container {container.name}"
+        self._context.recorder.normal(pod, "Created", message, container)
+        await self._run(pod, container, created, translate.log_path(container, restart_count))
         if container.post_start is not None:
             await self._post_start(pod, container, created, pod_ip(pod, sandbox, self._context))
+
+    async def set_up_ahead(
+        self,
+        pod: Pod,
+        container: Container,
+        observed: Observed,
+        volumes: Mapping[str, MountedVolume],
+        restart_count: int,
+    ) -> Made | None:
+        """Create the instance that `start` will take. None: something is missing, and the start says what. Raises as create_container."""
+        sandbox = observed.sandbox
+        assert sandbox is not None
+        try:
+            images = (container, *volume_images(pod, container))
+            if not all([await self.puller.usable(image) for image in images]):
+                return None
+            spec = await self._make_spec(pod, container, observed, volumes, restart_count)
+        except (MinipodError, OSError):
+            return None
+        created = await self._context.runtime.create_container(SandboxId(sandbox.id), spec)
+        return container.name, created
 
     async def _long(self, waiting: Coroutine[Any, Any, None]) -> None:
         self._long_wait = asyncio.ensure_future(waiting)
@@ -112,57 +156,62 @@ class Starter:
         volumes: Mapping[str, MountedVolume],
         restart_count: int,
     ) -> ContainerSpec:
-        newest = observed.newest(container.name)
-        curve = restart.curve_of(pod.annotations)
-        backoff = restart.start_entry(newest, spec_hash(container), self._context.clock(), curve)
         try:
-            await self._verify_non_root(pod, container)
-            facts = node_facts(pod, observed.sandbox, self._context)
-            variables = await environment.variables(self._context, pod, container, facts, volumes)
-            termination = self._directory.new_termination_file(container)
-            start = translate.Start(
-                attempt=restart_count,
-                backoff=backoff,
-                variables=variables,
-                volumes=volumes,
-                extra_mounts=self._own_mounts(container, termination),
-                termination_file=termination,
-                memory_capacity=self._context.machine.memory,
-                seccomp_dir=self._context.instance.seccomp_dir,
-                pid_target=_target(container, observed),
-            )
-            return translate.container_spec(pod, container, start)
+            return await self._make_spec(pod, container, observed, volumes, restart_count)
         except (InvalidSpec, OSError) as error:
             message = error.detail if isinstance(error, InvalidSpec) else str(error)
             raise self._failed(pod, container, "CreateContainerConfigError", message) from error
+
+    async def _make_spec(
+        self,
+        pod: Pod,
+        container: Container,
+        observed: Observed,
+        volumes: Mapping[str, MountedVolume],
+        restart_count: int,
+    ) -> ContainerSpec:
+        newest = observed.newest(container.name)
+        curve = restart.curve_of(pod.annotations)
+        backoff = restart.start_entry(newest, spec_hash(container), self._context.clock(), curve)
+        await self._verify_non_root(pod, container)
+        facts = node_facts(pod, observed.sandbox, self._context)
+        variables = await environment.variables(self._context, pod, container, facts, volumes)
+        termination = self._directory.new_termination_file(container)
+        start = translate.Start(
+            attempt=restart_count,
+            backoff=backoff,
+            variables=variables,
+            volumes=volumes,
+            extra_mounts=self._own_mounts(container, termination),
+            termination_file=termination,
+            memory_capacity=self._context.machine.memory,
+            seccomp_dir=self._context.instance.seccomp_dir,
+            pid_target=_target(container, observed),
+        )
+        return translate.container_spec(pod, container, start)
 
     def _own_mounts(self, container: Container, termination: str) -> tuple[Mount, ...]:
         path = container.termination_message_path
         hosts = Mount(host_path=self._directory.hosts_path, container_path="/etc/hosts")
         return (hosts, Mount(host_path=termination, container_path=path))
 
-    async def _create(
-        self, pod: Pod, container: Container, sandbox: Sandbox, spec: ContainerSpec
-    ) -> ContainerId:
+    async def _creation(self, pod: Pod, container: Container, creation: Awaitable[T]) -> T:
         try:
-            created = await self._context.runtime.create_container(SandboxId(sandbox.id), spec)
+            return await creation
         except ImageError as error:
             raise self._failed(pod, container, error.reason, error.message) from error
         except MinipodError as error:
             raise self._failed(pod, container, "CreateContainerError", error.message) from error
-        message = f"Created container {container.name}"
-        self._context.recorder.normal(pod, "Created", message, container)
-        return created
 
     async def _run(
-        self, pod: Pod, container: Container, created: ContainerId, spec: ContainerSpec
+        self, pod: Pod, container: Container, created: ContainerId, log_path: str
     ) -> None:
         try:
             await self._context.runtime.start_container(created)
         except MinipodError as error:
             raise self._failed(pod, container, "RunContainerError", error.message) from error
         instance = self._context.instance
-        log = f"{pod_log_directory(instance.log_dir, pod)}/{spec.log_path}"
+        log = f"{pod_log_directory(instance.log_dir, pod)}/{log_path}"
         try:
             logs.link(instance.log_link_dir, pod, container.name, created, log)
         except OSError as error:  # a convenience for collectors: the container runs without it

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from minipod.errors import FailedPrecondition, MinipodError
 from minipod.kubelet import (
+    ahead,
     explaining,
-    logs,
     podstatus,
     probing,
     runtime_class,
@@ -26,6 +26,7 @@ from minipod.kubelet import (
     userns,
 )
 from minipod.kubelet.addresses import node_facts, pod_ip
+from minipod.kubelet.pruning import prune
 from minipod.kubelet.rules import amounts, conditions, dns, restart
 from minipod.kubelet.rules.actions import PodActions, compute
 from minipod.kubelet.rules.kills import Kill
@@ -40,20 +41,20 @@ from minipod.kubelet.termination import Messages
 from minipod.kubelet.tokens import PodTokens
 from minipod.kubelet.volumes import PodDirectory
 from minipod.kubelet.volumes.setup import PodVolumes, Volumes, follows
-from minipod.spec.ids import ContainerId, SandboxId
+from minipod.spec.ids import ContainerId
 
 if TYPE_CHECKING:
     from minipod.kubelet.context import Context
     from minipod.kubelet.rules.eviction import Eviction
     from minipod.kubelet.rules.observed import Observed
     from minipod.kubelet.rules.pods import Container, Pod
+    from minipod.runtime.service import SandboxStatus
 
 logger = logging.getLogger(__name__)
 
 _ERROR_RETRY = 10.0  # seconds, times jitter (kubelet.go: backOffPeriod)
 _PULL_SHOWN = 1.0  # an ErrImagePull turns to ImagePullBackOff after that
 _MAX_STEPS = 20  # an init container each; then the rest waits for the next wake-up
-_KEPT_INSTANCES = 2  # per container: the newest and the one before, for its log
 
 
 class PodSync:
@@ -83,6 +84,12 @@ class PodSync:
 
     async def sync(self, pod: Pod) -> float | None:
         """Bring the pod to where it should be; return when to look again."""
+        try:
+            return await self._sync(pod)
+        finally:
+            await self._starter.ahead.give_up()
+
+    async def _sync(self, pod: Pod) -> float | None:
         self._retry_at = self._made = None
         wake_at = None
         if not self._standing.admitted(self.current(pod)):
@@ -110,7 +117,7 @@ class PodSync:
             self.publish(pod, await self.observe(pod), soon=False)
         observed = await self.observe(pod)
         self.publish(pod, observed)
-        await self._prune(pod, observed)
+        await prune(self.context, self.messages, pod, observed)
         due = (wake_at, self._retry_at, self.volumes.refresh_at)
         return min((t for t in due if t is not None), default=None)
 
@@ -181,7 +188,8 @@ class PodSync:
         containers = await runtime.list_containers(pod.uid)
         for status in containers:
             self.messages.read(status)
-        return translate.observed(sandboxes, containers, self.messages.texts)
+        observed = translate.observed(sandboxes, containers, self.messages.texts)
+        return self._starter.ahead.unseen(observed)
 
     def publish(
         self, pod: Pod, observed: Observed, *, ended: bool = False, soon: bool = True
@@ -288,7 +296,9 @@ class PodSync:
                 dns=resolver.config,
                 userns=self.directory.userns,
             )
-            await context.runtime.run_pod_sandbox(spec)
+            await context.runtime.run_pod_sandbox(
+                spec, lambda begun: self._starter.ahead.begin(self._set_up_first(pod, begun))
+            )
         except FailedPrecondition as error:
             self._later(pod, "FailedMount", error)
             return False
@@ -299,14 +309,26 @@ class PodSync:
         self._write_hosts(pod, observed)
         return True
 
+    async def _set_up_first(self, pod: Pod, begun: SandboxStatus) -> ahead.Made | None:
+        """Meanwhile: create what will start first."""
+        observed = ahead.as_if_ready(await self.observe(pod), begun)
+        probes = self.context.probes.results(pod.uid)
+        container = ahead.first(compute(pod, observed, probes, self.context.clock()))
+        if container is None:
+            return None
+        self._write_hosts(pod, observed)
+        os.makedirs(self._starter.log_directory(pod, container), mode=0o755, exist_ok=True)
+        count = self._starter.restart_count(pod, container, observed)
+        return await self._starter.set_up_ahead(pod, container, observed, self._made or {}, count)
+
     async def _start(self, pod: Pod, container: Container, observed: Observed) -> bool:
         try:
             volumes, self._made = self._made, None
             if volumes is None:
                 volumes = await self._set_up_volumes(pod, observed)
-            count = self._restart_count(pod, container, observed)
+            count = self._starter.restart_count(pod, container, observed)
             await self._remove_parked(container, observed)
-            os.makedirs(self._log_directory(pod, container), mode=0o755, exist_ok=True)
+            os.makedirs(self._starter.log_directory(pod, container), mode=0o755, exist_ok=True)
             await self._starter.start(pod, container, observed, volumes, count)
         except StartFailed as error:
             self._reasons[container.name] = error.waiting
@@ -319,16 +341,6 @@ class PodSync:
             return False
         self._reasons.pop(container.name, None)
         return True
-
-    def _restart_count(self, pod: Pod, container: Container, observed: Observed) -> int:
-        """That of the next instance: from the newest one, from the status, or from the logs."""
-        newest = observed.newest(container.name)
-        if newest is not None:
-            return newest.restart_count + (newest.state is not State.CREATED)
-        old = podstatus.old_statuses(pod).get(container.name)
-        if old is not None:
-            return old.restart_count
-        return logs.next_attempt(self._log_directory(pod, container))
 
     async def _remove_parked(self, container: Container, observed: Observed) -> None:
         """An instance that was created and never started: a kubelet died in between."""
@@ -379,22 +391,3 @@ class PodSync:
         ips = observed.sandbox.ips if observed.sandbox is not None else ()
         text = dns.hosts_file(pod, ips, self.context.cluster.domain, node_hosts)
         self.directory.write_hosts(text)
-
-    def _log_directory(self, pod: Pod, container: Container) -> str:
-        directory = translate.pod_log_directory(self.context.instance.log_dir, pod)
-        return f"{directory}/{container.name}"
-
-    async def _prune(self, pod: Pod, observed: Observed) -> None:
-        """Remove instances beyond the last two of a container, and sandboxes nobody needs."""
-        kept_sandboxes = {observed.sandboxes[0].id} if observed.sandboxes else set()
-        for container in pod.all_containers:
-            instances = observed.instances(container.name)
-            kept_sandboxes |= {i.sandbox_id for i in instances[:_KEPT_INSTANCES]}
-            for instance in instances[_KEPT_INSTANCES:]:
-                await self.context.runtime.remove_container(ContainerId(instance.id))
-                self.messages.forget(instance.id)
-                links = self.context.instance.log_link_dir
-                logs.remove(self._log_directory(pod, container), links, pod, instance)
-        for sandbox in observed.sandboxes:
-            if sandbox.id not in kept_sandboxes:
-                await self.context.runtime.remove_pod_sandbox(SandboxId(sandbox.id))

@@ -123,7 +123,7 @@ def container_spec(pod: Pod, container: Container, start: Start) -> ContainerSpe
         resources=qos.container_resources(container),
         security=_security(pod, container, start.seccomp_dir),
         oom_score_adj=qos.oom_score_adj(pod, container, start.memory_capacity),
-        log_path=f"{container.name}/{start.attempt}.log",
+        log_path=log_path(container, start.attempt),
         stdin=container.stdin,
         stdin_once=container.stdin_once,
         tty=container.tty,
@@ -133,6 +133,11 @@ def container_spec(pod: Pod, container: Container, start: Start) -> ContainerSpe
         annotations=_annotations(container, start),
         cause=container.cause,
     )
+
+
+def log_path(container: Container, attempt: int) -> str:
+    """Where its log is, below the pod's directory of logs."""
+    return f"{container.name}/{attempt}.log"
 
 
 def observed(
@@ -145,10 +150,13 @@ def observed(
     instances = [_instance(c, messages.get(c.id, "")) for c in containers]
     # By age, not attempt: an attempt whose status was lost starts counting anew.
     instances.sort(key=lambda i: (i.created_at, i.restart_count), reverse=True)
-    return Observed(sandboxes=tuple(_sandbox(s) for s in found), containers=tuple(instances))
+    return Observed(
+        sandboxes=tuple(observed_sandbox(s) for s in found), containers=tuple(instances)
+    )
 
 
-def _sandbox(status: SandboxStatus) -> Sandbox:
+def observed_sandbox(status: SandboxStatus) -> Sandbox:
+    """One sandbox as the rules see it."""
     return Sandbox(
         id=status.id,
         attempt=status.spec.metadata.attempt,

@@ -6,12 +6,13 @@ address is free for as long as possible before someone else has it: peers keep s
 
 On disk a lease is a symbolic link `<run_dir>/leases/<IPv4 address> -> <sandbox id>`: symlink(2) writes name and
 content at once, and refuses an address that is taken, in one call. Nothing is synced: leases die with the machine.
-Single-threaded: one owner.
+One owner; of its two threads (the loop leases, the worker frees) one at a time is inside.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_network
@@ -91,6 +92,7 @@ class Leases:
         self._by_index: dict[int, str] = {}
         self._by_sandbox: dict[str, int] = {}
         self._newest = FIRST_INDEX - 1
+        self._lock = threading.Lock()
         os.makedirs(directory, mode=0o700, exist_ok=True)
         self._load()
 
@@ -113,7 +115,11 @@ class Leases:
         return f"{self._directory}/{self._subnets.at(index)[0].ip}"
 
     def allocate(self, sandbox_id: str) -> int:
-        """Lease an index to *sandbox_id*. Raises AlreadyExists, and Unavailable when none is left."""
+        """Lease an index to *sandbox_id*: one system call. Raises AlreadyExists, and Unavailable when none is left."""
+        with self._lock:
+            return self._allocate(sandbox_id)
+
+    def _allocate(self, sandbox_id: str) -> int:
         if sandbox_id in self._by_sandbox:
             raise AlreadyExists(f"sandbox {sandbox_id} has an address already")
         last = self._subnets.last_index
@@ -133,6 +139,10 @@ class Leases:
 
     def free(self, sandbox_id: str) -> None:
         """End the lease of *sandbox_id*, if it has one."""
+        with self._lock:
+            self._free(sandbox_id)
+
+    def _free(self, sandbox_id: str) -> None:
         index = self._by_sandbox.pop(sandbox_id, None)
         if index is None:
             return

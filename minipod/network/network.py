@@ -1,7 +1,8 @@
 """The pod network of one node: bridge, addresses, links. Everything that enters a namespace runs in one worker thread.
 
     start()                       bridge, forwarding, masquerade: once, idempotent
-    attach(sandbox, netns fd)     lease, veth pair, addresses, routes: two netlink batches, about a millisecond
+    lease(sandbox)                its addresses: known before anything else of it is there
+    attach(sandbox, netns fd)     veth pair, addresses, routes: two netlink batches, about a millisecond
     detach(sandbox)               free the lease; the link goes with its namespace
 
 The worker visits a pod's namespace to open a netlink socket there and comes back; sockets stay where they were opened. It is a thread
@@ -18,7 +19,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from minipod.errors import SetupFailed
+from minipod.errors import NotFound, SetupFailed
 from minipod.linux import namespaces
 from minipod.linux.flags import CloneFlag
 from minipod.network import bridge, masquerade, uplink
@@ -41,7 +42,7 @@ UNLIMITED = Bandwidth()
 
 
 class Network:
-    """See the module. Raises SetupFailed from attach, with nothing left behind."""
+    """See the module. Raises SetupFailed from attach, with nothing but the lease left behind."""
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
@@ -74,11 +75,17 @@ class Network:
         await self._run(self._close)
         self._worker.shutdown()
 
+    def lease(self, sandbox_id: str) -> tuple[str, ...]:
+        """Lease addresses, IPv4 first, until `detach`. Raises Unavailable when none is left, AlreadyExists."""
+        assert self._leases is not None
+        link = self._link(sandbox_id, self._leases.allocate(sandbox_id))
+        return tuple(str(a.ip) for a in link.addresses)
+
     async def attach(
         self, sandbox_id: str, netns_fd: int, bandwidth: Bandwidth = UNLIMITED
-    ) -> tuple[str, ...]:
-        """Connect the namespace; return its addresses, IPv4 first."""
-        return await self._run(self._attach, sandbox_id, netns_fd, bandwidth)
+    ) -> None:
+        """Connect the namespace, with the addresses that its sandbox leased. Raises NotFound: it did not."""
+        await self._run(self._attach, sandbox_id, netns_fd, bandwidth)
 
     async def map_ports(
         self, sandbox_id: str, ips: tuple[str, ...], mappings: tuple[PortMapping, ...]
@@ -141,15 +148,12 @@ class Network:
             os.close(self._home)
             self._host = None
 
-    def _attach(self, sandbox_id: str, netns_fd: int, bandwidth: Bandwidth) -> tuple[str, ...]:
+    def _attach(self, sandbox_id: str, netns_fd: int, bandwidth: Bandwidth) -> None:
         assert self._leases is not None
-        link = self._link(sandbox_id, self._leases.allocate(sandbox_id))
-        try:
-            self._connect(link, netns_fd, bandwidth)
-        except BaseException:
-            self._leases.free(sandbox_id)
-            raise
-        return tuple(str(a.ip) for a in link.addresses)
+        index = self._leases.index_of(sandbox_id)
+        if index is None:
+            raise NotFound(f"sandbox {sandbox_id} has no address")
+        self._connect(self._link(sandbox_id, index), netns_fd, bandwidth)
 
     def _map_ports(
         self, sandbox_id: str, ips: tuple[str, ...], mappings: tuple[PortMapping, ...]

@@ -23,9 +23,11 @@ from minipod.runtime import bundle as bundles
 from minipod.runtime import pod_init
 from minipod.runtime.bundle import ImageFacts, Places
 from minipod.runtime.images import Images
+from minipod.runtime.making import Making
 from minipod.runtime.service import ContainerState, EventType
 from minipod.runtime.state import Container, ContainerRecord, SandboxRecord, State
 from minipod.runtime.supervisor_client import SupervisorClient
+from minipod.spec.bundle import Bundle
 from minipod.spec.container import ContainerSpec, Mount, Resources
 from minipod.spec.ids import ContainerId, SandboxId
 from minipod.spec.instance import Instance
@@ -60,8 +62,22 @@ class Containers:
     ) -> ContainerId:
         """Build it, up to the parked process; undo everything when a step fails (without a supervisor, at the recovery).
 
-        Raises AlreadyExists for a second one of the same name and attempt in the sandbox.
+        In a sandbox that is still being made it waits for what it needs of it, and until it is ready (`making`). Raises AlreadyExists for a
+        second one of the same name and attempt in the sandbox, FailedPrecondition when the sandbox fails.
         """
+        if (making := self._state.making.get(sandbox.id)) is None:
+            return await self._create(sandbox, spec, resolv, None, fail_at)
+        with making.creating():
+            return await self._create(sandbox, spec, resolv, making, fail_at)
+
+    async def _create(
+        self,
+        sandbox: SandboxRecord,
+        spec: ContainerSpec,
+        resolv: str,
+        making: Making | None,
+        fail_at: str,
+    ) -> ContainerId:
         for other in self._state.containers_of(sandbox.id):
             if (other.record.spec.name, other.record.spec.attempt) == (spec.name, spec.attempt):
                 raise errors.AlreadyExists(
@@ -78,7 +94,14 @@ class Containers:
         self._state.building.add(made.id)
         try:
             await self._images.hold([i for i in (image.id, *mounted) if i])
-            await self._build(container, sandbox, image, resolv, fail_at)
+            bundles.write(self._bundle(container, sandbox, image, resolv, fail_at))
+            if making is not None:
+                await making.pinned()
+            answer, _ = await self._supervisor.request("create", id=made.id)
+            container.pid, created_at = answer["pid"], time.time()
+            if making is not None:
+                await making.made()
+            container.created_at = created_at
         except BaseException:
             if self._supervisor.connected:
                 await asyncio.shield(self.remove(made.id))
@@ -108,14 +131,15 @@ class Containers:
             asked_at=time.time(),
         )
 
-    async def _build(
+    def _bundle(
         self,
         container: Container,
         sandbox: SandboxRecord,
         image: ImageFacts,
         resolv: str,
         fail_at: str,
-    ) -> None:
+    ) -> Bundle:
+        """Make its directories; return what the supervisor is to build."""
         record = container.record
         places = Places(
             directory=self._state.container_directory(record.id),
@@ -131,13 +155,9 @@ class Containers:
             target = self._state.container(ContainerId(record.spec.pid_target)).pid
         elif sandbox.spec.pid is NamespaceMode.POD and record.spec.name != pod_init.NAME:
             target = pod_init.pid_of(self._state, sandbox.id)
-        bundle = bundles.build(
+        return bundles.build(
             record, sandbox, image, places, own, target_pid=target, fail_at=fail_at
         )
-        bundles.write(bundle)
-        answer, _ = await self._supervisor.request("create", id=record.id)
-        container.pid = answer["pid"]
-        container.created_at = time.time()
 
     async def _with_layers(self, spec: ContainerSpec) -> tuple[ContainerSpec, tuple[str, ...]]:
         """Find the layers of image volumes, and the ids of their images. Raises ImageError."""

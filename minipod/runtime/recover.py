@@ -111,15 +111,15 @@ class Recovery:
         return bool(container.pid and (known is not None or finished))
 
     async def _remove_unfinished(self, containers: list[Container]) -> None:
-        """A create or a sandbox that was cut off half-way: undo it, the kubelet makes another."""
+        """A create or a sandbox that was cut off half-way: undo it, with what is parked in it; the kubelet makes another."""
         for container in containers:
             await self._undo(self._containers.remove(container.record.id), container.record.id)
         for sandbox in list(self._state.sandboxes.values()):
-            if sandbox.id in self._building:
+            if sandbox.id in self._building or sandbox.ready or sandbox.stopped:
                 continue
-            built = sandbox.ready or sandbox.stopped
-            if not built and not self._state.containers_of(sandbox.id):
-                await self._undo(self._sandboxes.remove(sandbox.id), sandbox.id)
+            for container in self._state.containers_of(sandbox.id):
+                await self._undo(self._containers.remove(container.record.id), container.record.id)
+            await self._undo(self._sandboxes.remove(sandbox.id), sandbox.id)
 
     async def _undo(self, removal: Any, what: str) -> None:
         try:

@@ -23,6 +23,7 @@ from minipod.runtime.oom import OomKill, OomWatch
 from minipod.runtime.recover import Recovery
 from minipod.runtime.sandbox import Sandboxes
 from minipod.runtime.service import (
+    Begun,
     ContainerState,
     ContainerStats,
     ContainerStatus,
@@ -97,9 +98,10 @@ class Runtime:
 
     # -- sandboxes
 
-    async def run_pod_sandbox(self, spec: SandboxSpec) -> SandboxId:
-        made = await self._sandboxes.run(spec)
-        if spec.pid is NamespaceMode.POD:
+    async def run_pod_sandbox(self, spec: SandboxSpec, begun: Begun | None = None) -> SandboxId:
+        shares_pid = spec.pid is NamespaceMode.POD  # its pid 1 must be there before the others
+        made = await self._sandboxes.run(spec, None if shares_pid else begun)
+        if shares_pid:
             self.state.building.add(made)
             try:
                 await self._start_pod_init(made)
@@ -144,7 +146,7 @@ class Runtime:
 
     async def create_container(self, sandbox: SandboxId, spec: ContainerSpec) -> ContainerId:
         record = self.state.sandbox(sandbox)
-        if not record.ready:
+        if not record.ready and sandbox not in self.state.making:
             raise errors.FailedPrecondition(f"sandbox {sandbox} is not ready")
         resolv = self._sandboxes.resolv_path(sandbox)
         return await self._containers.create(
@@ -170,7 +172,8 @@ class Runtime:
             c.status()
             for c in self.state.containers.values()
             if c.record.spec.name != pod_init.NAME
-            and c.state is not ContainerState.UNKNOWN  # being made
+            and c.state is not ContainerState.UNKNOWN
+            and c.record.id not in self.state.building
             and (pod_uid is None or self._pod_uid(c) == pod_uid)
         ]
         return sorted(found, key=lambda s: s.created_at, reverse=True)

@@ -1,4 +1,4 @@
-"""The life of a sandbox: record, cgroup and namespaces, network, and all of it backwards."""
+"""The life of a sandbox: record, address, cgroup and namespaces, network, and all of it backwards."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from dataclasses import replace
 from minipod.cgroups.hierarchy import Hierarchy
 from minipod.errors import AlreadyExists, InvalidSpec
 from minipod.network.network import Network
+from minipod.runtime.making import Making
 from minipod.runtime.sandbox_setup import Made, build
-from minipod.runtime.state import SandboxRecord, State
+from minipod.runtime.service import Begun
+from minipod.runtime.state import SandboxRecord, State, sandbox_status
 from minipod.runtime.supervisor_client import SupervisorClient
 from minipod.runtime.threads import alone
 from minipod.runtime.vault import Vault
@@ -52,8 +54,12 @@ class Sandboxes:
     def resolv_path(self, sandbox: SandboxId) -> str:
         return f"{self._state.run_dir}/sandboxes/{sandbox}.resolv.conf"
 
-    async def run(self, spec: SandboxSpec, *, fail_at: str = "") -> SandboxId:
+    async def run(
+        self, spec: SandboxSpec, begun: Begun | None = None, *, fail_at: str = ""
+    ) -> SandboxId:
         """Make it; what was made is undone when a step fails. Raises AlreadyExists for a second one of the same metadata, InvalidSpec.
+
+        *begun* may have containers created in it while it is being made, see `making`.
 
         Without a supervisor nothing is undone: what it forked last may still be making a pin. The recovery undoes it.
         """
@@ -69,19 +75,29 @@ class Sandboxes:
         record = SandboxRecord(id=sandbox, spec=spec, created_at=time.time())
         self._state.put_sandbox(record)
         self._state.building.add(sandbox)
+        making = self._state.making[sandbox] = Making(sandbox)
         try:
             self._write_resolv(record)
-            record = await self._build(record, fail_at)
+            if spec.network is NamespaceMode.POD:
+                record = replace(record, ips=self._network.lease(sandbox))
+            set_up = self._begin(record, fail_at)
+            if begun is not None:  # behind it: its thread waits for the kernel while the loop works
+                begun(sandbox_status(record))
+            record = await self._finish(record, await self._waited(set_up), making)
             self._state.put_sandbox(replace(record, ready=True))
+            await making.end(failed=False)
         except BaseException:
+            await asyncio.shield(making.end(failed=True))
             if self._supervisor.connected:
                 await asyncio.shield(self.remove(sandbox))
             raise
         finally:
+            del self._state.making[sandbox]
             self._state.building.discard(sandbox)
         return sandbox
 
-    async def _build(self, record: SandboxRecord, fail_at: str) -> SandboxRecord:
+    def _begin(self, record: SandboxRecord, fail_at: str) -> asyncio.Task[Made]:
+        """Begin with cgroup and namespaces."""
         spec = record.spec
         bundle = SandboxBundle(
             id=record.id,
@@ -96,20 +112,20 @@ class Sandboxes:
             shm_size=spec.shm_size,
             fail_at=fail_at,
         )
-        made = await self._set_up(bundle)
-        record = replace(record, namespaces=made.namespaces)
-        if made.network < 0:
-            return record
-        try:
-            ips = await self._network.attach(record.id, made.network, spec.bandwidth)
-            await self._network.map_ports(record.id, ips, spec.port_mappings)
-        finally:
-            os.close(made.network)
-        return replace(record, ips=tuple(ips))
+        return asyncio.ensure_future(self._made(bundle))
 
-    async def _set_up(self, bundle: SandboxBundle) -> Made:
-        """Build it. Whoever is cancelled meanwhile waits for the end: no pin may be made behind the drop that follows."""
-        building = asyncio.ensure_future(self._made(bundle))
+    async def _finish(self, record: SandboxRecord, made: Made, making: Making) -> SandboxRecord:
+        making.pin()
+        if made.network >= 0:
+            try:
+                await self._network.attach(record.id, made.network, record.spec.bandwidth)
+                await self._network.map_ports(record.id, record.ips, record.spec.port_mappings)
+            finally:
+                os.close(made.network)
+        return replace(record, namespaces=made.namespaces)
+
+    async def _waited(self, building: asyncio.Task[Made]) -> Made:
+        """Wait for it. Whoever is cancelled meanwhile waits for the end: no pin may be made behind the drop that follows."""
         try:
             return await asyncio.shield(building)
         except asyncio.CancelledError:

@@ -149,14 +149,21 @@ class ContainerStats:
     processes: int = 0
 
 
+Begun = Callable[[SandboxStatus], None]
+
+
 class RuntimeService(Protocol):
     """The verbs that concern sandboxes and containers."""
 
     def subscribe(self, callback: Callable[[RuntimeEvent], None]) -> Callable[[], None]:
         """Call *callback* in the loop for each event from now on; return the way to unsubscribe."""
 
-    async def run_pod_sandbox(self, spec: SandboxSpec) -> SandboxId:
-        """Make the sandbox: namespaces pinned, cgroup, network up. Raises SetupFailed."""
+    async def run_pod_sandbox(self, spec: SandboxSpec, begun: Begun | None = None) -> SandboxId:
+        """Make the sandbox: namespaces pinned, cgroup, network up. Raises SetupFailed.
+
+        *begun* is called when its id and addresses are known, before the rest is there: from then on containers can be created in it,
+        whose creation ends when it is ready, and fails when it does. It is not called for one whose containers share a pid namespace.
+        """
 
     async def stop_pod_sandbox(self, sandbox: SandboxId) -> None:
         """Kill what runs in it, give its address back, drop its namespaces. Idempotent."""

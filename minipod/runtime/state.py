@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from minipod.aio.flags import Flag
 from minipod.errors import NotFound
+from minipod.runtime.making import Making
 from minipod.runtime.service import (
     ContainerState,
     ContainerStatus,
@@ -130,6 +131,7 @@ class State:
         self.building: set[str] = (
             set()
         )  # what a verb of this process is making: no recovery touches it
+        self.making: dict[SandboxId, Making] = {}  # the sandboxes of these
 
     def sandbox(self, sandbox: SandboxId) -> SandboxRecord:
         try:

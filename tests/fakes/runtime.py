@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from minipod.errors import ImageError, MinipodError, NotFound, Unavailable
+from minipod.runtime.making import Making
 from minipod.runtime.service import (
     ContainerState,
     ContainerStatus,
@@ -41,6 +42,9 @@ class FakeRuntime:
     ignores: set[str] = field(default_factory=set)
     images: set[str] = field(default_factory=lambda: {"busybox:1.36"})
     fail_start: dict[str, MinipodError] = field(default_factory=dict)
+    fail_create: dict[str, MinipodError] = field(default_factory=dict)
+    fail_sandbox: list[MinipodError] = field(default_factory=list)  # of the next ones
+    sandbox_takes: float = 0.0  # seconds
     exec_results: list[ExecResult] = field(default_factory=list)
     lost: bool = False  # no supervisor: what needs one raises Unavailable
     calls: list[str] = field(default_factory=list)
@@ -52,6 +56,8 @@ class FakeRuntime:
     starts: list[tuple[str, str, list[tuple[str, str]]]] = field(default_factory=list)
     _listeners: list[Callable[[RuntimeEvent], None]] = field(default_factory=list)
     _n: int = 0
+    _making: dict[str, Making] = field(default_factory=dict)
+    _building: set[str] = field(default_factory=set)
     _succeeded: list[tuple[str, str]] = field(default_factory=list)
     _gone: dict[str, asyncio.Event] = field(default_factory=dict)
     _asked: dict[str, float] = field(default_factory=dict)
@@ -94,18 +100,34 @@ class FakeRuntime:
         self._n += 1
         return f"{prefix}{self._n}"
 
-    async def run_pod_sandbox(self, spec: SandboxSpec) -> SandboxId:
+    async def run_pod_sandbox(self, spec: SandboxSpec, begun=None) -> SandboxId:
         self.calls.append(f"run_pod_sandbox {spec.metadata.name} {spec.metadata.attempt}")
         self._require_supervisor()
         key = self._id("s")
         ips = () if spec.network is NamespaceMode.NODE else (f"10.0.0.{self._n}",)
-        self.sandboxes[key] = SandboxStatus(
+        status = SandboxStatus(
             id=SandboxId(key),
             spec=spec,
-            state=SandboxState.READY,
+            state=SandboxState.NOTREADY,
             created_at=self.clock(),
             ips=ips,
         )
+        making = self._making[key] = Making(SandboxId(key))
+        if begun is not None and spec.pid is not NamespaceMode.POD:
+            begun(status)
+        try:
+            await asyncio.sleep(self.sandbox_takes / 2)
+            making.pin()
+            await asyncio.sleep(self.sandbox_takes / 2)
+            error = self.fail_sandbox.pop() if self.fail_sandbox else None
+            if error is None:
+                self.sandboxes[key] = replace(status, state=SandboxState.READY)
+            await making.end(failed=error is not None)
+            if error is not None:
+                assert key not in {c.sandbox_id for c in self.containers.values()}
+                raise error
+        finally:
+            del self._making[key]
         return SandboxId(key)
 
     async def stop_pod_sandbox(self, sandbox: SandboxId) -> None:
@@ -132,7 +154,26 @@ class FakeRuntime:
 
     async def create_container(self, sandbox: SandboxId, spec: ContainerSpec) -> ContainerId:
         self._require_supervisor()
+        making = self._making.get(sandbox)
+        if making is None:
+            return self._create(sandbox, spec)
+        with making.creating():
+            await making.pinned()
+            created = self._create(sandbox, spec)
+            self._building.add(created)
+            try:
+                await making.made()
+            except BaseException:
+                del self.containers[created]
+                raise
+            finally:
+                self._building.discard(created)
+        return created
+
+    def _create(self, sandbox: SandboxId, spec: ContainerSpec) -> ContainerId:
         self.calls.append(f"create_container {spec.name} {spec.attempt}")
+        if (error := self.fail_create.get(spec.name)) is not None:
+            raise error
         key = self._id("c")
         self.containers[key] = ContainerStatus(
             id=ContainerId(key),
@@ -210,6 +251,8 @@ class FakeRuntime:
         self._exit(container, 137)
 
     async def remove_container(self, container: ContainerId) -> None:
+        if (known := self.containers.get(container)) is not None:
+            self.calls.append(f"remove_container {known.spec.name} {known.spec.attempt}")
         self.containers.pop(container, None)
 
     async def container_status(self, container: ContainerId) -> ContainerStatus:
@@ -219,7 +262,8 @@ class FakeRuntime:
 
     async def list_containers(self, pod_uid: str | None = None) -> list[ContainerStatus]:
         ids = {s.id for s in await self.list_pod_sandboxes(pod_uid)}
-        return [c for c in self.containers.values() if c.sandbox_id in ids][::-1]
+        found = [c for c in self.containers.values() if c.sandbox_id in ids]
+        return [c for c in found if c.id not in self._building][::-1]
 
     async def exec_sync(self, container, command, timeout, limit=16 << 20) -> ExecResult:
         self.calls.append(f"exec_sync {' '.join(command)}")

@@ -92,8 +92,11 @@ class Parts:
 class NoLink:
     """A pod network that gives no address."""
 
-    async def attach(self, _sandbox: str, _fd: int, _bandwidth: Bandwidth) -> tuple[str, ...]:
+    def lease(self, _sandbox: str) -> tuple[str, ...]:
         return ()
+
+    async def attach(self, _sandbox: str, _fd: int, _bandwidth: Bandwidth) -> None:
+        return
 
     async def map_ports(
         self, _sandbox: str, _ips: tuple[str, ...], _ports: tuple[PortMapping, ...]
