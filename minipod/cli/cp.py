@@ -65,19 +65,30 @@ def run_tar(
     source: int = -1,
     out: BinaryIO | None = None,
 ) -> int:
-    """Run *command* in the pod's container; return its exit code."""
+    """Run *command* in the pod's container; return its exit code. Raises FailedPrecondition when it can't be run, with another way."""
     query = [("command", word) for word in command] + [("container", container)]
     flags = {"stdin": source >= 0, "stdout": True, "stderr": True}
     query += [(k, str(v).lower()) for k, v in flags.items()]
     path = client.path("pods", place.namespace, place.pod, "exec")
-    return run_channels(
-        client.instance.api_socket,
-        path,
-        query,
-        stdin=source >= 0,
-        tty=False,
-        source=source,
-        out=out,
+    try:
+        return run_channels(
+            client.instance.api_socket,
+            path,
+            query,
+            stdin=source >= 0,
+            tty=False,
+            source=source,
+            out=out,
+        )
+    except FailedPrecondition as e:
+        raise FailedPrecondition(e.message, hint=e.hint or other_way(place, container)) from e
+
+
+def other_way(place: Place, container: str) -> str:
+    """Say how to copy where the image has no tar."""
+    return (
+        f"if its image has no tar: minipod debug {place.pod} -n {place.namespace} --image=busybox:1.36"
+        f" --target={container} -c tools -- sleep 1d, then minipod cp -c tools, with /proc/1/root before its path"
     )
 
 

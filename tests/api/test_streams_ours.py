@@ -152,6 +152,28 @@ def test_what_cp_refuses(node, pod, tmp_path, words, said) -> None:
     assert (done.returncode, said in done.stderr) == (1, True), done.stderr
 
 
+def test_an_image_without_tar_borrows_that_of_another_container(newest, node, tmp_path) -> None:
+    """Both ways, by our cp and by kubectl's."""
+    node.pod("bare", shell("rm /bin/tar; echo hello > /hello; exec sleep 1000"))
+    try:
+        eventually(lambda: node.exec("bare", "cat", "/hello", check=False))
+        (tmp_path / "in").write_text("from here\n")
+        for words in (("bare:/hello", f"{tmp_path}/out"), (f"{tmp_path}/in", "bare:/in")):
+            refused = node.run("cp", *words, check=False)
+            assert (refused.returncode, "--target=app" in refused.stderr) == (1, True)
+        node.run(
+            "debug", "bare", "--image=busybox:1.36", "--target=app", "-c", "tools", "--", "sleep", "1000"
+        )  # fmt: skip
+        eventually(lambda: node.exec("bare", "echo", "up", container="tools", check=False))
+        for number, cp in enumerate((node.run, newest)):
+            cp("cp", "-c", "tools", "bare:/proc/1/root/hello", f"{tmp_path}/out{number}")
+            assert (tmp_path / f"out{number}").read_text() == "hello\n"
+            cp("cp", "-c", "tools", f"{tmp_path}/in", f"bare:/proc/1/root/in{number}")
+            assert node.exec("bare", "cat", f"/in{number}", container="app") == "from here\n"
+    finally:
+        node.delete("bare")
+
+
 # -- port-forward
 
 
