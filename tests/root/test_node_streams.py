@@ -75,12 +75,15 @@ async def test_old_protocols_end_with_a_sentence_or_nothing(wire, protocols) -> 
     assert joined(told, 3) == b""
 
 
-async def test_base64_channels_are_text(wire) -> None:
+@pytest.mark.parametrize("protocol", ["base64.channel.k8s.io", "v4.base64.channel.k8s.io"])
+async def test_base64_channels_are_text(wire, protocol) -> None:
     line = base64.b64encode(b"hello\n").decode()
-    _, told = await talk(
-        wire, ["base64.channel.k8s.io"], [f"0{line}"], ["head", "-n1"], stdin="true"
-    )
-    assert f"1{line}" in told
+    script = "head -n1; exit 9"
+    chosen, told = await talk(wire, [protocol], [f"0{line}"], ["sh", "-c", script], stdin="true")
+    assert (chosen, f"1{line}" in told) == (protocol, True)
+    ending = base64.b64decode("".join(m[1:] for m in told if m[0] == "3"))
+    sentence = "command terminated with non-zero exit code: exit status 9"
+    assert (json.loads(ending)["message"] if "v4" in protocol else ending.decode()) == sentence
 
 
 async def test_stdin_ends_by_channel_255_and_odd_messages_are_passed_over(wire) -> None:
