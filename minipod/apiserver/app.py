@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 HEALTH = ("healthz", "readyz", "livez")
+TEXTS = ("log", "proxy")  # what answers in a form of its own, whatever is accepted
 GENERIC_PARTS = ("", "status", "finalize", "ephemeralcontainers", "resize", "approval")
 
 
@@ -110,11 +111,12 @@ class Api:
                 return self._openapi.answer(request, parts[1:])
             return self._discovery.answer(request, parts)
         resource = self._store.registry.find(info.group, info.version, info.resource)
-        if resource is None or info.rest:
+        if resource is None or (info.rest and info.subresource != "proxy"):
             raise not_found()
         handler = self._handler(resource, info)
         self._check_scope(resource, info)
-        wanted = negotiate(request.headers.get("Accept", ""))
+        accept = "" if info.subresource in TEXTS else request.headers.get("Accept", "")
+        wanted = negotiate(accept)
         stored = self._store.registry.stored(resource.stored_as) or resource
         return await handler(Call(request, info, resource, wanted, stored))
 

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from minipod.apiserver.status import not_found
 from minipod.cgroups.details import details
 from minipod.daemon.own_metrics import own_metrics
 from minipod.daemon.usage import interfaces, node_cpu, node_memory
-from minipod.errors import Unavailable
+from minipod.errors import NotFound, Unavailable
 from minipod.kubelet import metrics
 from minipod.kubelet.cadvisor import cadvisor
 from minipod.spec.codec import to_plain
 
 if TYPE_CHECKING:
+    from minipod.apiserver.call import Call
     from minipod.cgroups.hierarchy import Hierarchy
     from minipod.kubelet.kubelet import Kubelet
 
@@ -29,20 +31,32 @@ EXPOSITION = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
 class KubeletRoutes:
     """Routes over one kubelet."""
 
-    def __init__(self, kubelet: Kubelet, hierarchy: Hierarchy) -> None:
+    def __init__(self, kubelet: Kubelet, hierarchy: Hierarchy, node_name: str) -> None:
+        self._node_name = node_name
         self._kubelet = kubelet
         self._hierarchy = hierarchy
         self._context = kubelet.context
 
+        self._paths = {  # the kubelet's
+            "/metrics": self._own,
+            "/metrics/probes": self._metrics,
+            "/metrics/cadvisor": self._cadvisor,
+            "/metrics/resource": self._resource,
+            "/stats/summary": self._summary,
+        }
+
     def routes(self) -> list[web.RouteDef]:
-        return [
-            web.get("/metrics", self._own),
-            web.get("/metrics/probes", self._metrics),  # the kubelet's path
-            web.get("/metrics/cadvisor", self._cadvisor),
-            web.get("/metrics/resource", self._resource),
-            web.get("/stats/summary", self._summary),
-            web.get("/minipod/pods/{uid}/why", self._why),
-        ]
+        own = web.get("/minipod/pods/{uid}/why", self._why)
+        return [own, *(web.get(path, handler) for path, handler in self._paths.items())]
+
+    async def proxy(self, call: Call) -> web.StreamResponse:
+        """GET /api/v1/nodes/NAME/proxy/PATH: what a kubelet serves, as clients of a cluster ask for it. Raises NotFound, ApiError 404."""
+        if call.info.name != self._node_name:
+            raise NotFound(f'nodes "{call.info.name}" not found')
+        handler = self._paths.get("/" + "/".join(call.info.rest))
+        if handler is None:
+            raise not_found()
+        return await handler(call.request)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         text = await self._context.probes.metrics()

@@ -61,6 +61,7 @@ class Daemon:
             reclaim=self._machine.reclaim_images,
             limit_cgroup=self._machine.limit_cgroup,
         )
+        self._kubelet_routes = KubeletRoutes(self.kubelet, self._machine.hierarchy, self.node_name)
         metrics = Metrics(
             self.store, NodeUsage(self.runtime, self._machine.hierarchy), self.node_name
         )
@@ -71,7 +72,7 @@ class Daemon:
             tokens,
             self.node_name,
             self._routes(),
-            metrics.handlers(),
+            {**metrics.handlers(), ("nodes/proxy", "get"): self._kubelet_routes.proxy},
         )
 
     def _routes(self) -> list[web.RouteDef]:
@@ -80,7 +81,7 @@ class Daemon:
             web.get("/minipod/pods/{uid}", self._inspect),
             web.post("/minipod/stop-pods", self._stop_pods),
             *ImageRoutes(self.runtime).routes(),
-            *KubeletRoutes(self.kubelet, self._machine.hierarchy).routes(),
+            *self._kubelet_routes.routes(),
         ]
 
     async def run(self, ready_fd: int) -> None:

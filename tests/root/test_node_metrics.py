@@ -7,6 +7,9 @@ import os
 import re
 import time
 
+import pytest
+
+from minipod.errors import NotFound
 from tests.node import shell
 
 SAMPLE = re.compile(r"([a-z_]+)(?:\{(.*)\})? (\S+)")
@@ -21,6 +24,19 @@ def scrape(node, path: str) -> dict[tuple[str, str], float]:
             name, labels, value = SAMPLE.fullmatch(line).groups()
             found[name, dict(LABEL.findall(labels or "")).get("pod", "")] = float(value)
     return found
+
+
+def test_a_clusters_clients_find_the_metrics_behind_the_node(node) -> None:
+    """`kubectl get --raw /api/v1/nodes/NAME/proxy/PATH`."""
+    name = node.client.request("GET", "/api/v1/nodes")["items"][0]["metadata"]["name"]
+    behind = f"/api/v1/nodes/{name}/proxy"
+    for path in ("/metrics", "/metrics/cadvisor", "/metrics/probes", "/metrics/resource"):
+        assert set(scrape(node, behind + path)) >= {key for key in scrape(node, path) if not key[1]}
+    summary = json.loads(node.client.open("GET", f"{behind}/stats/summary").read())
+    assert summary["node"]["nodeName"] == name
+    for path in (f"{behind}/minipod/status", behind, "/api/v1/nodes/other/proxy/metrics"):
+        with pytest.raises(NotFound):
+            node.client.request("GET", path)
 
 
 def test_what_a_container_uses_is_measured_in_every_format(node, pods) -> None:

@@ -45,7 +45,7 @@ NODE = Resource(
     namespaced=False,
     keeps_status=True,
     short_names=("no",),
-    subresources=(Subresource(name="proxy", verbs=("create", "delete", "get", "patch", "update"), kind="NodeProxyOptions"), STATUS),
+    subresources=(Subresource(name="proxy", verbs=("get",), kind="NodeProxyOptions"), STATUS),
     fields=("spec.unschedulable",),
     strategy=Strategy(validate=rules.validate_node),
     printer=printer(
