@@ -113,7 +113,7 @@ ResourceFieldRef
 Port
     name str
     containerPort int
-    protocol str
+    protocol str SCTP where the kernel has it (its module sctp)
     hostPort int
     hostIP str not ::1, which Linux routes to no pod
 
