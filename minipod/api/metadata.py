@@ -59,6 +59,9 @@ def name_words(name: str, rule: str, *, prefix: bool = False) -> str:
     return "" if pattern.fullmatch(checked) else words
 
 
+STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
+
+
 def validate(obj: Object, *, namespaced: bool, rule: str) -> Errors:
     """Yield what is wrong with a new object's metadata."""
     metadata = obj["metadata"]
@@ -88,7 +91,10 @@ def common(metadata: Object, path: str = "metadata") -> Errors:
         words = f"Too long: may not be more than {ANNOTATIONS_MAX} bytes"
         yield FieldError(f"{path}.annotations", words, "FieldValueTooLong")
     for i, finalizer in enumerate(metadata.get("finalizers") or []):
-        if words := qualified_name(finalizer):
+        words = qualified_name(finalizer)
+        if not words and "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
+            words = "name is neither a standard finalizer name nor is it fully qualified"
+        if words:
             yield invalid(f"{path}.finalizers[{i}]", finalizer, words)
     yield from _owners(metadata.get("ownerReferences") or [], f"{path}.ownerReferences")
 

@@ -97,6 +97,9 @@ def zero(kind: str) -> Any:
     )
 
 
+DEFAULTS = {"schedulerName": "default-scheduler", "preemptionPolicy": "PreemptLowerPriority"}
+
+
 def _walk_object(value: Any, kind: Type, path: str, findings: Findings) -> Any:
     if not isinstance(value, dict):
         return _wrong(value, "an object", path, findings)
@@ -110,6 +113,8 @@ def _walk_object(value: Any, kind: Type, path: str, findings: Findings) -> Any:
             continue
         rest[name] = item
         if name in kind.meaningless:
+            if item == DEFAULTS.get(name):
+                continue  # as in every pod that was read from an API: it asks for nothing
             findings.warnings.append(f"{inner}: ignored: {kind.meaningless[name]}")
         elif name in kind.refused:
             _unsupported(inner, f"not supported by minipod: {kind.refused[name]}", findings)

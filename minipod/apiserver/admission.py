@@ -57,6 +57,8 @@ class Admission:
             obj["status"] = {"phase": "Pending"}
         elif resource.kind == "PersistentVolumeClaim":
             self._plugins.check_claim(obj)
+        elif resource.kind == "PriorityClass":
+            self._plugins.check_default(obj)
         return warnings
 
     def faults(
@@ -92,6 +94,8 @@ class Admission:
             *strategy.validate(wanted),
         ]
         _raise(resource, current, dict.fromkeys(found))
+        if resource.kind == "PriorityClass":
+            self._plugins.check_default(wanted)
         return []
 
     def delete(self, resource: Resource, name: str) -> None:

@@ -114,6 +114,13 @@ class PodPlugins:
             raise forbidden("pods", pod, words)
         spec["priority"], spec["preemptionPolicy"] = value, policy
 
+    def check_default(self, made: Object) -> None:
+        """Refuse a second priority class that is everybody's (plugin/pkg/admission/priority)."""
+        found = self._priority_class("") if made.get("globalDefault") else None
+        if found is not None and found["metadata"]["name"] != made["metadata"].get("name"):
+            words = f"PriorityClass {found['metadata']['name']} is already marked as default. Only one default can exist"
+            raise forbidden("priorityclasses.scheduling.k8s.io", made, words)
+
     def _priority_class(self, name: str) -> Object | None:
         if name:
             data = self._store.storage.get(("priorityclasses", "", name))

@@ -58,3 +58,55 @@ async def test_health_lists_its_checks_when_asked(server, name) -> None:
     verbose = (await server.call("GET", f"/{name}?verbose")).body.decode()
     assert verbose == f"[+]ping ok\n{name} check passed\n"
     assert (await server.call("GET", f"/{name}/nope")).status == 404
+
+
+async def test_one_priority_class_is_the_default(server) -> None:
+    path = "/apis/scheduling.k8s.io/v1/priorityclasses"
+
+    def made(name: str, **more: object) -> dict[str, object]:
+        return {"metadata": {"name": name}, "value": 5, **more}
+
+    assert (await server.call("POST", path, made("one", globalDefault=True))).status == 201
+    told = await server.call("POST", path, made("two", globalDefault=True))
+    words = "PriorityClass one is already marked as default. Only one default can exist"
+    assert told.status == 403
+    assert told.json["message"] == f'priorityclasses.scheduling.k8s.io "two" is forbidden: {words}'
+    assert (await server.call("POST", path, made("two"))).status == 201
+    told = await server.call("PUT", f"{path}/two", made("two", globalDefault=True))
+    assert (told.status, words in told.json["message"]) == (403, True)
+    again = await server.call(
+        "PUT", f"{path}/one", made("one", globalDefault=True, description="d")
+    )
+    assert again.status == 200
+
+
+@pytest.mark.parametrize(
+    ("finalizer", "right"), [("orphan", True), ("example.com/hold", True), ("hold", False)]
+)
+async def test_a_finalizer_is_a_standard_one_or_fully_qualified(server, finalizer, right) -> None:
+    body = config_map("c")
+    body["metadata"]["finalizers"] = [finalizer]
+    told = await server.call("POST", f"{SPACE}/configmaps?dryRun=All", body)
+    assert told.status == (201 if right else 422)
+    if not right:
+        (cause,) = told.json["details"]["causes"]
+        assert cause["field"] == "metadata.finalizers[0]"
+        assert "neither a standard finalizer name nor is it fully qualified" in cause["message"]
+
+
+@pytest.mark.parametrize(("scheduler", "warned"), [("default-scheduler", False), ("mine", True)])
+async def test_a_pod_that_was_read_from_an_api_warns_of_nothing(server, scheduler, warned) -> None:
+    """`kubectl debug --copy-to` sends the defaults along."""
+    body = {
+        "kind": "Pod", "apiVersion": "v1", "metadata": {"name": "p"},
+        "spec": {
+            "schedulerName": scheduler, "preemptionPolicy": "PreemptLowerPriority",
+            "containers": [{"name": "c", "image": "i"}],
+        },
+    }  # fmt: skip
+    account = {"metadata": {"name": "default"}}
+    assert (await server.call("POST", f"{SPACE}/serviceaccounts", account)).status == 201
+    told = await server.call("POST", f"{SPACE}/pods", body)
+    assert told.status == 201
+    assert ("spec.schedulerName: ignored" in told.headers.get("Warning", "")) == warned
+    assert "preemptionPolicy" not in told.headers.get("Warning", "")
