@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import TYPE_CHECKING
 
 from minipod.network.ipam import Subnets
 from minipod.network.rtnl import Rtnl
 from minipod.network.veth import delete_request
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Interface, IPv6Interface
+
+    from pyroute2 import IPRoute
 
 
 def index_of(name: str) -> int | None:
@@ -24,12 +30,45 @@ def index_of(name: str) -> int | None:
 
 
 def ensure(name: str, subnets: Subnets) -> int:
-    """Make the bridge with its gateway addresses, up; return its index. Idempotent."""
+    """Make the bridge with its gateway addresses, up; return its index. Idempotent.
+
+    One that is there gets the addresses that it lacks: the node's subnets may have been set anew since. It keeps the others, for pods
+    that were left running.
+    """
     index = index_of(name)
     if index is None:
         _make(name, subnets)
         index = socket.if_nametoindex(name)
+    elif missing := [gateway for gateway in _gateways(subnets) if not _is_local(gateway)]:
+        from pyroute2 import IPRoute  # heavy; only when there is something to make
+
+        with IPRoute() as ip:
+            for gateway in missing:
+                _give(ip, index, gateway)
     return index
+
+
+def _gateways(subnets: Subnets) -> tuple[IPv4Interface | IPv6Interface, ...]:
+    gateway4, gateway6 = subnets.at(1)
+    return (gateway4, gateway6) if os.path.exists("/proc/sys/net/ipv6") else (gateway4,)
+
+
+def _is_local(gateway: IPv4Interface | IPv6Interface) -> bool:
+    """Whether the machine has the address: it can be bound then, and not otherwise (ip(7), EADDRNOTAVAIL)."""
+    family = socket.AF_INET6 if gateway.version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as s:
+        try:
+            s.bind((str(gateway.ip), 0))
+        except OSError:
+            return False
+    return True
+
+
+def _give(ip: IPRoute, index: int, gateway: IPv4Interface | IPv6Interface) -> None:
+    words: dict[str, int] = {"prefixlen": gateway.network.prefixlen}
+    if gateway.version == 6:
+        words |= {"family": socket.AF_INET6, "flags": 0x02}  # IFA_F_NODAD: usable at once
+    ip.addr("add", index=index, address=str(gateway.ip), **words)
 
 
 def _make(name: str, subnets: Subnets) -> None:
@@ -41,15 +80,8 @@ def _make(name: str, subnets: Subnets) -> None:
         try:
             # A bridge takes the lowest address of its ports otherwise, and changes with them.
             ip.link("set", index=index, address="02:6d:00:00:00:01")
-            gateway4, gateway6 = subnets.at(1)
-            ip.addr(
-                "add", index=index, address=str(gateway4.ip), prefixlen=gateway4.network.prefixlen
-            )
-            if os.path.exists("/proc/sys/net/ipv6"):
-                ip.addr(
-                    "add", index=index, address=str(gateway6.ip), prefixlen=gateway6.network.prefixlen,
-                    family=socket.AF_INET6, flags=0x02,  # IFA_F_NODAD: usable at once
-                )  # fmt: skip
+            for gateway in _gateways(subnets):
+                _give(ip, index, gateway)
             ip.link("set", index=index, state="up")
         except BaseException:
             ip.link("del", index=index)
