@@ -85,6 +85,7 @@ class Pump:
         self._selector.register(reader, selectors.EVENT_READ, "stop")
         turned = 0.0
         while self._running and not (self._alone and self._all_ended()):
+            told = False
             for key, events in self._selector.select(self._timeout()):
                 if key.fd not in self._selector.get_map():
                     continue  # closed by what came before it
@@ -95,9 +96,10 @@ class Pump:
                 elif key.data == "stop":
                     self._running = False
                 else:
+                    told = True  # a queue that we let grow full would lose messages
                     self._command()
             self._flush_held(time.monotonic() - HOLD)
-            if time.monotonic() - turned < PAUSE:
+            if not told and time.monotonic() - turned < PAUSE:
                 time.sleep(PAUSE)
             turned = time.monotonic()
         for log in list(self._logs.values()):
