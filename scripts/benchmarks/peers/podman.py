@@ -79,7 +79,10 @@ def running(bench: Bench) -> Iterator[Podman]:
             path, _ = podman.play()
             podman.down(path)
         except RuntimeError as e:
-            raise Missing(f"podman fails here: {str(e).strip().splitlines()[-1][:200]}") from e
+            why = " / ".join(
+                str(e).strip().splitlines()[-3:]
+            )  # the reason stands above the last line
+            raise Missing(f"podman fails here: {why[-300:]}") from e
         yield podman
     finally:
         podman.run("pod", "rm", "--all", "--force", "--time", "0")
