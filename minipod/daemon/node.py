@@ -203,7 +203,7 @@ def request(
 
 def _answers(instance: Instance) -> bool:
     try:
-        request(instance, "GET", "/version", timeout=2.0)
+        request(instance, "GET", "/version")
     except (Unavailable, Internal):
         return False
     return True

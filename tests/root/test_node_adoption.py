@@ -28,8 +28,7 @@ def kill_and_wait(pid: int) -> None:
 def await_other(node, key: str, old: int) -> None:
     """Wait until the node has another process in that role."""
     for _ in range(400):
-        done = node.run("status", "-o", "json", check=False)
-        if done.returncode == 0 and node.status()[key] not in (0, old):
+        if node.is_up() and node.status()[key] not in (0, old):
             return
         select.select([], [], [], 0.05)
     raise AssertionError(f"no new {key}")

@@ -125,8 +125,7 @@ def restarts(node, name: str) -> int:
 
 def kill_and_await_another(node, pid: int) -> None:
     def answers() -> bool:
-        done = node.run("status", "-o", "json", check=False)
-        return done.returncode == 0 and node.status()["pid"] != pid
+        return node.is_up() and node.status()["pid"] != pid
 
     pidfd = pidfd_open(pid)
     os.kill(pid, signal.SIGKILL)

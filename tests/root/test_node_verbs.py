@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 
 from tests.node import MINIPOD, gathered, sleeper
+
+
+def test_status_names_the_nodes_processes(node) -> None:
+    told = json.loads(node.run("status", "-o", "json").stdout)
+    roles = ("pid", "supervisor_pid", "pump_pid", "prober_pid")
+    assert {told[role] for role in roles} == {node.status()[role] for role in roles}
+    assert str(told["pid"]) in node.run("status").stdout
 
 
 def test_describe_shows_the_words_of_events(node, pods) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 
@@ -37,8 +36,7 @@ def node():
 
 def supervisor(node: Node) -> int:
     """Return the supervisor's pid, 0 while there is none."""
-    said = node.run("status", "-o", "json", check=False)
-    return 0 if said.returncode else json.loads(said.stdout).get("supervisor_pid", 0)
+    return node.status().get("supervisor_pid", 0) if node.is_up() else 0
 
 
 def test_pods_live_in_a_delegated_scope_with_their_limits(node) -> None:
