@@ -198,3 +198,17 @@ async def test_the_pods_group_owns_its_volumes(host):
     pod = pod_with({"name": "e", "emptyDir": {}}, securityContext=context)
     info = os.stat((await volumes(host, store).set_up(pod, NodeFacts()))["e"].path)
     assert (info.st_gid, info.st_mode & 0o7777) == (2000, 0o2777)
+
+
+def test_a_directory_that_somebody_else_removes_at_the_same_time_is_removed(host, monkeypatch):
+    real = os.rmdir
+
+    def comes_second(path, *, dir_fd=None):
+        for _ in range(2):
+            real(path, dir_fd=dir_fd)
+
+    directory = PodDirectory(str(host / "state"), str(host / "run"), "u")
+    os.makedirs(f"{directory.path}/containers/app")
+    monkeypatch.setattr(os, "rmdir", comes_second)
+    directory.remove()
+    assert not os.path.exists(directory.path)
