@@ -21,17 +21,13 @@ pytestmark = pytest.mark.smoke
 def kill_and_wait(pid: int) -> None:
     pidfd = pidfd_open(pid)
     os.kill(pid, signal.SIGKILL)
-    assert select.select([pidfd], [], [], 5)[0]
+    assert select.select([pidfd], [], [], 5 * PATIENCE)[0]
     os.close(pidfd)
 
 
 def await_other(node, key: str, old: int) -> None:
     """Wait until the node has another process in that role."""
-    for _ in range(400):
-        if node.is_up() and node.status()[key] not in (0, old):
-            return
-        select.select([], [], [], 0.05)
-    raise AssertionError(f"no new {key}")
+    eventually(lambda: node.is_up() and node.status()[key] not in (0, old), 60)
 
 
 @pytest.mark.parametrize("role", ["pid", "pump_pid", "prober_pid", "supervisor_pid"])

@@ -13,7 +13,7 @@ import pytest
 
 from minipod.errors import FailedPrecondition
 from minipod.linux.process import pidfd_open
-from tests.node import PATIENCE, python, shell
+from tests.node import PATIENCE, eventually, python, shell
 
 PERIOD = {"minipod.dev/probe-period-ms": "100"}
 HTTPD = "mkdir -p /www; touch /tmp/ok /www/ok; httpd -p 80 -h /www; sleep 1000"
@@ -124,12 +124,9 @@ def restarts(node, name: str) -> int:
 
 
 def kill_and_await_another(node, pid: int) -> None:
-    def answers() -> bool:
-        return node.is_up() and node.status()["pid"] != pid
-
     pidfd = pidfd_open(pid)
     os.kill(pid, signal.SIGKILL)
-    wait_for(answers, "a new daemon")
+    eventually(lambda: node.is_up() and node.status()["pid"] != pid, 60)
     os.close(pidfd)
 
 
