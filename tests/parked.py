@@ -17,6 +17,29 @@ from minipod.supervisor import protocol
 from tests.node import Node
 
 
+def exec_by_the_long_way(node: Node, container: str, *argv: str) -> str:
+    """Return what a command says that a Python process brings into its container (a fault that never comes asks for one)."""
+    process = bundles.read(f"{node.instance.run_dir}/containers/{container}").process
+    bundle = ExecBundle(
+        id="long", container_id=container, process=replace(process, argv=argv, tty=False), fail_at="nothing"
+    )  # fmt: skip
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.connect(node.instance.supervisor_socket)
+        reader, writer = os.pipe()
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.fchown(writer, process.uid, process.gid)
+        memfd = fds.sealed_memfd("bundle", dumps(bundle))
+        protocol.send(client, {"op": "exec", "n": 1}, [memfd, null, writer, writer])
+        for fd in (memfd, null, writer):
+            os.close(fd)
+        answer, _ = protocol.receive(client)
+        with open(reader, encoding="utf-8") as output:
+            said = output.read()
+    assert answer is not None
+    assert "ok" in answer, answer
+    return said
+
+
 @contextlib.contextmanager
 def parked_exec(node: Node, container: str, step: str) -> Iterator[None]:
     """An exec that stops right before *step*, inside the container."""

@@ -159,6 +159,11 @@ class Hierarchy:
             if not tree.unified:
                 write(f"{tree.path(path)}/tasks", "0")
 
+    def open_tasks(self, path: str) -> list[int]:
+        """Return fds of the v1 trees' `tasks` of the cgroup: whoever writes "0" to all of them does what `attach_self` does."""
+        flags = os.O_WRONLY | os.O_CLOEXEC
+        return [os.open(f"{t.path(path)}/tasks", flags) for t in self.trees if not t.unified]
+
     def make_unified(self, path: str) -> None:
         """Make the cgroup in the unified tree alone, for a process that is to be born there. Idempotent."""
         if self.unified is not None:

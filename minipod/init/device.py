@@ -10,9 +10,10 @@ import struct
 from dataclasses import dataclass
 
 from minipod.init.filesystem import target_directory
-from minipod.init.operation import Context
+from minipod.init.operation import Context, NotDirect
 from minipod.linux import files, mount
 from minipod.linux.flags import AT_FDCWD, MountFlag
+from minipod.linux.program import Call
 
 TIOCSCTTY = 0x540E
 TIOCSPTLCK = 0x40045431
@@ -134,6 +135,11 @@ class InstallStdio:
         # All sources are 3 or higher (close_range left 0-2 open as /dev/null of the supervisor).
         for target, source in enumerate((stdin, stdout, stderr)):
             os.dup2(source, target, inheritable=True)
+
+    def calls(self, context: Context) -> list[Call]:
+        if -1 in context.stdio:
+            raise NotDirect("no stdin")
+        return [Call("dup3", (source, target, 0)) for target, source in enumerate(context.stdio)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

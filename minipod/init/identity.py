@@ -5,11 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import struct
 from dataclasses import dataclass
 
 from minipod.init.operation import Context
 from minipod.init.sync import StepFailed
 from minipod.linux import apparmor, credentials, prctl, seccomp
+from minipod.linux.flags import AT_FDCWD
+from minipod.linux.program import Argument, Buffer, Call
+
+PATH_MAX = 4096
+RLIM_INFINITY = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,13 +29,22 @@ class SetOomScoreAdj:
         return f"oom_score_adj {self.value}"
 
     def apply(self, context: Context) -> None:
-        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            self.write("self")
+        except PermissionError:
+            context.warn(self.refused())
+
+    def write(self, pid: int | str) -> None:
+        """Set it for *pid*. Raises PermissionError, ProcessLookupError."""
+        fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(fd, str(self.value).encode())
-        except PermissionError:
-            context.warn(f"oom_score_adj {self.value}: permission denied (no CAP_SYS_RESOURCE)")
         finally:
             os.close(fd)
+
+    def refused(self) -> str:
+        """Return the warning for a PermissionError."""
+        return f"oom_score_adj {self.value}: permission denied (no CAP_SYS_RESOURCE)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +64,13 @@ class SetRlimits:
             except (PermissionError, ValueError):
                 context.warn(f"setrlimit {name}={soft}:{hard}: not permitted (no CAP_SYS_RESOURCE)")
 
+    def calls(self, context: Context) -> list[Call]:
+        limits = ((getattr(resource, name), *pair) for name, *pair in self.limits)
+        return [
+            Call("prlimit64", (0, kind, struct.pack("<QQ", *(n & RLIM_INFINITY for n in pair)), 0))
+            for kind, *pair in limits
+        ]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSeccomp:
@@ -62,6 +84,12 @@ class LoadSeccomp:
     def apply(self, context: Context) -> None:
         if context.filter:
             seccomp.load(context.filter)
+
+    def calls(self, context: Context) -> list[Call]:
+        if not context.filter:
+            return []
+        program = (len(context.filter) // 8, context.filter)  # struct sock_fprog
+        return [Call("seccomp", (seccomp.SECCOMP_SET_MODE_FILTER, 0, program))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +138,10 @@ class ChangeDirectory:
             return
         context.fds["cwd"] = -1
 
+    def calls(self, context: Context) -> list[Call]:
+        """Once: what only the user may enter, or has to be made, takes the long way."""
+        return [] if self.final else [Call("chdir", (os.fsencode(self.path),))]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetIdentity:
@@ -149,6 +181,28 @@ class SetIdentity:
         if self.no_new_privs:
             prctl.set_no_new_privs()
 
+    def calls(self, context: Context) -> list[Call]:
+        """The same in the same order, from where the supervisor is: its child has its capabilities."""
+        numbers = frozenset(credentials.number(name) for name in self.capabilities)
+        kept = numbers if self.uid == 0 else frozenset()
+        uids, gids = (self.uid,) * 3, (self.gid,) * 3
+        groups = struct.pack(f"<{len(self.groups)}I", *self.groups)
+        header, sets = credentials.capset_arguments(
+            effective=kept, permitted=kept, inheritable=frozenset()
+        )
+        return [
+            *(Call("prctl", (prctl.PR_CAPBSET_DROP, n)) for n in credentials.to_drop(numbers)),
+            Call("setgroups", (len(self.groups), groups)),
+            Call("setresgid", gids),
+            Call("prctl", (prctl.PR_SET_KEEPCAPS, 1)),
+            Call("setresuid", uids),
+            Call("prctl", (prctl.PR_SET_KEEPCAPS, 0)),
+            Call("prctl", (prctl.PR_CAP_AMBIENT, prctl.PR_CAP_AMBIENT_CLEAR_ALL)),
+            Call("prctl", (prctl.PR_SET_DUMPABLE, 0)),
+            Call("capset", (header, sets)),
+            *([Call("prctl", (prctl.PR_SET_NO_NEW_PRIVS, 1))] if self.no_new_privs else []),
+        ]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyDirectory:
@@ -163,6 +217,11 @@ class VerifyDirectory:
         where = os.getcwd()
         if not where.startswith("/"):
             raise PermissionError(errno.EPERM, "working directory is outside the root", where)
+
+    def calls(self, context: Context) -> tuple[Call, ...]:
+        """What begins with "(" is not found below a descriptor that is none; what begins with "/" needs no descriptor (openat(2))."""
+        where = Buffer(PATH_MAX)
+        return Call("getcwd", (where, where.size)), Call("faccessat", (-1, where, os.F_OK))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +248,16 @@ class FindExecutable:
             if os.path.exists(candidate):
                 error = errno.EACCES
         context.executable_errno = error
+
+    def calls(self, context: Context) -> tuple[Call, ...]:
+        """None: `Execve` tries the candidates."""
+        named = "/" in self.name
+        context.candidates = (
+            (self.name,)
+            if named
+            else tuple(f"{d or '.'}/{self.name}" for d in self.path.split(":"))
+        )
+        return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,3 +287,14 @@ class Execve:
             raise StepFailed(
                 "exec", e.errno or 0, name, detail=why.get(e.errno or 0, (e.strerror or "").lower())
             ) from None
+
+    def calls(self, context: Context) -> list[Call]:
+        """Execute the first candidate that may be executed. To find none takes the long way, which tells why."""
+        environment = dict(pair.partition("=")[::2] for pair in self.env)
+        words = [os.fsencode(f"{name}={value}") for name, value in environment.items()]
+        argv: Argument = (*(os.fsencode(word) for word in self.argv), 0)
+        found: list[Call] = []
+        for candidate in map(os.fsencode, context.candidates):
+            found.append(Call("faccessat", (AT_FDCWD, candidate, os.X_OK), on_error=1))
+            found.append(Call("execve", (candidate, argv, (*words, 0))))
+        return found

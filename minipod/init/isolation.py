@@ -15,6 +15,7 @@ from minipod.cgroups.devices import DevicePolicy, Rule
 from minipod.init.operation import Context
 from minipod.linux import mount, namespaces, prctl
 from minipod.linux.flags import AT_FDCWD, CloneFlag, MountFlag, MoveMount, OpenTree, UmountFlag
+from minipod.linux.program import Call
 from minipod.spec.container import Device, Resources
 
 PINS = 4096  # bytes of a tmpfs that holds empty files alone
@@ -169,15 +170,16 @@ class JoinContainer:
     )  # fmt: skip
 
     def describe(self) -> str:
-        return f"{'not dumpable; ' if self.user else ''}setns pidfd: {names(self._flags())}"
+        return f"{'not dumpable; ' if self.user else ''}setns pidfd: {names(self.flags())}"
 
     def apply(self, context: Context) -> None:
         if self.user:
             # Its root may trace whoever is in its user namespace, unless that is not dumpable (ptrace(2)); see `init.userns`.
             prctl.set_dumpable(False)
-        namespaces.setns(context.target_pidfd, self._flags())
+        namespaces.setns(context.target_pidfd, self.flags())
 
-    def _flags(self) -> CloneFlag:
+    def flags(self) -> CloneFlag:
+        """Return the namespaces it enters."""
         return self.ALL | CloneFlag.CLONE_NEWUSER if self.user else self.ALL
 
 
@@ -192,6 +194,9 @@ class JoinCgroupNamespace:
 
     def apply(self, context: Context) -> None:
         namespaces.setns(context.target_pidfd, CloneFlag.CLONE_NEWCGROUP)
+
+    def calls(self, context: Context) -> tuple[Call, ...]:
+        return (Call("setns", (context.target_pidfd, int(CloneFlag.CLONE_NEWCGROUP))),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,10 @@ class Operation(Protocol):
         """Do it. Raises OSError."""
 
 
+class NotDirect(Exception):
+    """What an operation does is more than a list of system calls (`minipod.init.launch`)."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Context:
     """What a set-up has in its hands while it runs; made anew for each, after the fork."""
@@ -42,6 +46,7 @@ class Context:
     stdio: tuple[int, int, int] = (-1, -1, -1)
     executable: str = ""  # where argv[0] was found, set by FindExecutable
     executable_errno: int = 0
+    candidates: tuple[str, ...] = ()  # where argv[0] may be, set by FindExecutable.calls
 
     def warn(self, text: str) -> None:
         """Tell the supervisor that something is degraded."""

@@ -5,6 +5,7 @@ set-up -> supervisor   {"t": "forked", "pid": N}          the main process, in t
                        {"t": "console"} + fd              the master of its pty
                        {"t": "ready", ...} [+ fds]        everything that can fail has been done
                        {"t": "failed", "step", "errno", "subject", "cause", "detail"}
+                       {"t": "again"}                     the short way failed (`launch`): take the long one
 supervisor -> set-up   b"go"                              execve now
 end of file            execve has happened (the socket is close-on-exec), or the process is gone
 
@@ -18,6 +19,8 @@ import os
 import socket
 from typing import Any
 
+GO = b"go"
+AGAIN = b'{"t":"again"}'
 MESSAGE_MAX = 64 << 10  # bytes; far below the default SO_SNDBUF of a SEQPACKET socket
 
 
@@ -68,7 +71,7 @@ class SyncPipe:
 
     def await_go(self) -> bool:
         """Park until the supervisor says go; False when it is gone."""
-        return self._sock.recv(16) == b"go"
+        return self._sock.recv(16) == GO
 
 
 class Unheard(SyncPipe):

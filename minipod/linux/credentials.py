@@ -6,6 +6,7 @@ capset(2) is called once for all three sets, where python-prctl makes a call for
 from __future__ import annotations
 
 import ctypes
+from functools import cache
 from typing import Final
 
 from minipod.linux.libc import syscall
@@ -61,10 +62,32 @@ def get_capabilities() -> dict[str, frozenset[str]]:
     }
 
 
+@cache
+def to_drop(keep: frozenset[int]) -> tuple[int, ...]:
+    """Return what is in the bounding set and not in *keep*. Found once: for a process that does not change its own."""
+    return tuple(n for n in range(LAST_CAP + 1) if n not in keep and capbset_read(n))
+
+
+@cache
+def capset_arguments(
+    *, effective: frozenset[int], permitted: frozenset[int], inheritable: frozenset[int]
+) -> tuple[bytes, bytes]:
+    """Return what capset(2) is given; what the process does not have is left out. Found once, as above."""
+    header, data = _capset(effective, permitted, inheritable)
+    return bytes(header), bytes(data)
+
+
 def set_capabilities(
     *, effective: frozenset[int], permitted: frozenset[int], inheritable: frozenset[int]
 ) -> None:
     """capset(2); what the process does not have any more is left out, silently."""
+    header, data = _capset(effective, permitted, inheritable)
+    syscall("capset", ctypes.byref(header), ctypes.byref(data))
+
+
+def _capset(
+    effective: frozenset[int], permitted: frozenset[int], inheritable: frozenset[int]
+) -> tuple[_Header, ctypes.Array[_Data]]:
     have = {number(name) for name in get_capabilities()["permitted"]}
     header, data = _Header(_VERSION_3, 0), (_Data * 2)()
     for kind, wanted in (
@@ -73,7 +96,7 @@ def set_capabilities(
         for n in wanted:
             word = data[n // 32]
             setattr(word, kind, getattr(word, kind) | (1 << (n % 32)))
-    syscall("capset", ctypes.byref(header), ctypes.byref(data))
+    return header, data
 
 
 def limit_bounding_set(keep: frozenset[int]) -> None:

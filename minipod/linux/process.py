@@ -55,12 +55,18 @@ def close_range(first: int, last: int) -> None:
 
 def close_all_but(fds: Iterable[int]) -> None:
     """Close every descriptor that is not listed."""
-    first = 0
+    for first, last in ranges_but(fds):
+        close_range(first, last)
+
+
+def ranges_but(fds: Iterable[int]) -> list[tuple[int, int]]:
+    """Return (first, last) of all descriptors that are not listed."""
+    ranges, first = [], 0
     for fd in sorted(set(fds)):
         if fd > first:
-            close_range(first, fd - 1)
+            ranges.append((first, fd - 1))
         first = fd + 1
-    close_range(first, UINT_MAX)
+    return [*ranges, (first, UINT_MAX)]
 
 
 def raise_descriptor_limit() -> tuple[int, int]:
@@ -119,11 +125,21 @@ def clone3(flags: CloneFlag = CloneFlag(0), *, cgroup: int = -1) -> int:  # noqa
     Python is not told (no PyOS_AfterFork_Child, which costs 160 page faults): only for a single-threaded process whose child soon
     executes another program.
     """
+    arguments = _clone_args(flags, cgroup)
+    return syscall("clone3", ctypes.byref(arguments), ctypes.sizeof(arguments))
+
+
+def clone_arguments(flags: CloneFlag = CloneFlag(0), cgroup: int = -1) -> bytes:  # noqa: B008
+    """Return what `clone3` would give to the kernel, for those who make the call themselves."""
+    return bytes(_clone_args(flags, cgroup))
+
+
+def _clone_args(flags: CloneFlag, cgroup: int) -> _CloneArgs:
     arguments = _CloneArgs(flags=int(flags) | CLONE_CLEAR_SIGHAND, exit_signal=signal.SIGCHLD)
     if cgroup >= 0:
         arguments.flags |= CLONE_INTO_CGROUP
         arguments.cgroup = cgroup
-    return syscall("clone3", ctypes.byref(arguments), ctypes.sizeof(arguments))
+    return arguments
 
 
 def reset_internal_signals() -> None:

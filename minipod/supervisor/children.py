@@ -44,6 +44,10 @@ class Process:
     setup_pidfd: int = -1  # the first process of its set-up, while that goes on
     ready: bool = False  # everything that can fail has been done
     timer: Timer | None = None  # its set-up's deadline
+    held: list[int] = field(
+        default_factory=list
+    )  # fds of the long way, while the short one may fail
+    long_way: Callable[[], None] | None = None
     created_at: float = 0.0
     started_at: float = 0.0
     exit: ExitRecord | None = None
@@ -55,6 +59,13 @@ class Process:
         self.pid = pid
         self.start_time = process.start_time(pid)
         self.pidfd = process.pidfd_open(pid)
+
+    def let_go(self) -> None:
+        """The long way will not be needed. Idempotent."""
+        self.long_way = None
+        for fd in self.held:
+            os.close(fd)
+        self.held.clear()
 
     def send_signal(self, number: int) -> bool:
         """Signal exactly this process; False when it is gone."""
@@ -78,6 +89,7 @@ class Process:
     def close(self) -> None:
         """Close what is held. Idempotent."""
         self.set_up()
+        self.let_go()
         if self.sync is not None:
             self.sync.close()
             self.sync = None

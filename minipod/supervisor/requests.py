@@ -10,8 +10,10 @@ import logging
 import os
 
 from minipod import errors
-from minipod.init import plan
+from minipod.init import launch, plan
+from minipod.init.operation import Context
 from minipod.init.sandbox import sandbox_plan
+from minipod.init.sync import Unheard
 from minipod.linux import fds
 from minipod.spec.bundle import Bundle, ExecBundle, SandboxBundle
 from minipod.spec.codec import dumps, loads
@@ -199,18 +201,35 @@ class Requests:
         if container.phase is not Phase.RUNNING:
             raise errors.FailedPrecondition(f"container {container.id} is {container.phase.value}")
         started = Exec(id=bundle.id, bundle=bundle, cgroup=container.bundle.cgroup, owner=client)
-        userns = container.bundle.userns is not None
-        made = plan.exec_plan(bundle, container.bundle.cgroup, userns=userns)
-        program = compiled_filter(bundle.process, privileged=container.bundle.privileged)
-        target = os.dup(
-            container.pidfd
-        )  # that process; an adopted one's pid may be another's by now
         self._tables.execs[bundle.id] = started
         self._setups.await_for(started, client, message["n"])
-        self._setups.fork(
-            started, made, f"exec {container.bundle.title}", bundle.fail_at,
-            target=target, stdio=tuple(received[1:4]), program=program,
+        self._fork_exec(started, container, received)
+
+    def _fork_exec(self, started: Exec, container: Container, received: list[int]) -> None:
+        """Fork it by the short way where that may be, or by the long one, which comes after the short one, too, when that fails."""
+        bundle, made_with = started.bundle, container.bundle
+        steps = plan.exec_plan(bundle, started.cgroup, userns=made_with.userns is not None)
+        title = f"exec {made_with.title}"
+        # That process; an adopted one's pid may be another's by now.
+        target, stdio = os.dup(container.pidfd), tuple(received[1:4])
+        program = compiled_filter(bundle.process, privileged=made_with.privileged)
+
+        def long_way() -> None:
+            self._setups.fork(
+                started, steps, title, bundle.fail_at,
+                target=os.dup(target), stdio=stdio, program=program,
+            )  # fmt: skip
+
+        started.held, started.long_way = [target, *stdio], long_way
+        del received[1:4]
+        context = Context(
+            sync=Unheard(), hierarchy=self._s.hierarchy, filter=program, nofile=self._s.nofile, target_pidfd=target
         )  # fmt: skip
+        context.stdio = (stdio[0], stdio[1], stdio[2]) if len(stdio) == 3 else context.stdio
+        short = not bundle.fail_at and launch.may_be_met(made_with, bundle.process)
+        if not (short and self._setups.launch(started, steps, context, title)):
+            long_way()
+            started.let_go()
 
     def on_signal_exec(
         self, _: Client, message: protocol.Message, __: list[int]

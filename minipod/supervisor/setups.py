@@ -8,14 +8,16 @@ set-up did not come to its end in time (a hung network file system): then its pr
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import time
 from dataclasses import replace
 
-from minipod.init import child, sync
-from minipod.init.operation import Context, Plan
+from minipod.init import child, launch, sync
+from minipod.init.launch import Launcher
+from minipod.init.operation import Context, NotDirect, Plan
 from minipod.linux import credentials, process, seccomp, seccomp_json
 from minipod.spec.bundle import Process as ProcessSpec
 from minipod.spec.container import SeccompMode
@@ -42,6 +44,7 @@ class Setups:
         self._waiting: dict[int, tuple[Process, Client, int]] = {}  # by id() of the process
         supervisor.exited = self._exited
         supervisor.dropped = self._abandon
+        self.launcher: Launcher | None = None  # where this machine has the short way
 
     def await_for(self, made: Process, client: Client, n: int) -> None:
         """Answer *client*'s request *n* when *made* gets to where the request wants it."""
@@ -52,7 +55,10 @@ class Setups:
         assert made.sync is not None
         made.phase = Phase.STARTING
         self._limit(made)
-        made.sync.send(b"go")
+        with contextlib.suppress(
+            ConnectionError
+        ):  # it is gone: its last words and its end are next
+            made.sync.send(sync.GO)
 
     def fork(  # noqa: PLR0913 the last three are an exec's
         self,
@@ -97,6 +103,39 @@ class Setups:
         self._limit(made)
         self._s.watch(ours, lambda: self._from_setup(made))
 
+    def launch(self, made: Process, steps: Plan, context: Context, title: str) -> bool:
+        """Fork it by the short way (`init.launch`) and let it go; False: that can't be, and nothing has happened."""
+        if self.launcher is None:
+            return False
+        ours, context.sync = sync.pair()
+        try:
+            pid = self.launcher.launch(steps, context, title)
+        except (NotDirect, OSError) as e:
+            logger.debug("%s takes the long way: %s", made.id, e)
+            ours.close()
+            return False
+        finally:
+            context.sync.close()
+        self._tables.setups += 1
+        made.sync = ours
+        self._forked(made, pid)
+        made.warnings += launch.finish(steps, pid)
+        made.ready = True
+        self._created(made)
+        self._s.watch(ours, lambda: self._from_setup(made))
+        return True
+
+    def _said_again(self, made: Process, _: protocol.Message, __: list[int]) -> None:
+        """The short way failed, and its process ends: take the long one."""
+        long_way, held = made.long_way, made.held
+        assert long_way is not None
+        made.held = []
+        self._tables.by_pid.pop(made.pid, None)
+        self.close(made)
+        made.pid, made.ready, made.phase, made.held = 0, False, Phase.SETTING_UP, held
+        long_way()
+        made.let_go()
+
     # -- the deadline
 
     def _limit(self, made: Process) -> None:
@@ -137,6 +176,8 @@ class Setups:
                 message, received = sync.receive(made.sync)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                continue  # it ended with "go" unread; its words come after that (said once, net/unix/af_unix.c)
             except ConnectionError:
                 message, received = None, []
             if message is None:
@@ -207,6 +248,7 @@ class Setups:
         made.sync.close()
         made.sync = None
         made.set_up()
+        made.let_go()
         if made.phase is Phase.STARTING and made.error is None and made.exit is None:
             self._started(made)
         elif isinstance(made, SandboxSetup):
@@ -255,8 +297,11 @@ class Setups:
 
     def _exited(self, made: Process, record: ExitRecord) -> None:
         """A process of ours ended; it is not reaped yet. Runs before its pid can be used again."""
+        pid = made.pid
         if made.sync is not None:
             self._from_setup(made)  # its last words first
+        if made.pid != pid:
+            return  # they were that another process will do it
         made.exit = record
         if isinstance(made, Container):
             if made.sync is None and made.phase in (Phase.RUNNING, Phase.STARTING, Phase.CREATED):

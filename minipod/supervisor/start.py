@@ -19,6 +19,7 @@ from typing import Any
 
 from minipod.cgroups.hierarchy import of_node
 from minipod.init import child, isolation
+from minipod.init.launch import Launcher
 from minipod.linux import mount, prctl, process
 from minipod.linux.flags import MountFlag
 from minipod.spec.instance import Instance
@@ -101,6 +102,15 @@ def start_services(supervisor: Supervisor, adoption: Adoption, config: dict[str,
         prober.start()
 
 
+def launcher() -> Launcher | None:
+    """Return what makes execs short, where this machine has it."""
+    try:
+        return Launcher()
+    except OSError as e:
+        logger.info("execs take the long way: %s", e)
+        return None
+
+
 def main() -> None:
     """Run the supervisor."""
     config = json.loads(sys.argv[1])
@@ -140,6 +150,7 @@ def main() -> None:
     adoption.adopt_all()
     adoption.end_execs(orphans)
     default_filter()
+    setups.launcher = launcher()
     child.warm_up()
     start_services(supervisor, adoption, config)
     supervisor.run()

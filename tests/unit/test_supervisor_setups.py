@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import pytest
 
@@ -16,6 +17,36 @@ from minipod.supervisor.server import Supervisor
 from minipod.supervisor.setups import Setups
 
 
+def exec_of(command: str, sync_socket: socket.socket) -> Exec:
+    process = Process(argv=(command,), env=(), cwd="/", uid=0, gid=0, groups=(), capabilities=())
+    bundle = ExecBundle(id="e", container_id="c", process=process)
+    return Exec(id="e", bundle=bundle, cgroup="c", owner=None, sync=sync_socket)
+
+
+def test_the_last_words_of_a_process_that_left_go_unread_are_heard(tmp_path) -> None:
+    """Its end with something unread is an error before them; what it asks for is the long way."""
+    supervisor = Supervisor(Instance(), Hierarchy(Mode.V1, ()), -1)
+    execs = ExecPage(f"{tmp_path}/execs")
+    setups = Setups(supervisor, execs)
+    ours, theirs = sync.pair()
+    made = exec_of("true", ours)
+    asked: list[tuple[Phase, int]] = []
+    made.long_way = lambda: asked.append((made.phase, len(made.held)))
+    made.held = [os.dup(0)]
+    setups._forked(made, os.getpid())
+    made.phase = Phase.STARTING
+    ours.send(sync.GO)
+    with theirs._sock as other:
+        other.send(sync.AGAIN)
+    setups._from_setup(made)
+    assert asked == [(Phase.SETTING_UP, 1)]
+    assert (made.pid, made.pidfd, made.held, made.sync) == (0, -1, [], None)
+    assert not execs.take_all()
+    execs.close()
+    supervisor._listener.close()
+    supervisor._selector.close()
+
+
 @pytest.mark.parametrize("first", ["forked", "ready"])
 def test_a_main_process_goes_on_when_it_is_ready_and_known_in_any_order(
     first: str, tmp_path
@@ -24,10 +55,8 @@ def test_a_main_process_goes_on_when_it_is_ready_and_known_in_any_order(
     supervisor = Supervisor(Instance(), Hierarchy(Mode.V1, ()), -1)
     execs = ExecPage(f"{tmp_path}/execs")
     setups = Setups(supervisor, execs)
-    process = Process(argv=("true",), env=(), cwd="/", uid=0, gid=0, groups=(), capabilities=())
-    bundle = ExecBundle(id="e", container_id="c", process=process)
     ours, theirs = sync.pair()
-    made = Exec(id="e", bundle=bundle, cgroup="c", owner=None, sync=ours)
+    made = exec_of("true", ours)
     supervisor.tables.setups = 1
     said = [lambda: theirs.forked(os.getpid()), theirs.ready]
     for say in said if first == "forked" else reversed(said):

@@ -1,0 +1,125 @@
+"""An exec by the short way, a child without an interpreter: what it is when it is born, and that it becomes what the long way makes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.node import eventually, sleeper
+from tests.parked import exec_by_the_long_way
+
+SHOW = (
+    "id; pwd; umask; env | sort; ls /proc/self/fd | wc -l; cat /proc/self/limits /proc/self/oom_score_adj; cat /proc/1/cgroup;"
+    " cat /proc/self/cgroup; for n in cgroup ipc mnt net pid uts user; do readlink /proc/self/ns/$n; done;"
+    " grep -v -E '^(Pid|Ngid|Tgid|PPid|NS|Vm|Rss|Hugetlb|Threads|.*_ctxt_switches|SigQ|Cpus|Mems|Speculation|x86_)' /proc/self/status;"
+    " cut -d' ' -f6 /proc/$$/stat | grep -c -x $$; [ -t 0 ] || echo no tty"
+)
+CONTEXTS = {
+    "root": {},
+    "user": {"runAsUser": 1000, "runAsGroup": 2000, "allowPrivilegeEscalation": False},
+    "few": {"capabilities": {"drop": ["ALL"], "add": ["CHOWN"]}, "seccompProfile": {"type": "Unconfined"}},
+}  # fmt: skip
+needs_strace = pytest.mark.skipif(
+    shutil.which("strace") is None, reason="no strace here (scripts/setup --dev)"
+)
+
+
+@contextmanager
+def slowed(pid: int, call: str, seconds: float) -> Iterator[None]:
+    """Let *pid*, and what it forks, wait before each *call*."""
+    inject = f"inject={call}:delay_enter={seconds * 1e6:.0f}"
+    command = [
+        "strace",
+        "-f",
+        "-o",
+        os.devnull,
+        "-e",
+        f"trace={call}",
+        "-e",
+        inject,
+        "-p",
+        str(pid),
+    ]
+    strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert strace.stderr is not None
+        assert "attached" in strace.stderr.readline()
+        yield
+    finally:
+        strace.send_signal(signal.SIGINT)  # detach: what it looked at runs on
+        strace.communicate()
+
+
+def children(pid: int) -> set[int]:
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+        return {int(child) for child in f.read().split()}
+
+
+def namespaces(pid: int) -> dict[str, str]:
+    return {
+        kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("mnt", "net", "ipc", "uts", "pid")
+    }
+
+
+@pytest.mark.parametrize("context", list(CONTEXTS))
+def test_an_exec_is_the_same_by_both_ways(node, pods, context: str) -> None:
+    """Excluded: numbers of processes."""
+    pods.append("both")
+    more = {"fsGroup": 3000, "supplementalGroups": [4000]}
+    pod = node.pod(
+        "both",
+        sleeper(
+            securityContext=CONTEXTS[context],
+            workingDir="/a/b",
+            env=[{"name": "A", "value": "b c"}],
+        ),
+        securityContext=more,
+    )
+    container = node.containers(pod)["app"]["id"]
+    short = node.exec("both", "sh", "-c", SHOW)
+    long = exec_by_the_long_way(node, container, "sh", "-c", SHOW)
+    assert short == long
+    assert re.search(r"^Seccomp:\s*" + ("0" if context == "few" else "2"), short, re.MULTILINE)
+    assert "uid=1000 gid=2000" in short or context != "user"
+
+
+@needs_strace
+def test_an_exec_is_born_where_it_belongs_and_with_no_memory_of_ours(node, pods) -> None:
+    """Before its first call. /proc/PID/net and mountinfo are for everybody who sees it."""
+    pods.append("born")
+    pid = node.containers(node.pod("born", sleeper()))["app"]["pid"]
+    supervisor = node.status()["supervisor_pid"]
+    before = children(supervisor)
+    with slowed(supervisor, "close_range", 0.7):
+        client = subprocess.Popen([*node.command, "exec", "born", "--", "true"])
+        (child,) = eventually(lambda: children(supervisor) - before)
+        assert namespaces(child) == namespaces(pid)
+        with open(f"/proc/{child}/maps", encoding="ascii") as f:
+            names = [" ".join(line.split()[5:]) for line in f]
+        assert client.wait() == 0
+    assert names.count("") <= 2, names  # the code, and the program
+    assert set(names) <= {"", "[vvar]", "[vvar_vclock]", "[vdso]", "[vsyscall]"}
+
+
+def test_what_the_short_way_can_not_do_is_told_by_the_long_one(node, pods) -> None:
+    """A command that is not there, one that is no program, a directory that went away; each after a try that left nothing."""
+    pods.append("odd")
+    node.pod("odd", sleeper(workingDir="/work"))
+    supervisor = node.status()["supervisor_pid"]
+    before = len(os.listdir(f"/proc/{supervisor}/fd"))
+    fails = [node.run("exec", "odd", "--", name, check=False) for name in ("nosuch", "/etc", "./x")]
+    assert "executable file not found" in fails[0].stderr
+    assert "permission denied" in fails[1].stderr
+    assert all(failed.returncode != 0 for failed in fails)
+    node.exec("odd", "sh", "-c", "printf 'echo it ran' > /work/x; chmod +x /work/x")
+    assert "exec format error" in node.run("exec", "odd", "--", "./x", check=False).stderr
+    node.exec("odd", "sh", "-c", "rm -r /work")
+    assert "chdir /work" in node.run("exec", "odd", "--", "true", check=False).stderr
+    assert eventually(lambda: len(os.listdir(f"/proc/{supervisor}/fd")) == before)
