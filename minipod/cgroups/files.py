@@ -82,11 +82,12 @@ def apply(directory: str, setting: Setting) -> None:
             raise
 
 
-def write(path: str, value: str) -> None:
-    """Write one value with one write(2); OSError names both."""
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+def write(path: str, *values: str) -> None:
+    """Write each value with one write(2); OSError names path and value."""
+    fd, value = os.open(path, os.O_WRONLY | os.O_CLOEXEC), ""
     try:
-        os.write(fd, value.encode())
+        for value in values:
+            os.write(fd, value.encode())
     except OSError as e:
         raise OSError(_errno(e, path), f"{e.strerror} (writing {value!r})", path) from None
     finally:

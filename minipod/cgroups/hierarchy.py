@@ -136,8 +136,7 @@ class Hierarchy:
             if "devices" in tree.controllers:
                 directory = tree.path(path)
                 write(f"{directory}/devices.deny", "a")
-                for rule in devices.rules:
-                    write(f"{directory}/devices.allow", rule.v1())
+                write(f"{directory}/devices.allow", *(rule.v1() for rule in devices.rules))
                 return
         if self.unified is not None:
             rules = tuple((r.kind, r.major, r.minor, r.access) for r in devices.rules)

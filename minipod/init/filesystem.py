@@ -132,45 +132,41 @@ class MountCgroups:
     def apply(self, context: Context) -> None:
         base = target_directory(context, "/sys/fs/cgroup")
         if self.unified == ".":
-            attach_new(context, "cgroup2", {}, base, ".")
+            mounted = _mount_cgroups(context, "cgroup2", base, ".")
             os.close(base)
-            return
-        mount.mount(
-            "tmpfs", f"/proc/self/fd/{base}", "tmpfs", NOSUID_NODEV_NOEXEC, "mode=755,size=64k"
-        )
+            if not mounted:
+                return
+        else:
+            here = f"/proc/self/fd/{base}"
+            mount.mount("tmpfs", here, "tmpfs", NOSUID_NODEV_NOEXEC, "mode=755,size=64k")
+            os.close(base)
+            self._mount_trees(context)
+        base = target_directory(context, "/sys/fs/cgroup")  # what is mounted there
+        attrs = MountAttr.RDONLY  # of all these mounts; their super blocks stay writable
+        mount.mount_setattr(base, "", attrs, flags=AT.EMPTY_PATH | AT.RECURSIVE)
         os.close(base)
+
+    def _mount_trees(self, context: Context) -> None:
         base = target_directory(context, "/sys/fs/cgroup")
         for controllers in self.v1:
             os.mkdir(controllers, 0o755, dir_fd=base)
-            attach_new(
-                context, "cgroup", dict.fromkeys(controllers.split(","), ""), base, controllers
-            )
+            _mount_cgroups(context, "cgroup", base, controllers, controllers)
         if self.unified:
             os.mkdir(self.unified, 0o755, dir_fd=base)
-            attach_new(context, "cgroup2", {}, base, self.unified)
-        mount.mount_setattr(base, "", MountAttr.RDONLY, flags=AT.EMPTY_PATH)
+            _mount_cgroups(context, "cgroup2", base, self.unified)
         os.close(base)
 
 
-def attach_new(context: Context, fstype: str, options: dict[str, str], at: int, name: str) -> None:
-    """Mount *fstype* read-only at *name* below the directory fd *at*; the super block stays writable."""
-    fs = mount.fsopen(fstype)
+def _mount_cgroups(
+    context: Context, fstype: str, at: int, name: str, controllers: str = ""
+) -> bool:
+    """Mount a hierarchy at *name* below the directory fd *at*; one that this kernel does not give costs a warning."""
     try:
-        for key, value in options.items():
-            if value:
-                mount.fsconfig_set_string(fs, key, value)
-            else:
-                mount.fsconfig_set_flag(fs, key)
-        mount.fsconfig_create(fs)
-        attrs = MountAttr.RDONLY | MountAttr.NOSUID | MountAttr.NODEV | MountAttr.NOEXEC
-        tree = mount.fsmount(fs, attrs)
+        mount.mount(fstype, f"/proc/self/fd/{at}/{name}", fstype, NOSUID_NODEV_NOEXEC, controllers)
     except OSError as e:
         context.warn(f"mount {fstype} at {name}: {e.strerror}")
-        return
-    finally:
-        os.close(fs)
-    mount.move_mount(tree, "", at, name, MoveMount.F_EMPTY_PATH)
-    os.close(tree)
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
