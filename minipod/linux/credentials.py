@@ -88,14 +88,12 @@ def set_capabilities(
 def _capset(
     effective: frozenset[int], permitted: frozenset[int], inheritable: frozenset[int]
 ) -> tuple[_Header, ctypes.Array[_Data]]:
-    have = {number(name) for name in get_capabilities()["permitted"]}
     header, data = _Header(_VERSION_3, 0), (_Data * 2)()
-    for kind, wanted in (
-        ("effective", effective & have), ("permitted", permitted & have), ("inheritable", inheritable & have),
-    ):  # fmt: skip
-        for n in wanted:
-            word = data[n // 32]
-            setattr(word, kind, getattr(word, kind) | (1 << (n % 32)))
+    syscall("capget", ctypes.byref(header), ctypes.byref(data))
+    have = data[0].permitted | data[1].permitted << 32
+    masks = [sum(1 << n for n in wanted) & have for wanted in (effective, permitted, inheritable)]
+    for word in (0, 1):
+        data[word] = _Data(*(mask >> 32 * word & 0xFFFFFFFF for mask in masks))
     return header, data
 
 

@@ -24,6 +24,11 @@ def _load() -> Any:
 
 python_prctl: Final = _load()
 
+_numbers = [ctypes.c_ulong] * 4
+_prctl: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, *_numbers, use_errno=True)(
+    ("prctl", libc)
+)
+
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4
 PR_SET_KEEPCAPS: Final = 8
@@ -42,6 +47,11 @@ def prctl(option: int, *arguments: int | bytes) -> int:
     return check(
         libc.prctl(option, *(a if isinstance(a, bytes) else ctypes.c_ulong(a) for a in padded))
     )
+
+
+def _of_number(option: int, argument: int) -> int:
+    """Call prctl(2) with one number, and no conversion: this is called for each capability. Raises OSError."""
+    return check(_prctl(option, argument, 0, 0, 0))
 
 
 def set_child_subreaper(on: bool) -> None:
@@ -93,12 +103,12 @@ def set_no_new_privs() -> None:
 
 def capbset_read(capability: int) -> bool:
     """PR_CAPBSET_READ: whether *capability* is in the bounding set. Any number, so our own call: python-prctl's ends at its build's."""
-    return bool(prctl(PR_CAPBSET_READ, capability))
+    return bool(_of_number(PR_CAPBSET_READ, capability))
 
 
 def capbset_drop(capability: int) -> None:
     """PR_CAPBSET_DROP. Our own call, as above."""
-    prctl(PR_CAPBSET_DROP, capability)
+    _of_number(PR_CAPBSET_DROP, capability)
 
 
 def clear_ambient() -> None:
