@@ -16,11 +16,11 @@ import os
 from collections.abc import Sequence
 from typing import Final, Protocol, runtime_checkable
 
-from minipod.init.identity import SetOomScoreAdj, SetRlimits
+from minipod.init.identity import ChangeProfile, SetOomScoreAdj, SetRlimits
 from minipod.init.isolation import EnterCgroup, JoinContainer, OpenCgroup
 from minipod.init.operation import Context, NotDirect, Operation, Plan
 from minipod.init.sync import AGAIN
-from minipod.linux import prctl, process
+from minipod.linux import apparmor, prctl, process
 from minipod.linux.flags import CloneFlag
 from minipod.linux.program import FAIL, Buffer, Call, Machine
 from minipod.spec.bundle import Bundle, Process
@@ -57,6 +57,7 @@ class Launcher:
 
     def __init__(self) -> None:
         self._machine = Machine()
+        self._proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._home = {
             kind: os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in HOME
         }
@@ -90,7 +91,9 @@ class Launcher:
     ) -> list[Call]:
         """Return what the child does, up to execve."""
         sync, target = context.sync.fileno(), context.target_pidfd
-        keep = (0, 1, 2, sync, target, *tasks, *(fd for fd in context.stdio if fd >= 0))
+        profiles = [o.profile for o in plan.inner if isinstance(o, ChangeProfile)]
+        keep = [0, 1, 2, sync, target, *tasks, *(fd for fd in context.stdio if fd >= 0)]
+        keep += [self._proc] * len(profiles)
         heard = Buffer(16)
         name = os.fsencode(f"minipod:[init] {title}")
         operations = [o for o in (*plan.outer, *plan.inner) if not isinstance(o, _OURS)]
@@ -100,6 +103,8 @@ class Launcher:
             Call("prctl", (prctl.PR_SET_PDEATHSIG, _SIGKILL)),
             Call("keyctl", (process.KEYCTL_JOIN_SESSION_KEYRING, 0), on_error=0),
             *(Call("write", (fd, b"0", 1)) for fd in tasks),
+            # By the host's procfs, and first: no directory of the host's is open when the working directory is entered.
+            *(call for name in profiles for call in apparmor.calls_on_exec(name, self._proc)),
             Call("setsid", ()),
             Call("prctl", (prctl.PR_SET_NAME, name)),
             *_calls(operations, context),
@@ -110,7 +115,8 @@ class Launcher:
         ]
 
 
-_OURS = (JoinContainer, OpenCgroup, SetOomScoreAdj, EnterCgroup)  # operations of the supervisor
+# What is done in another order, or by the supervisor.
+_OURS = (JoinContainer, OpenCgroup, SetOomScoreAdj, EnterCgroup, ChangeProfile)
 _SIGKILL = 9
 
 

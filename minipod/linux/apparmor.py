@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 
 from minipod.linux.files import PROC_SUPER_MAGIC, file_system, openat2
 from minipod.linux.flags import Resolve
+from minipod.linux.program import Call, Result
 
 DEFAULT = "minipod-default"
 PARSER = "/sbin/apparmor_parser"
@@ -76,6 +78,19 @@ def change_on_exec(profile: str) -> None:
         os.write(fd, f"exec {profile}".encode())
     finally:
         os.close(fd)
+
+
+def calls_on_exec(profile: str, proc: int) -> list[Call]:
+    """Return what `change_on_exec` does, for a child in another root; *proc* is an fd of a procfs that has the child, closed behind it."""
+    path = next((p for p in _FILES if os.path.exists(f"/proc/{p}")), _FILES[0])
+    resolve = Resolve.NO_XDEV | Resolve.NO_MAGICLINKS
+    how = struct.pack("<QQQ", os.O_WRONLY | os.O_CLOEXEC, 0, resolve)  # struct open_how
+    fd, words = Result(), f"exec {profile}".encode()
+    return [
+        Call("openat2", (proc, os.fsencode(path), how, len(how)), gives=fd),
+        Call("close", (proc,)),
+        Call("write", (fd, words, len(words))),
+    ]
 
 
 def _open_own(proc: int) -> int:

@@ -32,6 +32,7 @@ SIZE: Final = 512 << 10  # bytes of the region; a page that was never written co
 _PAGE: Final = mmap.PAGESIZE
 _STEP: Final = 80  # bytes: number, six arguments, where the result goes, where to go on failure, where to go on 0
 TUNABLE: Final = "glibc.pthread.rseq=0"
+_STORE: Final = 56  # where in a step the address for its result is
 _END: Final = 2**64 - 1
 _DONTFORK, _DOFORK = 10, 11
 
@@ -102,8 +103,12 @@ class Buffer:
         self.size = size  # bytes
 
 
-# A word, a pointer to a copy of bytes, a pointer to words, a pointer to room.
-Argument = int | bytes | Buffer | tuple["Argument", ...]
+class Result:
+    """What one call gives and a later one takes."""
+
+
+# A word, a pointer to a copy of bytes, a pointer to words, a pointer to room, what an earlier call gave.
+Argument = int | bytes | Buffer | Result | tuple["Argument", ...]
 FAIL: Final = -1  # a call's `on_error`: give up
 
 
@@ -115,6 +120,7 @@ class Call:
     arguments: tuple[Argument, ...]
     on_error: int = FAIL  # 0: go on all the same; n: go on, without the next n calls
     on_zero: int = 0  # FAIL: to get 0 (read(2) at the end of a file) is a failure, too
+    gives: Result | None = None
 
 
 class Machine:
@@ -137,6 +143,7 @@ class Machine:
         self._run = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._base)
         self._free = 0  # where the next thing goes, in the region
         self._rooms: dict[int, int] = {}
+        self._givers: dict[int, int] = {}
         others = _others(self._base, self._base + SIZE)
         self._hide = [Call("madvise", (*where, _DONTFORK), on_error=0) for where in others]
         self._show = [Call("madvise", (*where, _DOFORK), on_error=0) for where in others]
@@ -158,7 +165,7 @@ class Machine:
         it is not where it should be. *flags* and *cgroup* as for `process.clone3`. Raises OSError, OverflowError for a
         program that is too long.
         """
-        self._free, self._rooms = _PAGE, {}
+        self._free, self._rooms, self._givers = _PAGE, {}, {}
         outcome = self._place(bytes(8))
         arguments = process.clone_arguments(flags, cgroup)
         fork = Call("clone3", (arguments, len(arguments)))
@@ -199,6 +206,11 @@ class Machine:
             on_error = fail if call.on_error == FAIL else at + (call.on_error + 1) * _STEP
             on_zero = fail if call.on_zero == FAIL else child if call.name == "clone3" else 0
             words = [self._numbers[call.name], *(self._argument(a) for a in call.arguments)]
+            for number, argument in enumerate(call.arguments, 1):
+                if isinstance(argument, Result):  # its giver puts it right into this step
+                    self._word(self._givers[id(argument)] + _STORE, self._base + at + 8 * number)
+            if call.gives is not None:
+                self._givers[id(call.gives)] = at
             words += [0] * (7 - len(words))
             words += [self._base + place if place else 0 for place in (store, on_error, on_zero)]
             struct.pack_into("<10Q", self._region, at, *words)
@@ -208,6 +220,8 @@ class Machine:
     def _argument(self, argument: Argument) -> int:
         if isinstance(argument, int):
             return argument & _END
+        if isinstance(argument, Result):
+            return 0
         if isinstance(argument, bytes):
             return self._base + self._place(argument + b"\0")
         if isinstance(argument, Buffer):

@@ -13,7 +13,7 @@ from minipod.linux.program import SIZE
 
 PRELUDE = """
 import os, sys
-from minipod.linux.program import FAIL, Buffer, Call, Machine
+from minipod.linux.program import FAIL, Buffer, Call, Machine, Result
 machine, told = Machine(), os.pipe()
 os.set_blocking(told[0], False)
 failed = Call("write", (told[1], b"failed", 6))
@@ -66,6 +66,11 @@ def python(code: str) -> str:
         pytest.param(
             "run(Call('execve', (b'/bin/sh', (b'sh', b'-c', b'exit $((A+B))', 0), (b'A=20', b'B=3', 0))))", "(23, b'')",
             id="words and environment",
+        ),
+        pytest.param(
+            "run(Call('openat', (-100, b'/bin', 0), gives=(f := Result())), Call('fchdir', (f,)), Call('chdir', (b'.',)), true)",
+            "(0, b'')",
+            id="one takes what another gives",
         ),
     ],
 )  # fmt: skip
