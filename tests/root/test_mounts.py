@@ -9,8 +9,9 @@ import time
 
 import pytest
 
-from minipod.linux import mount
-from minipod.linux.flags import MountFlag, UmountFlag
+from minipod.init.isolation import make_vault
+from minipod.linux import mount, namespaces
+from minipod.linux.flags import CloneFlag, MountFlag, UmountFlag
 from tests.node import shell, sleeper
 
 
@@ -170,3 +171,27 @@ def test_mounts_come_from_the_host_and_go_to_it_where_asked(node, pods, tmp_path
     finally:
         mount.umount2(f"{base}/late", UmountFlag.MNT_DETACH)
         mount.umount2(base, UmountFlag.MNT_DETACH)
+
+
+CPUS = sorted(os.sched_getaffinity(0))[:2]
+
+
+@pytest.mark.parametrize("later", CPUS)
+@pytest.mark.parametrize("first", CPUS)
+def test_a_node_in_a_young_mount_namespace_gets_its_vault(tmp_path, first: int, later: int) -> None:
+    """Newer kernels number namespaces for each CPU apart, and pin none with a lower number than that of who pins it."""
+    if (child := os.fork()) == 0:
+        try:
+            os.sched_setaffinity(0, {first})
+            namespaces.unshare(CloneFlag.CLONE_NEWNS)
+            os.sched_setaffinity(0, {later})
+            mount.mount("", "/", "", MountFlag.MS_REC | MountFlag.MS_PRIVATE)
+            mount.mount("here", str(tmp_path), "tmpfs", MountFlag(0))
+            os.mkdir(f"{tmp_path}/stage")
+            make_vault(f"{tmp_path}/vault", f"{tmp_path}/stage")
+            vault = os.open(f"{tmp_path}/vault", os.O_RDONLY)
+            namespaces.setns(vault, CloneFlag.CLONE_NEWNS)  # it is one
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
