@@ -14,6 +14,7 @@ import errno
 import os
 import select
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from minipod.cgroups.devices import DevicePolicy
@@ -158,10 +159,11 @@ class Hierarchy:
             if not tree.unified:
                 write(f"{tree.path(path)}/tasks", "0")
 
-    def open_tasks(self, path: str) -> list[int]:
-        """Return fds of the v1 trees' `tasks` of the cgroup: whoever writes "0" to all of them does what `attach_self` does."""
-        flags = os.O_WRONLY | os.O_CLOEXEC
-        return [os.open(f"{t.path(path)}/tasks", flags) for t in self.trees if not t.unified]
+    def open_tasks(self, path: str) -> Iterator[int]:
+        """Yield an fd of the cgroup's `tasks` in each v1 tree: whoever writes "0" to all of them does what `attach_self` does."""
+        for tree in self.trees:
+            if not tree.unified:
+                yield os.open(f"{tree.path(path)}/tasks", os.O_WRONLY | os.O_CLOEXEC)
 
     def make_unified(self, path: str) -> None:
         """Make the cgroup in the unified tree alone, for a process that is to be born there. Idempotent."""

@@ -137,8 +137,9 @@ def _open_cgroups(plan: Plan, context: Context, opened: list[int]) -> list[int]:
     tasks = []
     for operation in plan.outer:
         if isinstance(operation, EnterCgroup):
-            tasks += context.hierarchy.open_tasks(operation.path)
-            opened += tasks
+            for fd in context.hierarchy.open_tasks(operation.path):
+                tasks.append(fd)
+                opened.append(fd)
         elif isinstance(operation, OpenCgroup):
             operation.apply(context)
             opened += [fd for fd in (context.fds["cgroup"],) if fd >= 0]

@@ -189,14 +189,15 @@ class Machine:
         """Hide all other memory and show it again: a mapping that can't be shown again would be missing in every later child."""
         self._free = _PAGE
         start = self._steps(len(self._hide) + len(self._show) + 1)
-        results = self._steps(1)
-        shown = self._write(start, self._hide, fail=0)
-        end = self._write(shown, self._show, fail=0, store=results)
-        self._word(end, _END)
+        results = self._place(bytes(8 * len(self._show)))
+        at = self._write(start, self._hide, fail=0)
+        for number, call in enumerate(self._show):
+            at = self._write(at, [call], fail=0, store=results + 8 * number)
+        self._word(at, _END)
         self._run(self._base + start)
-        (result,) = struct.unpack_from("<q", self._region, results)
-        if result not in (0, -errno.ENOMEM):  # ENOMEM: there are gaps, too
-            raise OSError(-result, f"madvise: {os.strerror(-result)}")
+        for result in struct.unpack_from(f"<{len(self._show)}q", self._region, results):
+            if result not in (0, -errno.ENOMEM):  # ENOMEM: there are gaps, too
+                raise OSError(-result, f"madvise: {os.strerror(-result)}")
 
     def _write(
         self, at: int, calls: Sequence[Call], *, fail: int, store: int = 0, child: int = 0
