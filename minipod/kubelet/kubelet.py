@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from minipod.aio.tasks import Background, run_root
 from minipod.api.informer import Informer
 from minipod.api.placement import node_facts
-from minipod.errors import NotFound
+from minipod.errors import MinipodError, NotFound
 from minipod.journal import Journal
 from minipod.kubelet import dns_host, explaining, logs, node, podstatus
 from minipod.kubelet.admission import Admission
@@ -320,14 +320,20 @@ class Kubelet:
                     )
 
     async def _remove_orphans(self, wanted: set[str]) -> None:
-        runtime = self.context.runtime
-        for sandbox in await runtime.list_pod_sandboxes():
+        for sandbox in await self.context.runtime.list_pod_sandboxes():
             if sandbox.spec.metadata.uid not in wanted:
                 logger.info("removing sandbox %s: its pod is gone", sandbox.id)
-                await runtime.stop_pod_sandbox(SandboxId(sandbox.id))
-                await runtime.remove_pod_sandbox(SandboxId(sandbox.id))
+                await self._remove_sandbox(SandboxId(sandbox.id))
         instance = self.context.instance
         for directory in (f"{instance.state_dir}/pods", f"{instance.run_dir}/pods"):
             for uid in os.listdir(directory) if os.path.isdir(directory) else ():
                 if uid not in wanted:
                     PodDirectory(instance.state_dir, instance.run_dir, uid).remove()
+
+    async def _remove_sandbox(self, sandbox: SandboxId) -> None:
+        """One that can't be removed (a process that hangs in the kernel) is left for the next start: the other pods are not to wait."""
+        try:
+            await self.context.runtime.stop_pod_sandbox(sandbox)
+            await self.context.runtime.remove_pod_sandbox(sandbox)
+        except (OSError, MinipodError):
+            logger.exception("sandbox %s can't be removed", sandbox)

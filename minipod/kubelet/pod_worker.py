@@ -16,6 +16,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from minipod.aio.flags import Flag
+from minipod.aio.tasks import Background
 from minipod.aio.timers import Alarm
 from minipod.errors import MinipodError, NotFound
 from minipod.kubelet import explaining, logs
@@ -50,7 +51,7 @@ class PodWorker:
         self._grace: float | None = None  # set once: the pod is being terminated
         self._object_gone = False
         self._terminating = False
-        self._shortening: set[asyncio.Task[None]] = set()
+        self._shortening = Background()
         self._wake.set()
 
     @property
@@ -129,9 +130,9 @@ class PodWorker:
         if not self._terminating:
             self._sync.interrupt()
         # A stop may be under way already: this pod's termination, or a kill of the last sync.
-        task = asyncio.ensure_future(self._sync.stopper.shorten(self._stop()))
-        self._shortening.add(task)
-        task.add_done_callback(self._shortening.discard)
+        self._shortening.spawn(
+            self._sync.stopper.shorten(self._stop()), name=f"shorten {self._pod.full_name}"
+        )
 
     def _stop(self) -> Stop:
         least = GONE_GRACE if self._object_gone else MINIMUM_GRACE

@@ -110,9 +110,11 @@ class Attachments:
         """The client has gone. Idempotent."""
         if session not in self._sessions:
             return
-        await self.close_stdin(session)
-        attachment = self._sessions.pop(session)
-        _close(attachment.console, attachment.verdict)
+        try:
+            await self.close_stdin(session)
+        finally:  # also without a supervisor
+            attachment = self._sessions.pop(session)
+            _close(attachment.console, attachment.verdict)
 
     def _known(self, session: str) -> _Attachment:
         try:

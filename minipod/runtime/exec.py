@@ -7,6 +7,7 @@ hold open for ever. What it may do comes from the container's bundle, never from
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import struct
@@ -71,6 +72,12 @@ class Execs:
             raise errors.DeadlineExceeded(
                 f"command {' '.join(command)!r} timed out after {timeout:g} s"
             ) from None
+        except asyncio.CancelledError:
+            # Nobody waits for it any more (a hook of a pod that is to end at once): it must not go on behind our back.
+            self._running.pop(session.id, None)
+            with contextlib.suppress(errors.Unavailable):
+                await asyncio.shield(self.kill(session.id, 9))
+            raise
         finally:
             for output in outputs:
                 output.finish()

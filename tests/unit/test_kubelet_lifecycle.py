@@ -2,6 +2,8 @@
 process."""
 
 import asyncio
+import errno
+import os
 import time
 from itertools import pairwise
 
@@ -147,6 +149,21 @@ async def test_a_second_delete_with_less_grace_shortens_the_first(node):
         assert clock() - began == pytest.approx(8, abs=0.5)
 
 
+async def test_a_second_delete_shortens_all_containers_at_once(node):
+    """One after the other each would get its two seconds when the one before it has ended."""
+    names = ["a", "b", "c", "d"]
+    node.runtime.ignores = set(names)
+    async with running(node):
+        await node.apply("web", containers=[{"name": n, "image": "busybox:1.36"} for n in names])
+        await node.until(lambda: node.status("web").get("phase") == "Running")
+        began = clock()
+        await node.store.delete("pods", "default", "web", grace_period=300)
+        await asyncio.sleep(5)
+        await node.store.delete("pods", "default", "web", grace_period=3)
+        await node.until(lambda: ("pods", "default", "web") not in node.store.objects)
+        assert clock() - began == pytest.approx(8, abs=0.9)
+
+
 async def test_pre_stop_takes_its_time_out_of_the_grace_period(node):
     lifecycle = {"preStop": {"sleep": {"seconds": 4}}}
     app = {"name": "app", "image": "busybox:1.36", "lifecycle": lifecycle}
@@ -212,6 +229,26 @@ async def test_a_pod_deleted_during_a_pull_does_not_wait_for_it(node):
         await started.wait()
         await node.store.delete("pods", "default", "web", grace_period=30)
         await node.until(lambda: ("pods", "default", "web") not in node.store.objects, 5)
+
+
+async def test_a_sandbox_that_can_not_be_removed_does_not_keep_the_kubelet_from_starting(
+    node, tmp_path, monkeypatch
+):
+    """Its pod was removed while no kubelet ran, and a process of it hangs in the kernel: its cgroup is busy."""
+    async with running(node):
+        await node.apply("hangs")
+        await node.until(lambda: node.status("hangs").get("phase") == "Running")
+    del node.store.objects["pods", "default", "hangs"]
+
+    async def busy(_sandbox: object) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(node.runtime, "remove_pod_sandbox", busy)
+    again = Node(tmp_path, node.runtime, node.store)
+    async with running(again):
+        await again.apply("web")
+        await again.until(lambda: again.status("web").get("phase") == "Running")
+        assert again.runtime.sandboxes
 
 
 async def test_a_restarted_kubelet_keeps_running_containers_and_backoff(node, tmp_path):
