@@ -214,7 +214,6 @@ class Endpoints:
         applied: bool = False,
     ) -> web.Response:
         """Change an object that exists, admitted as an update."""
-        resource, namespace, name = call.key
         part = call.info.subresource
 
         def admitted(current: Object) -> Object:
@@ -229,8 +228,8 @@ class Endpoints:
             return wanted
 
         if options.dry_run:
-            return call.answer(await self._store.preview(resource, namespace, name, admitted, part))
-        made = self._store.mutate_encoded(resource, namespace, name, admitted, part)
+            return call.answer(await self._store.preview(*call.key, admitted, part))
+        made = self._store.mutate_encoded(call.key, admitted, part)
         await self._settle(call)
         return call.answer_encoded(made)
 

@@ -136,18 +136,12 @@ class SqliteStore:
         fn: Callable[[Object], Object | None],
         subresource: str = "",
     ) -> Object:
-        return _decode(self.mutate_encoded(resource, namespace, name, fn, subresource))
+        return _decode(self.mutate_encoded((resource, namespace, name), fn, subresource))
 
     def mutate_encoded(
-        self,
-        resource: str,
-        namespace: str,
-        name: str,
-        fn: Callable[[Object], Object | None],
-        subresource: str = "",
+        self, key: Key, fn: Callable[[Object], Object | None], subresource: str
     ) -> bytes:
         """`mutate`, for who passes the bytes on."""
-        key = (resource, namespace, name)
         changed = fn(self.load(key))
         if changed is None:
             return self.raw(key)

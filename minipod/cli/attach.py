@@ -40,11 +40,9 @@ def command(
     ctx: click.Context, pod: str, namespace: str, container: str, stdin: bool, tty: bool
 ) -> int:
     """Follow a running container's output, and write to its stdin."""
-    if tty and not sys.stdin.isatty():
-        click.echo("warning: no terminal here: --tty is ignored", err=True)
-        tty = False
+    tty = options.terminal(tty)
     client = options.client(ctx)
-    name = pod.partition("/")[2] or pod
+    name = options.pod_name(pod)
     container = options.container(client, namespace, name, container)
     return attach(client, namespace, name, container, stdin=stdin, tty=tty)
 

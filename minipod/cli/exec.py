@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import click
@@ -43,11 +42,9 @@ def command(  # noqa: PLR0913 one parameter for each option
     argv = (*words, *ctx.meta.get("command", ()))
     if not argv:
         raise click.UsageError("name the command: minipod exec POD -- COMMAND [ARGS]")
-    if tty and not sys.stdin.isatty():
-        click.echo("warning: no terminal here: --tty is ignored", err=True)
-        tty = False
+    tty = options.terminal(tty)
     client = options.client(ctx)
-    name = pod.partition("/")[2] or pod
+    name = options.pod_name(pod)
     container = options.container(client, namespace, name, container)
     query = [("command", word) for word in argv]
     query += [("container", container), ("stdout", "true"), ("stderr", str(not tty).lower())]

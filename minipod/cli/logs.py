@@ -48,7 +48,7 @@ def command(
     if bool(pod) == bool(flags["selector"]):
         raise click.UsageError("name one pod, or choose several with -l")
     client = options.client(ctx)
-    name = pod.partition("/")[2] or pod
+    name = options.pod_name(pod)
     found = _targets(client, namespace, name, container or container_name or "", flags)
     if flags["tail"] is None and flags["selector"]:
         flags["tail"] = SELECTED_TAIL

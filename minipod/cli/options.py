@@ -34,6 +34,19 @@ def namespace_option(f: F) -> F:
     return click.option("-n", "--namespace", default="default", show_default=True)(f)
 
 
+def pod_name(word: str) -> str:
+    """Return the name of the pod in `NAME` or `pod/NAME`."""
+    return word.partition("/")[2] or word
+
+
+def terminal(wanted: bool) -> bool:
+    """Whether there is a terminal for --tty; say so when it is *wanted*, and there is none."""
+    if wanted and not sys.stdin.isatty():
+        click.echo("warning: no terminal here: --tty is ignored", err=True)
+        return False
+    return wanted
+
+
 def container(client: Client, namespace: str, pod: str, wanted: str) -> str:
     """Return *wanted*, or the container of *pod* that is meant when none was named. Raises NotFound."""
     return wanted or default_container(client.request("GET", client.path("pods", namespace, pod)))

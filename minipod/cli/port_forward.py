@@ -43,7 +43,7 @@ def command(
 
     client = options.client(ctx)
     pairs = [parse(port) for port in ports]
-    path = client.path("pods", namespace, pod.partition("/")[2] or pod)
+    path = client.path("pods", namespace, options.pod_name(pod))
     client.request("GET", path)  # a pod that is not there is told before we listen
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(
