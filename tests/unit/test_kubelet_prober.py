@@ -1,15 +1,17 @@
 """The prober and its manager, joined by a real socket, and exec probes. Excluded: exec through a supervisor."""
 
 import asyncio
+import os
 from contextlib import asynccontextmanager
 
 import pytest
 
 from minipod.errors import DeadlineExceeded, Unavailable
 from minipod.kubelet.probe import exec as exec_probe
+from minipod.kubelet.probe import prober as prober_module
 from minipod.kubelet.probe.manager import ProbeManager
 from minipod.kubelet.probe.prober import Prober
-from minipod.kubelet.probe.targets import Command, Exec, Handler, Target
+from minipod.kubelet.probe.targets import Command, Exec, Handler, News, Target
 from minipod.kubelet.rules.probe import Outcome, ProbeKind, ProbeResult, Thresholds
 
 
@@ -187,3 +189,23 @@ async def test_a_pod_that_is_no_more_is_forgotten_at_the_next_sync(tmp_path):
 async def test_a_question_fails_when_the_prober_is_away(tmp_path):
     with pytest.raises(Unavailable, match="started again"):
         await Pair(str(tmp_path / "p.sock"), Runner((0, b""))).manager().metrics()
+
+
+async def test_a_daemon_that_does_not_read_is_cut_off(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """A stopped one: what it is told must not pile up in the prober, which probes on."""
+    monkeypatch.setattr(prober_module, "_BEHIND", 1 << 20)
+    prober = Prober(Runner(), clock=lambda: 1e12)
+    async with tasks(prober.serve(f"{tmp_path}/prober.sock")):
+        async with asyncio.timeout(10):
+            while not os.path.exists(f"{tmp_path}/prober.sock"):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        reader, writer = await asyncio.open_unix_connection(f"{tmp_path}/prober.sock", limit=1024)
+        async with asyncio.timeout(10):
+            while prober._writer is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        for _ in range(100):
+            prober._write(News(answer="x" * 100_000))
+        assert prober._writer is None
+        while await reader.read(1 << 20):
+            pass
+        writer.close()

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 Key = tuple[str, str, str]
 
 _LINE_LIMIT = 16 << 20  # bytes of one JSON line: 1,000 pods in one sync
+_BEHIND = 32 << 20  # bytes that a daemon may leave unread: it is stopped, or hangs
 _KEPT = 1000  # reports that wait for a daemon
 _NICE = -10  # due times come before what the node does in bulk: builds of pods, logs, lists
 
@@ -193,8 +194,13 @@ class Prober:
         self._write(News(reports=reports))
 
     def _write(self, news: object) -> None:
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(codec.dumps(news) + b"\n")
+        if self._writer is None or self._writer.is_closing():
+            return
+        if self._writer.transport.get_write_buffer_size() > _BEHIND:
+            self._writer.transport.abort()  # it hears the results of all when it has connected anew
+            self._writer = None
+            return
+        self._writer.write(codec.dumps(news) + b"\n")
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._writer is not None:
