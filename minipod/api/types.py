@@ -35,10 +35,6 @@ class Field:
     merge_key: str | None = None  # "" for a list of scalars that merges
     strategies: tuple[str, ...] = ()
 
-    @property
-    def associative(self) -> bool:
-        return bool(self.keys)
-
 
 @dataclass(frozen=True, slots=True)
 class Type:

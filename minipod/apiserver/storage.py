@@ -83,11 +83,6 @@ class Storage:
     def version(self) -> int:
         return self._rv
 
-    @property
-    def forgotten(self) -> int:
-        """Watches can begin at this version or later."""
-        return self._forgotten
-
     def shelf(self, resource: str) -> Shelf:
         return self._shelves.setdefault(resource, Shelf())
 

@@ -66,12 +66,6 @@ def resolve(user: str, passwd: bytes, group: bytes) -> User:
     )
 
 
-def has_name(user: str) -> bool:
-    """Tell whether the user part of `user[:group]` is a name: runAsNonRoot can't be verified then."""
-    part = user.partition(":")[0]
-    return bool(part) and _number(part) is None
-
-
 def _find_account(part: str, passwd: bytes) -> _Account:
     uid = _number(part)
     for account in _accounts(passwd):

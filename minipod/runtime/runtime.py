@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -353,8 +352,3 @@ class Runtime:
     def _pod_uid(self, container: Container) -> str:
         sandbox = self.state.sandboxes.get(container.record.sandbox_id)
         return "" if sandbox is None else sandbox.spec.metadata.uid
-
-
-def running_directory(instance: Instance) -> bool:
-    """Whether the node's run directory is there (a supervisor has started since the boot)."""
-    return os.path.exists(f"{instance.run_dir}/.mounted")

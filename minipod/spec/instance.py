@@ -11,7 +11,7 @@ import json
 import os
 import re
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from minipod.errors import InvalidSpec
 
@@ -173,9 +173,6 @@ class Instance:
     @property
     def nft_table(self) -> str:
         return self.name
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Instance:

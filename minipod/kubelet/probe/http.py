@@ -15,7 +15,7 @@ from minipod.kubelet.probe import sockets
 from minipod.kubelet.probe.flight import Deadline, Socket, drive
 from minipod.kubelet.probe.response import BadResponse, Response, parse
 from minipod.kubelet.probe.sockets import DialError, ReadError, join_host_port, resolve
-from minipod.kubelet.probe.streams import Stream, open_tls
+from minipod.kubelet.probe.streams import TlsStream, open_tls
 from minipod.kubelet.probe.targets import Attempt, HttpGet
 from minipod.kubelet.rules.probe import Outcome
 
@@ -120,7 +120,7 @@ async def _exchange_plain(sock: Socket, payload: bytes) -> Response:
     return response
 
 
-async def _exchange(stream: Stream, payload: bytes) -> Response:
+async def _exchange(stream: TlsStream, payload: bytes) -> Response:
     await stream.send(payload)
     received = b""
     while more := await stream.receive():

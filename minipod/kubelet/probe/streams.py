@@ -1,10 +1,10 @@
-"""Bytes over a probe's socket: plain, or through TLS in memory BIOs. Awaited within a flight."""
+"""Bytes over a probe's socket through TLS, in memory BIOs. Awaited within a flight."""
 
 from __future__ import annotations
 
 import socket
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from minipod.kubelet.probe import sockets
 from minipod.kubelet.probe.response import BadResponse
@@ -15,30 +15,6 @@ if TYPE_CHECKING:
     from minipod.kubelet.probe.flight import Socket
 
 _CHUNK = 16 * 1024
-
-
-class Stream(Protocol):
-    """What a request needs. Both raise ReadError and Deadline."""
-
-    async def send(self, payload: bytes) -> None: ...
-
-    async def receive(self) -> bytes:
-        """Return the next bytes; b"" at the end."""
-
-
-class PlainStream:
-    """The socket as it is."""
-
-    __slots__ = ("_sock",)
-
-    def __init__(self, sock: Socket) -> None:
-        self._sock = sock
-
-    async def send(self, payload: bytes) -> None:
-        await sockets.send(self._sock, payload)
-
-    async def receive(self) -> bytes:
-        return await sockets.receive(self._sock)
 
 
 class TlsStream:
