@@ -62,9 +62,11 @@ class Starter:
         self.puller = ImagePuller(context)
         self.ahead = Ahead(context.runtime)
         self._long_wait: asyncio.Task[None] | None = None
+        self._interrupted = False
 
     def interrupt(self) -> None:
-        """End an image pull or a postStart hook: the pod is being terminated."""
+        """End an image pull or a postStart hook, and begin none: the pod is being terminated."""
+        self._interrupted = True
         if self._long_wait is not None:
             self._long_wait.cancel()
 
@@ -129,6 +131,9 @@ class Starter:
         return container.name, created
 
     async def _long(self, waiting: Coroutine[Any, Any, None]) -> None:
+        if self._interrupted:  # during what was done before it
+            waiting.close()
+            raise StartFailed(Waiting(reason="ContainerCreating"))
         self._long_wait = asyncio.ensure_future(waiting)
         try:
             await asyncio.wait((self._long_wait,))

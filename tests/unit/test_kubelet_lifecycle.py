@@ -231,6 +231,28 @@ async def test_a_pod_deleted_during_a_pull_does_not_wait_for_it(node):
         await node.until(lambda: ("pods", "default", "web") not in node.store.objects, 5)
 
 
+async def test_a_hook_does_not_begin_when_its_pod_was_deleted_while_it_was_started(
+    node, monkeypatch
+):
+    """Else the deletion waits for all of the hook: there was nothing to interrupt yet."""
+    real = node.runtime.start_container
+
+    async def start_slowly(container):
+        await real(container)
+        await node.store.delete("pods", "default", "web", grace_period=3)
+        await asyncio.sleep(1)
+
+    monkeypatch.setattr(node.runtime, "start_container", start_slowly)
+    lifecycle = {"postStart": {"sleep": {"seconds": 500}}}
+    async with running(node):
+        await node.apply(
+            "web", containers=[{"name": "app", "image": "busybox:1.36", "lifecycle": lifecycle}]
+        )
+        began = clock()
+        await node.until(lambda: ("pods", "default", "web") not in node.store.objects, 1000)
+        assert clock() - began < 20
+
+
 async def test_a_sandbox_that_can_not_be_removed_does_not_keep_the_kubelet_from_starting(
     node, tmp_path, monkeypatch
 ):
