@@ -13,6 +13,7 @@ all but the newest rotated one are compressed. Here the log pump tells when a lo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
@@ -69,11 +70,12 @@ def unlink(directory: str, pod: Pod, instance: Instance) -> None:
 
 
 def unlink_dead(directory: str) -> None:
-    """Remove the symlinks whose log is gone."""
+    """Remove the symlinks whose log is gone; the directory is everybody's, and somebody else may be quicker."""
     for name in os.listdir(directory) if os.path.isdir(directory) else ():
         path = f"{directory}/{name}"
         if os.path.islink(path) and not os.path.exists(path):
-            os.unlink(path)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
 
 def remove(directory: str, links: str, pod: Pod, instance: Instance) -> None:

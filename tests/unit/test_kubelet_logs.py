@@ -100,3 +100,16 @@ def test_a_pod_directory_is_no_longer_than_a_file_name():
     found = pod_log_directory("/logs", long)
     assert found == f"/logs/{'s' * 63}_{'n' * 154}_{'u' * 36}"
     assert len(os.path.basename(found)) == 255
+
+
+def test_a_dead_link_that_somebody_else_removes_at_the_same_time_is_removed(tmp_path, monkeypatch):
+    real = os.unlink
+
+    def comes_second(path):
+        for _ in range(2):
+            real(path)
+
+    os.symlink("/nonexistent", tmp_path / "x.log")
+    monkeypatch.setattr(os, "unlink", comes_second)
+    logs.unlink_dead(str(tmp_path))
+    assert not os.listdir(tmp_path)
