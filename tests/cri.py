@@ -90,7 +90,7 @@ async def run(cri: CriClient, name: str, script: str, **more) -> tuple[str, str]
     return sandbox, made.container_id
 
 
-async def until(condition, seconds: float = 20.0):
+async def until(condition, seconds: float = 60.0):
     """Wait until *condition* holds; there is no event for it at the client."""
     async with asyncio.timeout(seconds):
         while not (found := await condition()):  # noqa: ASYNC110 it comes from another process
@@ -112,7 +112,7 @@ class Spdy:
     async def heard(self, stream: int) -> bytes:
         """Send what is said so far; return the first bytes that come on *stream*."""
         self.writer.write(self.connection.take())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while data := await self.reader.read(1 << 16):
                 for event in self.connection.receive(data):
                     if isinstance(event, spdy.Data) and event.stream == stream:

@@ -295,7 +295,7 @@ class RuntimeRpcs:
     # -- events
 
     async def get_container_events(self, _: Any) -> AsyncIterator[Any]:
-        """Stream what happens from now on, each with the sandbox as it is then."""
+        """Stream what happens from now on, each with the sandbox as it is then. None comes first: "now" has begun."""
         waiting: asyncio.Queue[RuntimeEvent] = asyncio.Queue(EVENTS_BEHIND)
         lost = False
 
@@ -309,6 +309,7 @@ class RuntimeRpcs:
 
         unsubscribe = self._runtime.subscribe(arrived)
         try:
+            yield None
             while not lost:
                 yield await self._event(await waiting.get())
         finally:

@@ -81,7 +81,10 @@ class Service:
         async def streamed(stream: Any) -> None:
             request = await stream.recv_message()
             async for message in method(request):
-                await stream.send_message(message)
+                if message is None:  # the headers tell the client that it misses nothing any more
+                    await stream.send_initial_metadata()
+                else:
+                    await stream.send_message(message)
 
         return _told(name, streamed if name in self._streamed else unary)
 

@@ -28,7 +28,7 @@ from tests.cri import (
 )
 from tests.node import Node
 from tests.registry.server import Registry
-from tests.root.conftest import INSTANCE, snapshot
+from tests.root.conftest import INSTANCE, await_nothing_left, snapshot
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,7 @@ def server(settings):
         yield made
     finally:
         made.run("reset", "-y")
-    after = snapshot()
-    assert not after["mounts"] - before["mounts"]
+    await_nothing_left(before, "mounts")
 
 
 @pytest.fixture
@@ -71,7 +70,7 @@ async def test_a_whole_life_under_both_names(server, cri, package: str, tmp_path
     assert len([status.network.ip, *status.network.additional_ips]) == 2
     made = await client(
         "CreateContainer", pod_sandbox_id=sandbox, sandbox_config=config,
-        config=container_config(pb, "echo $GREETING; trap 'exit 7' TERM; sleep 1000 & wait",
+        config=container_config(pb, "trap 'exit 7' TERM; sleep 1000 & echo $GREETING; wait",
                                 envs=[pb.KeyValue(key="GREETING", value=b"hello")], log_path="app/0.log"),
     )  # fmt: skip
     container = made.container_id
@@ -80,13 +79,13 @@ async def test_a_whole_life_under_both_names(server, cri, package: str, tmp_path
     assert (await state(client, container)).state == pb.CONTAINER_RUNNING
     result = await client("ExecSync", container_id=container, cmd=["sh", "-c", "hostname; exit 3"])
     assert (result.stdout, result.exit_code) == (b"life\n", 3)
+    log = tmp_path / "app" / "0.log"
+    assert await until(lambda: later(log.exists() and b"stdout F hello" in log.read_bytes()))
     stats = (await client("ContainerStats", container_id=container)).stats
     assert stats.cpu.usage_core_nano_seconds.value > 0
     assert stats.memory.working_set_bytes.value > 0
     pod = (await client("PodSandboxStats", pod_sandbox_id=sandbox)).stats
     assert pod.linux.process.process_count.value >= 2
-    log = tmp_path / "app" / "0.log"
-    assert await until(lambda: later(log.exists() and b"stdout F hello" in log.read_bytes()))
     os.rename(log, tmp_path / "old")
     await client("ReopenContainerLog", container_id=container)
     assert await until(lambda: later(log.exists()))
@@ -149,7 +148,7 @@ async def test_exec_runs_over_a_websocket_and_its_url_is_good_once(cri) -> None:
 async def test_attach_and_port_forward_run_over_spdy(cri) -> None:
     """As crictl and kubelets up to 1.29 speak it."""
     sandbox, container = await run(
-        cri, "spdy", "while nc -l -p 7000 -e cat; do :; done & while read line; do echo got $line; done",
+        cri, "spdy", "nc -ll -p 7000 -e cat & while read line; do echo got $line; done",
         stdin=True,
     )  # fmt: skip
     url = (await cri("Attach", container_id=container, stdin=True, stdout=True)).url
@@ -157,6 +156,8 @@ async def test_attach_and_port_forward_run_over_spdy(cri) -> None:
         streams = {k: client.open({"streamtype": k}) for k in ("error", "stdin", "stdout")}
         client.connection.send(streams["stdin"], b"this\n")
         assert await client.heard(streams["stdout"]) == b"got this\n"
+    listens = ["sh", "-c", "netstat -ltn | grep :7000"]
+    await until(lambda: succeeds(cri, container, listens))
     url = (await cri("PortForward", pod_sandbox_id=sandbox, port=[7000])).url
     async with spdy_client(url, "portforward.k8s.io") as client:
         fields = {"port": "7000", "requestid": "0"}
@@ -166,13 +167,17 @@ async def test_attach_and_port_forward_run_over_spdy(cri) -> None:
         assert await client.heard(data) == b"echo"
 
 
+async def succeeds(cri, container: str, command: list[str]) -> bool:
+    return (await cri("ExecSync", container_id=container, cmd=command)).exit_code == 0
+
+
 async def test_events_tell_of_a_containers_life(cri) -> None:
     async with cri.events() as stream:
         await stream.send_message(cri.pb.GetEventsRequest(), end=True)
-        await asyncio.sleep(0.2)  # the subscription has no answer of its own
+        await stream.recv_initial_metadata()  # it listens
         sandbox, container = await run(cri, "events", "true")
         told = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             async for event in stream:
                 assert (event.container_id, event.pod_sandbox_status.id) == (container, sandbox)
                 told.append(cri.pb.name("ContainerEventType", event.container_event_type))
