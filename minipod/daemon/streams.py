@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -17,6 +19,7 @@ from minipod.runtime.service import ContainerState, ContainerStatus, ExecSession
 Object = dict[str, Any]
 
 ID_PREFIX = "minipod://"  # of a containerID in a pod's status
+DRAIN = 10.0  # seconds
 STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 
 
@@ -37,6 +40,8 @@ class Streams:
             container = found[0]  # started since the status was written
         if container is None:
             raise FailedPrecondition(no_log(pod, name, previous=query.previous))
+        if container.state is ContainerState.EXITED:
+            await self._last_words(container)
         options = logs.LogOptions(
             follow=query.follow,
             timestamps=query.timestamps,
@@ -53,6 +58,15 @@ class Streams:
         )
         async for chunk in text:
             yield chunk
+
+    async def _last_words(self, container: ContainerStatus) -> None:
+        """Wait until the log pump has written what a container said before its end, as containerd does before it tells of that.
+
+        A pump that can't write (a disk that hangs) does not hold up the rest of the log for longer than DRAIN.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN):
+                await self._runtime.log_drained(container.id)
 
     # -- sessions
 
