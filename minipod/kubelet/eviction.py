@@ -2,8 +2,8 @@
 
 Memory pressure wakes it (PSI: the kernel says when tasks stall, Documentation/accounting/psi.rst); for disks there is no event, so it
 also looks every `eviction_interval` seconds, as the kubelet does. Disk use is walked only for pods that have a limit, or when the
-disk is short; then unused images go first. One pod is ended at a time; the next look tells whether that was enough. `pressure` has
-the thresholds.
+disk is short; then unused images go first. One pod is ended at a time; when it has given back what it held, the next look tells whether
+that was enough. `pressure` has the thresholds.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_LEAVING = 30.0  # seconds at most that a pod's end is waited for (podCleanupTimeout)
 _STALLED = b"some 150000 1000000"  # 150 ms of stalls within a second
 
 
@@ -55,6 +56,9 @@ class EvictionManager:
         self._changed = changed
         self._told: tuple[str, ...] = ()
         self._wake = asyncio.Event()
+        self._leaving: tuple[PodWorker, float] | None = (
+            None  # the last that had to go, until when it is waited for
+        )
         self.evictions: Counter[str] = Counter()  # by resource
 
     async def run(self) -> None:
@@ -105,12 +109,18 @@ class EvictionManager:
     def _evict_first(
         self, living: list[PodWorker], usages: list[PodUsage], short: Shortage
     ) -> None:
+        if self._leaving is not None and not self._has_left(*self._leaving):
+            return
         for usage in rules.ranked(usages, short.resource)[:1]:
             words = rules.pressure_message(usage, short.resource, short.threshold, short.available)
             logger.warning("evicting pod %s: %s", usage.pod.full_name, words)
             worker = next(w for w in living if w.pod.uid == usage.pod.uid)
-            worker.evict(Eviction(message=words, disruption=words))
+            worker.evict(Eviction(message=words, disruption=words, resource=short.resource))
+            self._leaving = worker, self._context.clock() + _LEAVING
             self.evictions[short.resource] += 1
+
+    def _has_left(self, worker: PodWorker, deadline: float) -> bool:
+        return worker.has_left or worker not in self._workers() or self._context.clock() > deadline
 
     async def _memory(self) -> dict[str, dict[str, int]]:
         """The working sets of all containers, by pod and name."""

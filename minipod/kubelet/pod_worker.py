@@ -59,6 +59,11 @@ class PodWorker:
         """The newest pod."""
         return self._pod
 
+    @property
+    def has_left(self) -> bool:
+        """Whether the pod is over, and has given back what it held."""
+        return self._sync.remains.cleared
+
     def update(self, pod: Pod) -> None:
         """The newest pod; what changed decides whether to look at it."""
         before, self._pod = self._pod, pod

@@ -27,6 +27,7 @@ from minipod.kubelet import (
 )
 from minipod.kubelet.addresses import node_facts, pod_ip
 from minipod.kubelet.pruning import prune
+from minipod.kubelet.remains import Remains
 from minipod.kubelet.rules import amounts, conditions, dns, restart
 from minipod.kubelet.rules.actions import PodActions, compute
 from minipod.kubelet.rules.kills import Kill
@@ -68,6 +69,7 @@ class PodSync:
         self.volumes = PodVolumes(self.directory, context.objects, tokens, context.machine.memory)
         self._shown: object = None  # what the mounted volumes show, beside objects
         self._made: Volumes | None = None  # for the sandbox, not yet used by a container
+        self.remains = Remains(context, self.directory)
         self.stopper = Stopper(context)
         self._starter = Starter(context, self.directory, self.stopper)
         self._reasons: dict[str, Waiting] = {}
@@ -116,7 +118,8 @@ class PodSync:
                 break
             self.publish(pod, await self.observe(pod), soon=False)
         observed = await self.observe(pod)
-        self.publish(pod, observed)
+        if self.publish(pod, observed) in TERMINAL:
+            await self.remains.clear(observed, None)
         await prune(self.context, self.messages, pod, observed)
         due = (wake_at, self._retry_at, self.volumes.refresh_at)
         return min((t for t in due if t is not None), default=None)
@@ -148,7 +151,9 @@ class PodSync:
         grace = float(pod.termination_grace_period_seconds)
         stop = Stop(grace=grace if eviction.grace is None else eviction.grace)
         await self.stopper.stop_pod(pod, observed, stop)
-        self.publish(pod, await self.observe(pod))
+        observed = await self.observe(pod)
+        self.publish(pod, observed)
+        await self.remains.clear(observed, eviction)
 
     def objects_changed(self) -> None:
         """An object that the pod refers to changed: its volumes must follow."""
@@ -193,8 +198,8 @@ class PodSync:
 
     def publish(
         self, pod: Pod, observed: Observed, *, ended: bool = False, soon: bool = True
-    ) -> None:
-        """Tell the probes and the status manager. *soon* False: the next step may change it at once."""
+    ) -> str:
+        """Tell the probes and the status manager; return the phase. *soon* False: the next step may change it at once."""
         context = self.context
         pod = self.current(pod)
         ip = pod_ip(pod, observed.sandbox, context)
@@ -208,6 +213,7 @@ class PodSync:
         context.statuses.set(pod, status, soon=soon)
         if status["phase"] in TERMINAL:
             context.admission.release(pod.uid)
+        return str(status["phase"])
 
     async def _step(self, pod: Pod, observed: Observed, actions: PodActions) -> bool:
         """Do what was decided; True when there may be more to decide."""

@@ -121,6 +121,19 @@ async def test_a_finished_pod_keeps_its_container_and_loses_its_sandbox(
         assert node.status("job")["phase"] == expected
 
 
+async def test_a_finished_pod_gives_back_its_volumes_and_keeps_its_container(node, tmp_path):
+    """SyncTerminatedPod: nobody can read an emptyDir any more, and the disk may be short of it."""
+    node.runtime.exits = {"app": [0]}
+    volumes = tmp_path / "state/unittest/pods/uid-job/volumes/kubernetes.io~empty-dir/v"
+    async with running(node):
+        await node.apply("job", restartPolicy="Never", volumes=[{"name": "v", "emptyDir": {}}])
+        await node.until(volumes.is_dir)
+        await node.until(lambda: node.status("job").get("phase") == "Succeeded")
+        await node.until(lambda: not volumes.parents[1].exists())
+        assert volumes.parents[2].is_dir()  # what the pod's ids and hosts file are in
+        assert len(node.runtime.containers) == 1
+
+
 async def test_delete_stops_containers_in_parallel_and_removes_the_object_last(node):
     two = [{"name": n, "image": "busybox:1.36"} for n in ("a", "b")]
     node.runtime.ignores = {"a", "b"}

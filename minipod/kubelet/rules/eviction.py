@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 IMMEDIATE = 1.0  # seconds of grace: under a hard threshold nobody gets more
 MEMORY, DISK, INODES = "memory", "ephemeral-storage", "inodes"
+DISK_RESOURCES = frozenset((DISK, INODES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class Eviction:
     reason: str = "Evicted"
     disruption: str = ""  # the message of its DisruptionTarget condition; "": it is the pod's fault
     grace: float | None = IMMEDIATE  # seconds; None: the pod's own
+    resource: str = ""  # what the node was short of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

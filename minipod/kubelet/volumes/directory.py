@@ -73,15 +73,24 @@ class PodDirectory:
 
     def remove(self) -> None:
         """Unmount and remove everything. Idempotent; may block: call it in a thread."""
-        for point in reversed(_mount_points_below(self.path)):
-            from minipod.linux import flags, mount  # loads ctypes; only where there is a mount
+        _remove(self.path)
+        _remove(self.memory)
 
-            mount.umount2(point, flags.UmountFlag.MNT_DETACH)
-        if _mount_points_below(self.path):
-            raise FailedPrecondition(f"{self.path} still holds a mount")
-        for path in (self.path, self.memory):
-            if os.path.isdir(path):
-                shutil.rmtree(path, onerror=_unless_gone)
+    def remove_volumes(self) -> None:
+        """Of a pod that is over: its volumes, and what they hold. Idempotent; may block."""
+        _remove(f"{self.path}/volumes")
+        _remove(self.memory)
+
+
+def _remove(path: str) -> None:
+    for point in reversed(_mount_points_below(path)):
+        from minipod.linux import flags, mount  # loads ctypes; only where there is a mount
+
+        mount.umount2(point, flags.UmountFlag.MNT_DETACH)
+    if _mount_points_below(path):
+        raise FailedPrecondition(f"{path} still holds a mount")
+    if os.path.isdir(path):
+        shutil.rmtree(path, onerror=_unless_gone)
 
 
 def _unless_gone(_: object, path: str, error: tuple[type, BaseException, object]) -> None:
