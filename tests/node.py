@@ -64,7 +64,7 @@ class Node:
         patient = [re.sub(r"^--timeout=(\d+)s$", _patient, word) for word in words]
         done = subprocess.run(
             [*self.command, *patient],
-            input=text, capture_output=True, text=True, check=False, timeout=50 * PATIENCE,
+            input=text, capture_output=True, text=True, check=False, timeout=100 * PATIENCE,
         )  # fmt: skip
         if check and done.returncode:
             raise AssertionError(
@@ -98,11 +98,15 @@ class Node:
         }  # fmt: skip
         apply_object(self.client, manifest, "default")
         if wait:
-            await_one(self.client, "pods", "default", name, wait, time.monotonic() + 30 * PATIENCE)
+            self.wait(name, wait)
         return self.get(name)
 
     def get(self, name: str) -> dict[str, Any]:
         return self.client.request("GET", f"/api/v1/namespaces/default/pods/{name}")
+
+    def wait(self, pod: str, what: str) -> None:
+        """Wait as `minipod wait pod/POD --for=WHAT` does."""
+        await_one(self.client, "pods", "default", pod, what, time.monotonic() + 60 * PATIENCE)
 
     def delete(self, *names: str) -> None:
         """Delete pods by force; return when they are gone, as `minipod delete --force --grace-period=0` does."""
@@ -118,11 +122,32 @@ class Node:
         chosen = ("-c", container) if container else ()
         return self.run("exec", pod, *chosen, "--", *command, check=check).stdout
 
-    def events(self, pod: str) -> str:
-        """Return the messages of a pod's events, one a line."""
-        gathered()
+    def events(self, pod: str) -> list[tuple[str, str, str]]:
+        """Return type, reason and message of a pod's events so far; the node writes them a moment after what they tell of."""
         found = self.client.request("GET", "/api/v1/namespaces/default/events")["items"]
-        return "".join(f"{e['message']}\n" for e in found if e["involvedObject"]["name"] == pod)
+        return [
+            (e["type"], e["reason"], e["message"])
+            for e in found
+            if e["involvedObject"]["name"] == pod
+        ]
+
+    def await_event(self, pod: str, *, reason: str = "", words: str = "") -> str:
+        """Wait for an event of that reason and with these words; return its message."""
+        return eventually(
+            lambda: next(
+                (m for _, r, m in self.events(pod) if reason in ("", r) and words in m), None
+            )
+        )
+
+    def log(self, pod: str, container: str = "") -> str:
+        """Return what a container has said so far, without a process as `minipod logs` is one."""
+        query = {"container": container} if container else {}
+        path = f"/api/v1/namespaces/default/pods/{pod}/log"
+        return self.client.open("GET", path, query=query).read().decode()
+
+    def await_log(self, pod: str, *words: str, container: str = "") -> str:
+        """Wait until a log has all these words; return it. That a container runs does not say how far its command is."""
+        return eventually(lambda: _with(words, self.log(pod, container)))
 
     def state(self, pod: str, index: int = 0) -> dict[str, Any]:
         return self.get(pod)["status"]["containerStatuses"][index]["state"]
@@ -132,9 +157,8 @@ def _patient(found: re.Match[str]) -> str:
     return f"--timeout={int(found[1]) * PATIENCE:g}s"
 
 
-def gathered() -> None:
-    """Let the events come that the node knows of already: it gathers them for a moment, and nobody tells that none waits."""
-    time.sleep(0.1 * PATIENCE)
+def _with(words: tuple[str, ...], text: str) -> str:
+    return text if all(word in text for word in words) else ""
 
 
 def sleeper(name: str = "app", **more: Any) -> dict[str, Any]:
@@ -154,10 +178,10 @@ def python(script: str) -> tuple[dict, list]:
     return {"name": "app", "command": command, "volumeMounts": mounts}, volumes
 
 
-def eventually(holds: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """Ask until it holds; what is waited for is in the daemon's hands."""
+def eventually(holds: Callable[[], Any], seconds: float = 40.0) -> Any:
+    """Ask until it holds, and return that; a machine may be loaded, so no test waits for a time instead."""
     deadline = time.monotonic() + seconds * PATIENCE
     while not (found := holds()):
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, f"not after {seconds * PATIENCE:g} s"
         time.sleep(0.01)
     return found

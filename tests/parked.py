@@ -1,4 +1,4 @@
-"""An exec that is stopped on its way into a container, to be met there."""
+"""Set-ups that a fault lets hang: found by where they sleep. An exec that is stopped on its way into a container, to be met there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,29 @@ from minipod.runtime import bundle as bundles
 from minipod.spec.bundle import ExecBundle
 from minipod.spec.codec import dumps
 from minipod.supervisor import protocol
-from tests.node import Node
+from tests.node import Node, eventually
+
+
+def children(pid: int) -> set[int]:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+            return {int(word) for word in f.read().split()}
+    except (FileNotFoundError, ProcessLookupError):
+        return set()  # it has ended
+
+
+def hanging(supervisor: int) -> set[int]:
+    """Return the supervisor's children and their children that are where a fault lets a set-up hang: in pause(2)."""
+    near = children(supervisor)
+    return {pid for pid in near.union(*map(children, near)) if _pauses(pid)}
+
+
+def _pauses(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/wchan", encoding="ascii") as f:
+            return "pause" in f.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def exec_by_the_long_way(node: Node, container: str, *argv: str) -> str:
@@ -42,11 +64,13 @@ def exec_by_the_long_way(node: Node, container: str, *argv: str) -> str:
 
 @contextlib.contextmanager
 def parked_exec(node: Node, container: str, step: str) -> Iterator[None]:
-    """An exec that stops right before *step*, inside the container."""
+    """An exec that stops right before *step*, inside the container; it is there when the body begins."""
     process = bundles.read(f"{node.instance.run_dir}/containers/{container}").process
     bundle = ExecBundle(
         id="parked", container_id=container, process=replace(process, argv=("true",)), fail_at=f"hang:{step}"
     )  # fmt: skip
+    supervisor = node.status()["supervisor_pid"]
+    before = hanging(supervisor)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
         client.connect(node.instance.supervisor_socket)
         null = os.open(os.devnull, os.O_RDWR)
@@ -54,6 +78,7 @@ def parked_exec(node: Node, container: str, step: str) -> Iterator[None]:
         protocol.send(client, {"op": "exec", "n": 1}, [memfd, null, null, null])
         os.close(memfd)
         os.close(null)
+        eventually(lambda: hanging(supervisor) - before)
         yield
         protocol.send(
             client, {"op": "signal_exec", "n": 2, "id": "parked", "signal": signal.SIGKILL}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import io
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -20,21 +18,13 @@ from typing import Any
 
 import yaml
 
+from tests.ports import free_port
+
 # bcrypt of alice:secret; made once with `htpasswd -nbB`, so that no test needs apache2-utils
 HTPASSWD = "alice:$2y$05$QZfkLf3JFt/YX0nQqqBB1Ozu4lKxeyRn6dan46zPDe0bak7jjevmq\n"
 USER, PASSWORD = "alice", "secret"
 
 OCI = "application/vnd.oci.image"
-PORTS = range(10_000, 16_384)  # above them are the nodes' own (Instance.api_port)
-
-
-def free_port() -> int:
-    """Return a port of the loopback address that nobody has now, and no client gets: it is below the ephemeral ports."""
-    for port in random.sample(PORTS, 100):
-        with socket.socket() as s, contextlib.suppress(OSError):
-            s.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("a hundred ports are taken")
 
 
 class Registry:
@@ -76,7 +66,7 @@ class Registry:
         return self.start({"htpasswd": {"realm": "test", "path": str(passwords)}})
 
     def _await_listening(self) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()

@@ -26,6 +26,8 @@ RUN = re.compile(r"\bt[0-9a-f]+x")
 
 # Below these every run and every node has a directory of its own name.
 SHARED = ("/run/", "/var/lib/", "/var/log/", "/var/tmp/", f"{tempfile.gettempdir()}/")
+# Other nodes' veths; those of CNI and Docker; the bridge of the benchmarks' peers.
+FOREIGN = re.compile("mp[0-9a-f]{12}$|veth[0-9a-f]{7,8}$|mpbench|docker|br-|cni")
 BRIDGE = "02:6d:00:00:00:01"  # the address of every node's bridge
 temporary: list[str] = []  # this run's directory for temporary files, once there is one
 
@@ -63,14 +65,14 @@ def cgroups() -> set[str]:
 
 
 def links() -> set[str]:
-    """Return the machine's links but for the bridges and veths of other nodes."""
+    """Return the machine's links but for those of other nodes and of other engines' containers."""
     veth = config.load(name=INSTANCE).instance.link_prefix
     names = {name for _, name in socket.if_nameindex()}
     return {n for n in names if n.startswith((veth, INSTANCE)) or not _of_another_node(n)}
 
 
 def _of_another_node(link: str) -> bool:
-    if _of_another_run(link) or re.match("mp[0-9a-f]{12}", link):
+    if _of_another_run(link) or FOREIGN.match(link):
         return True
     try:
         with open(f"/sys/class/net/{link}/address", encoding="ascii") as f:
@@ -120,16 +122,21 @@ def leak_check(request):
     """Compare fds, mounts, cgroups, links and processes before and after.
 
     Pods are deleted by force: the kubelet removes them behind the answer, and the kernel removes the links of a dropped
-    network namespace later still, so what is left gets some seconds to go.
+    network namespace later still, so what is left gets its time to go.
     """
     if "node" in request.fixturenames:
         request.getfixturevalue("node")  # its own traces are checked when the module ends
     before = snapshot()
     yield
-    deadline = time.monotonic() + 8.0 * PATIENCE
+    await_nothing_left(before)
+
+
+def await_nothing_left(before: dict[str, set[str]], *kinds: str) -> None:
+    """Wait until all is gone that was not there *before*, of these kinds or of all."""
+    deadline = time.monotonic() + 40.0 * PATIENCE
     while True:
         after = snapshot()
-        left = {k: after[k] - before[k] for k in after if after[k] - before[k]}
+        left = {k: after[k] - before[k] for k in kinds or after if after[k] - before[k]}
         if not left:
             return
         if time.monotonic() > deadline:
@@ -166,10 +173,7 @@ def node(settings):
         yield made
     finally:
         made.run("reset", "-y")
-    after = snapshot()
-    for kind in ("mounts", "cgroups", "links"):
-        left = after[kind] - before[kind]
-        assert not left, kind
+    await_nothing_left(before, "mounts", "cgroups", "links")
 
 
 @pytest.fixture

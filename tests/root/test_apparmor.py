@@ -56,11 +56,9 @@ def test_a_container_and_what_is_executed_in_it_enter_their_profile(node, pods, 
     )
     assert node.exec("confined", "cat", CURRENT, container="free") == "minipod-default (enforce)\n"
     look = f"cat {CURRENT}; ls /tmp"
-    shown = node.exec("confined", "sh", "-c", look, container="own")
-    assert shown == "minipod-test (enforce)\nopen\n"
-    said = node.run("logs", "confined", "-c", "own").stdout
-    assert "minipod-test (enforce)" in said
-    assert "Permission denied" in said
+    wanted = "minipod-test (enforce)\nopen\n"
+    eventually(lambda: node.exec("confined", "sh", "-c", look, container="own") == wanted)
+    node.await_log("confined", "minipod-test (enforce)", "Permission denied", container="own")
 
 
 def test_who_is_unconfined_or_privileged_enters_none(node, pods) -> None:
@@ -79,4 +77,4 @@ def test_a_profile_that_is_not_loaded_is_named(node, pods) -> None:
     pods.append("missing")
     node.pod("missing", sleeper(securityContext=wants("Localhost", "nobody-has-it")), wait="")
     words = "AppArmor profile nobody-has-it is not loaded"
-    eventually(lambda: words in node.events("missing"))
+    node.await_event("missing", words=words)

@@ -74,7 +74,7 @@ def test_kill_ends_everything_below(hierarchy) -> None:
     while pid not in hierarchy.procs(PATH):
         select.select([pidfd], [], [], 0.01)
     hierarchy.kill(TOP)
-    assert select.select([pidfd], [], [], 5)[0]
+    assert select.select([pidfd], [], [], 60)[0]
     os.close(pidfd)
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
 
@@ -108,6 +108,11 @@ def test_a_cgroup_that_goes_while_its_files_are_open_is_a_cgroup_that_is_gone(
         files.write(f"{tree.path(PATH)}/cgroup.procs", "0")
 
 
+def test_a_file_of_many_pages_is_read_whole() -> None:
+    """The kernel gives a page with each read(2), of cgroup.procs as of this one, which is long without 600 processes."""
+    assert b"[stack]" in read("/proc/self/smaps")  # the last of some hundred mappings
+
+
 def test_a_frozen_cgroup_stands_still(hierarchy) -> None:
     hierarchy.create(PATH, Resources())
     hierarchy.freeze(PATH, frozen=True)
@@ -118,8 +123,8 @@ def test_a_frozen_cgroup_stands_still(hierarchy) -> None:
 
 
 def burn() -> int:
-    """Use the cpu for 0.3 s: more than a fifth of it takes several periods."""
-    end = time.process_time() + 0.3
+    """Use the cpu for 20 ms: at 2 ms in each period, which a loaded machine has for it, too, that takes ten of them."""
+    end = time.process_time() + 0.02
     while time.process_time() < end:
         pass
     return 0
@@ -138,7 +143,7 @@ def test_limits_are_really_enforced() -> None:
         pytest.skip("this machine has no pids or no memory controller")
     try:
         hierarchy.create(
-            PATH, Resources(pids_limit=2, memory_limit=32 << 20, cpu_quota=20000, cpu_period=100000)
+            PATH, Resources(pids_limit=2, memory_limit=32 << 20, cpu_quota=2000, cpu_period=100000)
         )
 
         def fork_too_often() -> int:
@@ -148,12 +153,13 @@ def test_limits_are_really_enforced() -> None:
                     signal.pause()
             return 0
 
+        assert child(hierarchy, burn) == 0
+        hierarchy.update(PATH, Resources(cpu_quota=100000, cpu_period=100000))
         assert child(hierarchy, fork_too_often) == 11  # EAGAIN
         hierarchy.kill(PATH)
         hierarchy.update(PATH, Resources(pids_limit=10))
         assert child(hierarchy, lambda: len(bytearray(128 << 20)) and 0) == 137
         assert hierarchy.oom_kills(PATH) >= 1
-        assert child(hierarchy, burn) == 0
         assert throttled(hierarchy) > 0
     finally:
         hierarchy.kill(TOP)

@@ -73,10 +73,10 @@ def test_a_claim_takes_the_smallest_volume_that_fits(node, pods, tmp_path) -> No
         node.client.request("POST", "/api/v1/persistentvolumes", body=body)
     volume = {"name": "v", "persistentVolumeClaim": {"claimName": "hand"}}
     node.pod("pv", sleeper(**mounting("v")), volumes=[volume], wait="")
-    eventually(lambda: 'persistentvolumeclaim "hand" not found' in node.events("pv"))
+    node.await_event("pv", words='persistentvolumeclaim "hand" not found')
     wanted = {"requests": {"storage": "1Gi"}}
     node.client.request("POST", API, body=claim("hand", storageClassName="hand", resources=wanted))
-    node.run("wait", "pod/pv", "--for=condition=Ready", "--timeout=8s")
+    node.wait("pv", "condition=Ready")
     node.exec("pv", "touch", "/data/here")
     assert os.listdir(tmp_path / "small") == ["here"]
     node.run("delete", "pod", "pv", "--grace-period=1")

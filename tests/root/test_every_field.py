@@ -76,7 +76,7 @@ def test_the_manifest_runs(node, pods) -> None:
             pods.append(document["metadata"]["name"])
     try:
         for pod in pods:
-            node.run("wait", f"pod/{pod}", "--for=condition=Ready", "--timeout=40s")
+            node.wait(pod, "condition=Ready")
         script = (
             "echo $PLAIN $POD $CPU $COLOR $TOKEN $WRITTEN $CM_color; cat /settings/color; echo; cat /keys/deep/token; echo;"
             " id -G; hostname; wc -c < /all/vault-token; touch /data/x /own/x /mine/x && echo written;"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 
 def test_httpecho_turns_bad_and_good_when_it_is_told_to(node, pods):
     pods.append("echo")
@@ -16,9 +14,9 @@ def test_httpecho_turns_bad_and_good_when_it_is_told_to(node, pods):
     node.pod("echo", image)
     turn = "http://localhost:8080/cgi-bin/turn"
     assert node.exec("echo", "wget", "-qO-", f"{turn}?bad") == "turned bad\n"
-    node.run("wait", "pod/echo", "--for=condition=Ready=false", "--timeout=20s")
+    node.wait("echo", "condition=Ready=false")
     assert node.exec("echo", "wget", "-qO-", f"{turn}?good") == "turned good\n"
-    node.run("wait", "pod/echo", "--for=condition=Ready", "--timeout=20s")
+    node.wait("echo", "condition=Ready")
     assert "GET /cgi-bin/echo" in node.exec(
         "echo", "wget", "-qO-", "http://localhost:8080/cgi-bin/echo"
     )
@@ -29,8 +27,6 @@ def test_pause_ends_at_once_when_it_is_asked_to(node, pods):
     node.pod(
         "pause",
         {"name": "app", "image": "registry.k8s.io/pause:3.9"},
-        terminationGracePeriodSeconds=30,
+        terminationGracePeriodSeconds=600,
     )
-    began = time.monotonic()
-    node.run("delete", "pod", "pause")
-    assert time.monotonic() - began < 15  # far from the grace period
+    node.run("delete", "pod", "pause")  # waits for its end, which would take longer than a test may

@@ -5,14 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-import time
 
 import pytest
 
 from minipod.init.isolation import make_vault
 from minipod.linux import mount, namespaces
 from minipod.linux.flags import CloneFlag, MountFlag, UmountFlag
-from tests.node import shell, sleeper
+from tests.node import eventually, shell, sleeper
 
 
 def host(path: object, **more: object) -> list[dict[str, object]]:
@@ -102,12 +101,12 @@ def test_a_symlink_that_changes_while_pods_start_never_leads_out(node, pods, tmp
         ]
         pods.append("race")
         node.pod("race", *containers, volumes=host(tmp_path), wait="")
-        deadline = time.monotonic() + 30
-        while not all(
-            tried(c) for c in node.get("race")["status"].get("containerStatuses") or [{}]
-        ):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+
+        def all_tried() -> bool:
+            listed = node.get("race")["status"].get("containerStatuses") or [{}]
+            return all(tried(c) for c in listed)
+
+        eventually(all_tried)
         found = node.containers(node.get("race")).values()
         assert any(container["pid"] for container in found)
         for container in found:

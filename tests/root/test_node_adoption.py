@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from minipod.cgroups.hierarchy import of_node
+from minipod.errors import MinipodError
 from minipod.linux.process import pidfd_open
 from tests.node import PATIENCE, eventually, shell
 
@@ -21,13 +22,20 @@ pytestmark = pytest.mark.smoke
 def kill_and_wait(pid: int) -> None:
     pidfd = pidfd_open(pid)
     os.kill(pid, signal.SIGKILL)
-    assert select.select([pidfd], [], [], 5 * PATIENCE)[0]
+    assert select.select([pidfd], [], [], 60 * PATIENCE)[0]
     os.close(pidfd)
 
 
 def await_other(node, key: str, old: int) -> None:
     """Wait until the node has another process in that role."""
-    eventually(lambda: node.is_up() and node.status()[key] not in (0, old), 60)
+
+    def another() -> bool:
+        try:
+            return node.client.request("GET", "/minipod/status")[key] not in (0, old)
+        except (MinipodError, OSError, ValueError):
+            return False  # the daemon that answered has ended, or the next one is on its way
+
+    eventually(another, 60)
 
 
 @pytest.mark.parametrize("role", ["pid", "pump_pid", "prober_pid", "supervisor_pid"])
@@ -53,9 +61,9 @@ def test_pods_survive_the_death_of(node, pods, role: str) -> None:
     assert [s["restartCount"] for s in statuses] == [0, 0, 0]
     assert node.exec("stay", "echo", "here", container="app") == "here\n"
     for name in ("app", "terminal"):
+        node.await_log("stay", "\n11", container=name)
         lines = [int(line) for line in node.run("logs", "stay", "-c", name).stdout.split()]
         assert lines == list(range(len(lines)))
-        assert len(lines) > 10
 
 
 def test_an_exit_after_the_supervisors_death_is_told_with_its_code(node, pods) -> None:
@@ -67,7 +75,7 @@ def test_an_exit_after_the_supervisors_death_is_told_with_its_code(node, pods) -
     kill_and_wait(old)
     await_other(node, "supervisor_pid", old)
     node.exec("late", "touch", "/go", check=False)  # its container may end first
-    node.run("wait", "pod/late", "--for=jsonpath={.status.phase}=Failed")
+    node.wait("late", "jsonpath={.status.phase}=Failed")
     assert node.state("late")["terminated"]["exitCode"] == 42
 
 
@@ -87,14 +95,14 @@ def test_down_and_up_with_pods_kept_finds_them_running(node, pods) -> None:
     before = node.containers(made)
     log, pump = Path(before["app"]["log"]), node.status()["pump_pid"]
     node.run("down", "--keep-pods")
-    assert node.run("doctor", "--leaks").stdout == "nothing is left behind\n"
+    eventually(lambda: node.run("doctor", "--leaks", check=False).returncode == 0)
     size = log.stat().st_size
     eventually(lambda: log.stat().st_size > size + 1000)
     node.run("up")
-    assert not os.path.exists(f"/proc/{pump}")
+    eventually(lambda: not os.path.exists(f"/proc/{pump}"))
     after = node.containers(node.get("kept"))
     assert {n: c["pid"] for n, c in after.items()} == {n: c["pid"] for n, c in before.items()}
-    node.run("wait", "pod/kept", "--for=condition=Ready")
+    node.wait("kept", "condition=Ready")
     lines = [int(line) for line in node.run("logs", "kept", "-c", "app").stdout.split()]
     assert lines == list(range(len(lines)))
     for name in ("reader", "terminal"):
@@ -133,7 +141,7 @@ def test_execs_end_with_the_supervisor_that_ran_them(node, pods, spec) -> None:
         old = node.status()["supervisor_pid"]
         kill_and_wait(old)
         await_other(node, "supervisor_pid", old)
-        assert client.wait(10 * PATIENCE) == 137
+        assert client.wait(60) == 137
     eventually(lambda: not has(node, "ends", "4503"))
     assert has(node, "ends", "4501")
     assert has(node, "ends", "4502")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import yaml
 
@@ -19,7 +23,7 @@ def test_init_containers_run_in_order_before_the_app(node, pods) -> None:
         "init", shell("cat /v/order; sleep 1000", volumeMounts=volume),
         initContainers=inits, volumes=[{"name": "v", "emptyDir": {}}],
     )  # fmt: skip
-    assert node.run("logs", "init", "-c", "app").stdout == "1\n2\n"
+    assert node.await_log("init", "2\n", container="app") == "1\n2\n"
 
 
 @pytest.mark.parametrize(
@@ -48,8 +52,30 @@ def test_a_failing_container_is_restarted_and_its_first_log_is_previous(node, po
         "again", shell("if [ -e /v/x ]; then echo second; sleep 1000; fi; touch /v/x; echo first; exit 1", **volume),
         wait="jsonpath={.status.containerStatuses[0].restartCount}=1", volumes=[{"name": "v", "emptyDir": {}}],
     )  # fmt: skip
-    node.run("wait", "pod/again", "--for=condition=Ready")
+    node.wait("again", "condition=Ready")
     assert node.run("logs", "again", "--previous").stdout == "first\n"
+
+
+def test_the_log_of_what_has_ended_is_whole_however_far_the_pump_is(node, pods) -> None:
+    """As with containerd, which tells of an end when it has written the log."""
+    pods.append("said")
+    pump = node.status()["pump_pid"]
+    os.kill(pump, signal.SIGSTOP)
+    try:
+        node.pod(
+            "said",
+            shell("echo last words"),
+            wait="jsonpath={.status.phase}=Succeeded",
+            restartPolicy="Never",
+        )
+        with ThreadPoolExecutor(1) as thread:
+            asked = thread.submit(node.log, "said")
+            with pytest.raises(TimeoutError):
+                asked.result(0.5)  # it waits for the pump
+            os.kill(pump, signal.SIGCONT)
+            assert asked.result(60) == "last words\n"
+    finally:
+        os.kill(pump, signal.SIGCONT)
 
 
 def test_the_longest_name_that_a_pod_may_have_runs_and_logs(node, pods) -> None:
@@ -57,6 +83,7 @@ def test_the_longest_name_that_a_pod_may_have_runs_and_logs(node, pods) -> None:
     name = "n" * 253
     pods.append(name)
     node.pod(name, shell("echo hello; exec sleep 1000"))
+    node.await_log(name, "hello\n")
     assert node.run("logs", name).stdout == "hello\n"
     assert node.exec(name, "hostname").strip() == "n" * 63
 
@@ -74,16 +101,13 @@ def test_a_command_that_does_not_exist_is_a_start_error(node, pods) -> None:
 
 def test_sigterm_is_given_its_grace(node, pods) -> None:
     pods.append("term")
-    volume = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
-    node.pod("term", shell("trap 'exit 0' TERM; echo up; while true; do sleep 0.05; done", **volume),
-             volumes=[{"name": "v", "emptyDir": {}}], terminationGracePeriodSeconds=20)  # fmt: skip
+    script = "trap 'exit 0' TERM; echo up; while true; do sleep 0.05; done"
+    node.pod("term", shell(script), terminationGracePeriodSeconds=1000)
+    node.await_log("term", "up")
     node.run(
         "delete", "pod", "term"
-    )  # returns when it is gone: the test's time limit is shorter than a SIGKILL needs
-    assert (
-        "NotFound" in str(node.run("get", "pod", "term", check=False))
-        or "not found" in node.run("get", "pod", "term", check=False).stderr
-    )
+    )  # returns when it is gone: a test may not take as long as a SIGKILL
+    assert "not found" in node.run("get", "pod", "term", check=False).stderr
 
 
 @pytest.mark.smoke
@@ -108,7 +132,7 @@ def test_a_pod_is_ready_when_its_probe_says_so(node, pods, probe: dict) -> None:
     assert ready["status"] == "False"
     # The container has started; whether its script has made the directory yet, nobody knows.
     node.exec("probed", "sh", "-c", "mkdir -p /www; touch /tmp/ok /www/ok; httpd -p 80 -h /www")
-    node.run("wait", "pod/probed", "--for=condition=Ready", "--timeout=30s")
+    node.wait("probed", "condition=Ready")
 
 
 def test_a_failing_liveness_probe_restarts_the_container(node, pods) -> None:
@@ -119,10 +143,7 @@ def test_a_failing_liveness_probe_restarts_the_container(node, pods) -> None:
         sleeper(livenessProbe=probe),
         wait="jsonpath={.status.containerStatuses[0].restartCount}=1",
     )
-    assert (
-        "failed liveness probe, will be restarted"
-        in node.run("events", "--for", "pod/alive").stdout
-    )
+    node.await_event("alive", words="failed liveness probe, will be restarted")
 
 
 def test_run_ends_with_the_pods_code_and_output(node, tmp_path) -> None:

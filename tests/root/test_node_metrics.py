@@ -10,7 +10,7 @@ import time
 import pytest
 
 from minipod.errors import NotFound
-from tests.node import shell
+from tests.node import eventually, shell
 
 SAMPLE = re.compile(r"([a-z_]+)(?:\{(.*)\})? (\S+)")
 LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
@@ -42,12 +42,10 @@ def test_a_clusters_clients_find_the_metrics_behind_the_node(node) -> None:
 def test_what_a_container_uses_is_measured_in_every_format(node, pods) -> None:
     pods.append("busy")
     limits = {"limits": {"cpu": "500m", "memory": "64Mi"}}
-    node.pod(
-        "busy",
-        shell("dd if=/dev/zero of=/dev/null bs=1M count=2000; exec sleep 1000", resources=limits),
-    )
-    while node.exec("busy", "pidof", "dd", check=False):
-        pass  # until it has had something to do, and is alone
+    work = "dd if=/dev/zero of=/dev/null bs=1M count=2000; exec sleep 1000"
+    node.pod("busy", shell(work, resources=limits))
+    # Until it has had something to do, and is alone.
+    eventually(lambda: node.exec("busy", "pidof", "sleep", check=False))
     for path in ("/metrics/cadvisor", "/metrics/resource"):
         found = scrape(node, path)
         assert found["container_cpu_usage_seconds_total", "busy"] > 0

@@ -11,6 +11,7 @@ from minipod.linux import namespaces, nftables
 from minipod.linux.flags import CloneFlag
 from minipod.network import masquerade, uplink
 from tests.node import sleeper
+from tests.root.conftest import INSTANCE
 
 pytestmark = pytest.mark.smoke
 
@@ -31,7 +32,7 @@ def outside():
     holder = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE)
     with holder:
         pid = str(holder.pid)
-        name = f"out{pid}"
+        name = f"{INSTANCE}o"  # of this run: no leak of another's
         here = os.readlink("/proc/self/ns/net")
         while os.readlink(f"/proc/{pid}/ns/net") == here:
             os.sched_yield()  # until unshare(1) has done it; no event tells
@@ -56,7 +57,7 @@ def test_the_outside_sees_the_node_not_the_pod(node, pods, outside: str, number:
     )  # fmt: skip
     with listener:
         assert listener.stdout.readline() == "listening\n"
-        node.exec("caller", "sh", "-c", f"echo hello | nc -w 5 {OUTSIDE[number]} 8080")
+        node.exec("caller", "sh", "-c", f"echo hello | nc -w 20 {OUTSIDE[number]} 8080")
         assert listener.stdout.readline() == f"{NODE[number]} hello\n"
 
 
@@ -64,7 +65,7 @@ LISTEN = """
 import socket, sys
 server = socket.create_server((sys.argv[1], 8080), family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
 print("listening", flush=True)
-server.settimeout(20)
+server.settimeout(60)
 connection, peer = server.accept()
 print(peer[0], connection.makefile().readline().strip(), flush=True)
 """

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import socket
-import time
-from collections.abc import Callable
 
 import pytest
 
 from minipod.errors import FailedPrecondition
-from minipod.linux.process import pidfd_open
-from tests.node import PATIENCE, eventually, python, shell
+from tests.node import eventually, python, shell
+from tests.root.test_node_adoption import await_other, kill_and_wait
 
 PERIOD = {"minipod.dev/probe-period-ms": "100"}
 HTTPD = "mkdir -p /www; touch /tmp/ok /www/ok; httpd -p 80 -h /www; sleep 1000"
@@ -39,14 +36,6 @@ async def main():
     await server.wait_closed()
 asyncio.run(main())
 """
-
-
-def wait_for(holds: Callable[[], bool], what: str) -> None:
-    """The node tells of counters only when asked."""
-    deadline = time.monotonic() + 20 * PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def metric(node, name: str, **labels: str) -> float:
@@ -89,10 +78,10 @@ def test_a_server_that_turns_bad_and_good_again(node, pods, probe, bad, good, wo
     pod = node.pod("turns", container, annotations=PERIOD, volumes=volumes)
     ip = pod["status"]["podIP"]
     node.exec("turns", "sh", "-c", bad)
-    node.run("wait", "pod/turns", f"--for={READY}=false", "--timeout=20s")
-    wait_for(lambda: words.format(ip=ip) in node.run("events", "--for", "pod/turns").stdout, words)
+    node.wait("turns", f"{READY}=false")
+    node.await_event("turns", words=words.format(ip=ip))
     node.exec("turns", "sh", "-c", good)
-    node.run("wait", "pod/turns", f"--for={READY}=true", "--timeout=20s")
+    node.wait("turns", f"{READY}=true")
     assert node.get("turns")["status"]["containerStatuses"][0]["restartCount"] == 0
     assert not waiting_ends(ip)
 
@@ -110,24 +99,18 @@ def test_counters_survive_the_daemons_kill_and_so_does_the_run(node, pods) -> No
     probe = {"exec": {"command": ["false"]}, "failureThreshold": 40}
     node.pod("counted", shell("sleep 1000", livenessProbe=probe), annotations=PERIOD)
     series = {"pod": "counted", "result": "failed", "probe_type": "Liveness"}
-    wait_for(lambda: metric(node, "prober_probe_total", **series) >= 5, "five attempts")
+    eventually(lambda: metric(node, "prober_probe_total", **series) >= 5)
     before, status = metric(node, "prober_probe_total", **series), node.status()
-    kill_and_await_another(node, status["pid"])
+    kill_and_wait(status["pid"])
+    await_other(node, "pid", status["pid"])
     assert node.status()["prober_pid"] == status["prober_pid"]
     assert metric(node, "prober_probe_total", **series) > before
     # The run went on, so the 40th failure of all ends it.
-    wait_for(lambda: restarts(node, "counted") == 1, "a restart")
+    eventually(lambda: restarts(node, "counted") >= 1)
 
 
 def restarts(node, name: str) -> int:
     return node.get(name)["status"]["containerStatuses"][0]["restartCount"]
-
-
-def kill_and_await_another(node, pid: int) -> None:
-    pidfd = pidfd_open(pid)
-    os.kill(pid, signal.SIGKILL)
-    eventually(lambda: node.is_up() and node.status()["pid"] != pid, 60)
-    os.close(pidfd)
 
 
 def test_an_annotation_sets_a_pace_below_a_second(node, pods) -> None:
@@ -139,7 +122,7 @@ def test_an_annotation_sets_a_pace_below_a_second(node, pods) -> None:
     probe = {"exec": {"command": ["test", "-e", "/tmp/ok"]}}
     node.pod("fast", shell(script, readinessProbe=probe), annotations=annotations)
     series = {"pod": "fast", "result": "successful"}
-    wait_for(lambda: metric(node, "prober_probe_total", **series) >= 20, "20 attempts")
+    eventually(lambda: metric(node, "prober_probe_total", **series) >= 20)
     with pytest.raises(
         FailedPrecondition, match=r"metadata.annotations\[minipod.dev/probe-period-ms\]"
     ):
@@ -149,12 +132,13 @@ def test_an_annotation_sets_a_pace_below_a_second(node, pods) -> None:
 def test_the_process_of_an_exec_probe_is_killed_at_its_time_limit(node, pods) -> None:
     pods.append("hangs")
     probe = {"exec": {"command": ["sh", "-c", "sleep 777 & sleep 777"]}, "failureThreshold": 1}
+    probe["periodSeconds"] = 1000  # once, so that nobody meets the next one
     node.pod(
         "hangs", shell("sleep 1000", readinessProbe=probe), wait="jsonpath={.status.phase}=Running"
     )
     words = 'Readiness probe failed: command "sh -c sleep 777 & sleep 777" timed out'
-    wait_for(lambda: words in node.run("events", "--for", "pod/hangs").stdout, words)
-    assert "sleep 777" not in node.exec("hangs", "ps", "-o", "args")
+    node.await_event("hangs", words=words)
+    eventually(lambda: "sleep 777" not in node.exec("hangs", "ps", "-o", "args"))
 
 
 def test_a_failed_startup_probe_uses_the_probes_own_grace_period(node, pods) -> None:
@@ -168,8 +152,7 @@ def test_a_failed_startup_probe_uses_the_probes_own_grace_period(node, pods) -> 
         "grace", shell("sleep 1000; true", startupProbe=probe, readinessProbe=ready), annotations=PERIOD,
         wait=f"{RESTARTS}=1", terminationGracePeriodSeconds=600,
     )  # fmt: skip
-    events = node.run("events", "--for", "pod/grace").stdout
-    assert "Container app failed startup probe, will be restarted" in events
+    node.await_event("grace", words="Container app failed startup probe, will be restarted")
     assert metric(node, "prober_probe_total", pod="grace", probe_type="Readiness") == 0
 
 
@@ -182,9 +165,11 @@ def test_why_tells_the_chain_of_causes_also_after_a_kill_of_the_daemon(node, pod
     loop = {"minipod.dev/crash-loop-initial": "100s"}
     node.pod("asked", container, annotations=PERIOD | loop, wait=f"{RESTARTS}=1")
     reason = "jsonpath={.status.containerStatuses[0].state.waiting.reason}=CrashLoopBackOff"
-    node.run("wait", "pod/asked", f"--for={reason}", "--timeout=20s")
+    node.wait("asked", reason)
     before = node.run("why", "asked").stdout
-    kill_and_await_another(node, node.status()["pid"])
+    daemon = node.status()["pid"]
+    kill_and_wait(daemon)
+    await_other(node, "pid", daemon)
     for told in (before, node.run("why", "pod/asked").stdout):
         assert re.search(r"pod default/asked is running, not ready, for \d+s", told)
         chain = (

@@ -11,7 +11,8 @@ import pytest
 
 from minipod.image.store import ImageStore
 from minipod.linux import credentials
-from tests.node import sleeper
+from tests.node import eventually, sleeper
+from tests.root.conftest import INSTANCE
 
 FIELDS = (
     "Umask", "Uid", "Gid", "Groups", "NSpid", "SigBlk", "SigIgn", "ShdPnd", "CapInh", "CapPrm", "CapEff", "CapBnd",
@@ -49,25 +50,27 @@ def runc_pid(node, tmp_path):
         "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
         "linux": {
             "namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts", "network")],
-            "cgroupsPath": "/mprunc/test",
+            "cgroupsPath": f"/{INSTANCE}r/test",
         },
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(spec))
-    name, root = "mprunc", str(tmp_path / "root")
+    name, root = f"{INSTANCE}r", str(tmp_path / "root")
     base = ["runc", "--root", root]
     with open(os.devnull, "r+b") as null:
         subprocess.run(
             [*base, "run", "--detach", "--bundle", str(tmp_path), "--pid-file", str(tmp_path / "pid"), name],
             check=True, stdin=null, stdout=null, stderr=null,
         )  # fmt: skip
-    yield int((tmp_path / "pid").read_text())
+    pid = int((tmp_path / "pid").read_text())
+    eventually(lambda: os.readlink(f"/proc/{pid}/exe").startswith("/bin/"))  # else it is runc yet
+    yield pid
     subprocess.run([*base, "delete", "--force", name], check=True)
     for base_path in os.listdir("/sys/fs/cgroup"):
-        path = f"/sys/fs/cgroup/{base_path}/mprunc"
+        path = f"/sys/fs/cgroup/{base_path}/{name}"
         if os.path.isdir(path):
             os.rmdir(path)
-    if os.path.isdir("/sys/fs/cgroup/mprunc"):
-        os.rmdir("/sys/fs/cgroup/mprunc")
+    if os.path.isdir(f"/sys/fs/cgroup/{name}"):
+        os.rmdir(f"/sys/fs/cgroup/{name}")
 
 
 def test_our_process_looks_like_runcs(node, pods, runc_pid: int) -> None:

@@ -174,7 +174,7 @@ def test_a_volume_does_not_lead_out_of_itself(node, pods, tmp_path) -> None:
         volumes=[{"name": "v", "hostPath": {"path": str(tmp_path)}}], restartPolicy="Never",
     )  # fmt: skip
     path = "jsonpath={.status.containerStatuses[0].state.waiting.reason}"
-    node.run("wait", "pod/sub", f"--for={path}=CreateContainerError", "--timeout=30s")
+    node.wait("sub", f"{path}=CreateContainerError")
 
 
 def planted(*links: str) -> dict[str, object]:
@@ -193,7 +193,7 @@ def test_a_planted_null_is_never_bound_over_a_masked_path(node, pods) -> None:
     )  # fmt: skip
     plant = planted("/proc/sys/kernel/core_pattern null")
     node.pod("null", app, initContainers=[plant], volumes=[{"name": "v", "emptyDir": {}}])
-    masks = eventually(lambda: node.run("logs", "null").stdout)
+    masks = eventually(lambda: node.log("null"))
     assert "core_pattern" not in masks
     assert all("/null /proc/" in line for line in masks.splitlines())
 

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 
-from tests.node import MINIPOD, gathered, sleeper
+from tests.node import MINIPOD, sleeper
 
 
 def test_status_names_the_nodes_processes(node) -> None:
@@ -19,7 +19,7 @@ def test_status_names_the_nodes_processes(node) -> None:
 def test_describe_shows_the_words_of_events(node, pods) -> None:
     pods.append("told")
     node.pod("told", sleeper())
-    gathered()
+    node.await_event("told", reason="Started")
     said = node.run("describe", "pod", "told").stdout
     assert re.search(r"Normal +Started +Started container app$", said, re.MULTILINE)
     assert re.search(r"Normal +Pulled +Container image .* already present", said)

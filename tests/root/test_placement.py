@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.node import eventually, sleeper
+from tests.node import sleeper
 
 NODES = "/api/v1/nodes"
 CLASSES = "/apis/node.k8s.io/v1/runtimeclasses"
@@ -69,7 +69,7 @@ def test_a_handler_that_the_node_does_not_know_makes_no_sandbox(node, pods, made
     create(node, made, CLASSES, runtime_class("gvisor"))
     node.pod("other", sleeper(), runtimeClassName="gvisor", wait="")
     words = 'Failed to create pod sandbox: no runtime for "gvisor" is configured'
-    eventually(lambda: words in node.events("other"))
+    node.await_event("other", words=words)
 
 
 def test_a_taint_drives_away_who_does_not_tolerate_it(node, pods) -> None:
@@ -80,7 +80,7 @@ def test_a_taint_drives_away_who_does_not_tolerate_it(node, pods) -> None:
     node.pod("stays", sleeper(), tolerations=tolerant)
     try:
         patch_node(node, {"spec": {"taints": [taint]}})
-        node.run("wait", "pod/goes", "--for=delete", "--timeout=20s")
+        node.wait("goes", "delete")
         assert node.get("stays")["status"]["phase"] == "Running"
     finally:
         patch_node(node, {"spec": {"taints": None}})
@@ -112,10 +112,10 @@ def test_a_volume_for_other_nodes_is_mounted_when_the_node_is_one_of_them(
     volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]
     node.pod("data", sleeper(volumeMounts=mounts), volumes=volumes, wait="")
     words = "PVC is not bound"
-    eventually(lambda: words in node.events("data"))
+    node.await_event("data", words=words)
     patch_node(node, {"metadata": {"labels": {"example.com/disk": "ssd"}}})
     try:
-        node.run("wait", "pod/data", "--for=condition=Ready", "--timeout=30s")
+        node.wait("data", "condition=Ready")
     finally:
         patch_node(node, {"metadata": {"labels": {"example.com/disk": None}}})
     node.delete("data")

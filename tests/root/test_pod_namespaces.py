@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from minipod.linux import apparmor
-from tests.node import shell, sleeper
+from tests.node import eventually, shell, sleeper
 from tests.root.test_node_adoption import await_other, kill_and_wait
 
 
@@ -54,7 +54,7 @@ def test_the_shared_init_reaps_orphans(node, pods) -> None:
     pods.append("reap")
     node.pod("reap", sleeper(), shareProcessNamespace=True)
     node.exec("reap", "sh", "-c", "(sh -c 'sleep 0.1 & exit' &) ; sleep 0.3")
-    assert " Z " not in node.exec("reap", "sh", "-c", "cat /proc/[0-9]*/stat")
+    eventually(lambda: " Z " not in node.exec("reap", "sh", "-c", "cat /proc/[0-9]*/stat; true"))
 
 
 def test_a_pod_whose_shared_init_dies_gets_a_new_sandbox(node, pods) -> None:
@@ -63,10 +63,8 @@ def test_a_pod_whose_shared_init_dies_gets_a_new_sandbox(node, pods) -> None:
     old = node.containers(made)["app"]
     init = host_pid_of_init(old["pid"])
     os.kill(init, signal.SIGKILL)
-    node.run(
-        "wait", "pod/again", "--for=jsonpath={.status.containerStatuses[0].restartCount}=1", "--timeout=30s"
-    )  # fmt: skip
-    node.run("wait", "pod/again", "--for=condition=Ready", "--timeout=30s")
+    node.wait("again", "jsonpath={.status.containerStatuses[0].restartCount}=1")
+    node.wait("again", "condition=Ready")
     new = node.containers(node.get("again"))["app"]
     assert host_pid_of_init(new["pid"]) not in (init, new["pid"])
 
@@ -98,8 +96,8 @@ def test_a_full_name_is_the_kernels_when_asked_for(node, pods) -> None:
         "toolong", sleeper(), wait="", hostname="a" * 60, subdomain="b", setHostnameAsFQDN=True
     )
     text = "jsonpath={.status.containerStatuses[0].state.waiting.reason}=ContainerCreating"
-    node.run("wait", "pod/toolong", f"--for={text}", "--timeout=30s")
-    assert "is too long (64 characters is the max" in node.events("toolong")
+    node.wait("toolong", text)
+    node.await_event("toolong", words="is too long (64 characters is the max")
 
 
 def test_safe_sysctls_are_set_and_others_refused(node, pods) -> None:
@@ -175,8 +173,8 @@ def test_a_shared_pid_namespace_survives_the_supervisor_and_a_new_container_join
     await_other(node, "supervisor_pid", old)
     os.kill(before["b"]["pid"], signal.SIGKILL)
     wait = "jsonpath={.status.containerStatuses[1].restartCount}=1"
-    node.run("wait", "pod/adopt", f"--for={wait}", "--timeout=30s")
-    node.run("wait", "pod/adopt", "--for=condition=Ready", "--timeout=30s")
+    node.wait("adopt", wait)
+    node.wait("adopt", "condition=Ready")
     after = node.containers(node.get("adopt"))
     assert after["a"]["pid"] == before["a"]["pid"]
     assert host_pid_of_init(after["b"]["pid"]) == init

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.node import shell, sleeper
+from tests.node import eventually, shell, sleeper
 
 MERGE = "application/strategic-merge-patch+json"
 
@@ -29,20 +29,29 @@ def amounts(node, pod: str) -> list[str]:
     return node.exec(pod, "sh", "-c", read).split()
 
 
+def await_condition(node, pod: str, kind: str, reason: str) -> dict:
+    """Wait until the pod has that condition for that reason; return it."""
+
+    def held() -> dict | None:
+        listed = node.get(pod)["status"]["conditions"]
+        return next((c for c in listed if (c["type"], c.get("reason")) == (kind, reason)), None)
+
+    return eventually(held)
+
+
 @pytest.mark.smoke
 def test_a_running_container_is_resized_up_and_down(node, pods) -> None:
     pods.append("size")
     node.pod("size", sleeper(resources={"limits": {"cpu": "100m", "memory": "32Mi"}}))
     before = node.containers(node.get("size"))["app"]["pid"]
     assert amounts(node, "size") == ["10000", str(32 << 20)]
-    for number, (cpu, memory, quota, size) in enumerate(
-        (("300m", "64Mi", "30000", 64), ("50m", "24Mi", "5000", 24)), 1
+    for cpu, memory, quota, size in (
+        ("300m", "64Mi", "30000", 64),
+        ("50m", "24Mi", "5000", 24),
     ):
         resize(node, "size", cpu=cpu, memory=memory)
-        files = "/sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us"
-        wait = f"for i in $(seq 100); do grep -qs '^{quota}' {files} && exit; usleep 20000; done"
-        node.exec("size", "sh", "-c", wait)
-        assert amounts(node, "size") == [quota, str(size << 20)], number
+        wanted = [quota, str(size << 20)]
+        eventually(lambda wanted=wanted: amounts(node, "size") == wanted)
     assert node.containers(node.get("size"))["app"]["pid"] == before
     assert node.get("size")["status"]["containerStatuses"][0]["restartCount"] == 0
 
@@ -55,10 +64,8 @@ def test_a_container_that_wants_a_restart_for_memory_gets_one(node, pods) -> Non
         sleeper(resources={"limits": {"cpu": "100m", "memory": "32Mi"}}, resizePolicy=policy),
     )
     resize(node, "again", cpu="100m", memory="48Mi")
-    node.run(
-        "wait", "pod/again", "--for=jsonpath={.status.containerStatuses[0].restartCount}=1", "--timeout=20s"
-    )  # fmt: skip
-    node.run("wait", "pod/again", "--for=condition=Ready", "--timeout=20s")
+    node.wait("again", "jsonpath={.status.containerStatuses[0].restartCount}=1")
+    node.wait("again", "condition=Ready")
     assert amounts(node, "again") == ["10000", str(48 << 20)]
 
 
@@ -66,10 +73,8 @@ def test_more_than_the_node_has_can_never_be(node, pods) -> None:
     pods.append("greedy")
     node.pod("greedy", sleeper(resources={"limits": {"cpu": "100m", "memory": "32Mi"}}))
     resize(node, "greedy", cpu="1000", memory="32Mi")
-    node.run("wait", "pod/greedy", "--for=condition=PodResizePending", "--timeout=10s")
+    told = await_condition(node, "greedy", "PodResizePending", "Infeasible")
     found = node.get("greedy")["status"]
-    told = next(c for c in found["conditions"] if c["type"] == "PodResizePending")
-    assert told["reason"] == "Infeasible"
     assert told["message"].startswith("Node didn't have enough capacity: cpu, requested: 1000000")
     shown = found["containerStatuses"][0]
     assert shown["allocatedResources"] == {"cpu": "100m", "memory": "32Mi"}
@@ -90,10 +95,8 @@ def test_a_limit_below_what_is_in_use_is_not_set(node, pods) -> None:
         ),
     )
     resize(node, "holds", cpu="100m", memory="16Mi")
-    node.run("wait", "pod/holds", "--for=condition=PodResizeInProgress", "--timeout=10s")
+    told = await_condition(node, "holds", "PodResizeInProgress", "Error")
     found = node.get("holds")["status"]
-    told = next(c for c in found["conditions"] if c["type"] == "PodResizeInProgress")
-    assert told["reason"] == "Error"
     assert "attempting to set container memory limit (16Mi) below current usage" in told["message"]
     shown = found["containerStatuses"][0]
     assert shown["resources"]["limits"]["memory"] == str(48 << 20)

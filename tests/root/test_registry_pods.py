@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from tests.node import MINIPOD, gathered, shell, sleeper
+from tests.node import MINIPOD, eventually, shell, sleeper
 from tests.registry.proxy import Fault, FaultProxy
 from tests.registry.server import PASSWORD, USER, Layout, Registry, digest, skopeo
 
@@ -71,11 +71,9 @@ def program(script: str, image: str, **more) -> dict:
     return {"name": "app", "image": image, "command": ["/bin/sh", "-c", script], **more}
 
 
-def events(node, pod: str) -> list[tuple[str, str, str]]:
-    gathered()
-    listed = node.client.request("GET", "/api/v1/namespaces/default/events")["items"]
-    mine = [e for e in listed if e["involvedObject"]["name"] == pod]
-    return [(e["type"], e["reason"], e["message"]) for e in mine]
+def await_events(node, pod: str, *wanted: tuple[str, str, str]) -> None:
+    """Wait until all of these were written."""
+    eventually(lambda: set(wanted) <= set(node.events(pod)))
 
 
 def secret(node, name: str, registry: Registry, password: str = PASSWORD, key: str = "") -> None:
@@ -108,9 +106,10 @@ def test_a_pod_pulls_its_image_and_shows_how_it_is_pinned(node, pods, registry, 
     told = skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{image}")
     assert status["imageID"] == f"{registry.host}/team/app@{digest(told.encode())}"
     assert status["image"] == image
+    node.await_event("pull", reason="Started")  # behind those of the pull
     found = [
         (kind, reason, re.sub(r" in [\d.]+m?s$", " in T", m))
-        for kind, reason, m in events(node, "pull")
+        for kind, reason, m in node.events("pull")
     ]
     assert [e for e in found if e[1].startswith("Pull")] == [
         ("Normal", "Pulling", f'Pulling image "{image}"'),
@@ -130,9 +129,8 @@ def test_if_not_present_asks_no_registry_and_always_asks_for_the_digest(
     assert proxy.seen == []
     node.pod("third", program("sleep 1000", image, imagePullPolicy="Always"))
     assert [s.method for s in proxy.seen] == ["HEAD"]
-    assert ("Normal", "Pulled", f'Container image "{image}" already present on machine') in events(
-        node, "second"
-    )
+    present = f'Container image "{image}" already present on machine'
+    await_events(node, "second", ("Normal", "Pulled", present))
 
 
 def test_ten_pods_at_once_fetch_each_layer_once(node, pods, proxy, forget) -> None:
@@ -142,7 +140,7 @@ def test_ten_pods_at_once_fetch_each_layer_once(node, pods, proxy, forget) -> No
     pods += names
     for name in names:
         node.pod(name, program("sleep 1000", image), wait="")
-    node.run("wait", *(f"pod/{n}" for n in names), "--for=condition=Ready", "--timeout=40s")
+    node.run("wait", *(f"pod/{n}" for n in names), "--for=condition=Ready", "--timeout=60s")
     blobs = [s.target for s in proxy.seen if "/blobs/" in s.target]
     assert len(blobs) == len(set(blobs)) >= 2  # the config, the layers that are not here
 
@@ -155,13 +153,15 @@ def test_an_image_that_can_not_be_pulled_backs_off_with_the_kubelets_words(
     node.pod("nope", program("true", image), wait=f"{REASON}=ErrImagePull")
     waiting = node.state("nope")["waiting"]
     assert waiting["reason"] in ("ErrImagePull", "ImagePullBackOff")
-    node.run("wait", "pod/nope", f"--for={REASON}=ImagePullBackOff", "--timeout=30s")
+    node.wait("nope", f"{REASON}=ImagePullBackOff")
     assert node.state("nope")["waiting"]["message"] == f'Back-off pulling image "{image}"'
-    found = events(node, "nope")
     said = f'failed to pull image "{image}": not found'
-    assert ("Warning", "Failed", f'Failed to pull image "{image}": {said}') in found
-    assert ("Warning", "Failed", "Error: ErrImagePull") in found
-    assert ("Normal", "BackOff", f'Back-off pulling image "{image}"') in found
+    await_events(
+        node, "nope",
+        ("Warning", "Failed", f'Failed to pull image "{image}": {said}'),
+        ("Warning", "Failed", "Error: ErrImagePull"),
+        ("Normal", "BackOff", f'Back-off pulling image "{image}"'),
+    )  # fmt: skip
     assert node.get("nope")["status"]["phase"] == "Pending"
 
 
@@ -185,7 +185,7 @@ def test_what_no_pull_can_mend_says_so(node, pods, image, policy, reason, event)
     container = sleeper(image=image, imagePullPolicy=policy)
     node.pod("bad", container, wait=f"{REASON}={reason}")
     assert node.state("bad")["waiting"]["message"] == event[2]
-    assert event in events(node, "bad")
+    await_events(node, "bad", event)
 
 
 def test_an_image_of_a_recipe_is_current_whatever_the_policy(node, pods) -> None:
@@ -203,7 +203,7 @@ def test_pull_secrets_of_the_pod_open_a_private_registry(
     forget.append(image)
     pods += ["closed", "open"]
     node.pod("closed", program("true", image), wait=f"{REASON}=ErrImagePull")
-    assert "authorization failed" in json.dumps(events(node, "closed"))
+    node.await_event("closed", words="authorization failed")
     for name, password, key in (
         ("wrong", "no", ""),
         ("elsewhere", PASSWORD, "other.example"),
@@ -213,12 +213,10 @@ def test_pull_secrets_of_the_pod_open_a_private_registry(
         secrets.append(name)
     wanted = [{"name": n} for n in ("missing", "elsewhere", "wrong", "right")]
     node.pod("open", program("sleep 1000", image), imagePullSecrets=wanted)
-    warned = [
-        m for _, reason, m in events(node, "open") if reason == "FailedToRetrieveImagePullSecret"
-    ]
-    assert warned == [
-        "Unable to retrieve some image pull secrets (missing); attempting to pull the image may not succeed."
-    ]
+    said = "Unable to retrieve some image pull secrets (missing); attempting to pull the image may not succeed."
+    await_events(node, "open", ("Warning", "FailedToRetrieveImagePullSecret", said))
+    warned = [m for _, r, m in node.events("open") if r == "FailedToRetrieveImagePullSecret"]
+    assert warned == [said]
 
 
 @pytest.mark.parametrize("account", ["default", "builder"])

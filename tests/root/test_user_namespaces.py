@@ -22,7 +22,7 @@ from minipod.init.userns import MakeUserNamespace
 from minipod.linux import mount, namespaces
 from minipod.linux.flags import CloneFlag, MountFlag, UmountFlag
 from minipod.spec.sandbox import UserNamespace
-from tests.node import shell, sleeper
+from tests.node import eventually, shell, sleeper
 from tests.parked import parked_exec
 from tests.root.conftest import INSTANCE
 from tests.root.test_node_adoption import await_other, kill_and_wait
@@ -119,7 +119,9 @@ def test_users_and_groups_are_those_inside(node, pods, place) -> None:
         "user", shell(script, volumeMounts=mounts, tty=True), hostUsers=False, **spec,
         securityContext={"runAsUser": 1000, "runAsGroup": 1001, "fsGroup": 2000, "supplementalGroups": [65535]},
     )  # fmt: skip
-    lines = node.run("logs", "user").stdout.splitlines()
+    wanted = 7  # lines
+    eventually(lambda: node.log("user").count("\n") == wanted)
+    lines = node.log("user").splitlines()
     assert lines[:3] == ["out", "1000:2000", "1000:2000"]
     assert lines[3:6] == ["user", "eyJ", "1000"]
     assert set(lines[6].split()) == {"1001", "2000", "65535"}
@@ -258,11 +260,7 @@ def test_a_pod_outlives_the_supervisor(node, pods) -> None:
         "stay", "sh", "-c", "cut -c1-20 /proc/self/uid_map; id -u", container="other"
     ).split()[::2] == ["0", "0"]
     node.exec("stay", "touch", "/go", container="app", check=False)  # which may end first
-    node.run(
-        "wait",
-        "pod/stay",
-        "--for=jsonpath={.status.containerStatuses[0].state.terminated.exitCode}=42",
-    )
+    node.wait("stay", "jsonpath={.status.containerStatuses[0].state.terminated.exitCode}=42")
     assert node.run("logs", "stay", "-c", "app").stdout.split() == ["begin", "end"]
     assert os.path.exists(f"/proc/{before['other']['pid']}/exe")
 
@@ -283,7 +281,7 @@ def test_ids_are_kept_over_restarts_and_given_to_nobody_else(node, pods) -> None
     node.run("down", "--keep-pods")
     node.run("up")
     node.exec("first", "touch", "/v/stop", check=False)  # its container may end first
-    node.run("wait", "pod/first", "--for=jsonpath={.status.containerStatuses[0].restartCount}=1")
+    node.wait("first", "jsonpath={.status.containerStatuses[0].restartCount}=1")
     after = ids(node.containers(node.get("first"))["app"]["pid"])
     assert after == before["first"]
     assert node.exec("second", "stat", "-c", "%u", "/") == "0\n"
