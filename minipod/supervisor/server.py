@@ -23,6 +23,7 @@ from minipod.cgroups.hierarchy import Hierarchy
 from minipod.spec.instance import Instance
 from minipod.supervisor import children, protocol
 from minipod.supervisor.children import Container, Exec, Phase, Process
+from minipod.supervisor.outbox import Outbox
 from minipod.supervisor.records import ExitRecord
 from minipod.supervisor.services import Service, fork_pump
 from minipod.supervisor.timers import Timers
@@ -69,6 +70,7 @@ class Supervisor:
         self._selector = selectors.EpollSelector()
         self._clients: set[Client] = set()
         self._pump: socket.socket | None = None
+        self._to_pump: Outbox
         self._running = True
         self._timers = Timers()
         self.call_later = self._timers.call_later
@@ -231,9 +233,9 @@ class Supervisor:
         if self._pump is not None:
             self.unwatch(self._pump)
             self._pump.close()
+            self._to_pump.close()
         pid, self._pump = fork_pump(entry)
-        sock = self._pump
-        self.watch(sock, lambda: self._from_pump(sock))
+        self._attend(self._pump)
         for container in self.tables.containers.values():
             if container.streams.readers:
                 self.pump_add(container)
@@ -251,14 +253,23 @@ class Supervisor:
 
     def tell_pump(self, message: protocol.Message, fds: list[int] | None = None) -> None:
         """Pass a message on; a dead pump hears it again when it is started anew."""
-        if self._pump is None:
-            return
-        try:
-            protocol.send(self._pump, message, fds)
-        except ConnectionError:
-            pass
-        except BlockingIOError:
-            logger.error("the log pump does not read its control socket")  # noqa: TRY400 no trace needed
+        if self._pump is not None:
+            self._to_pump.send(message, fds or [])
+
+    def _attend(self, sock: socket.socket) -> None:
+        """Listen to a new pump; and when it is behind with reading, tell it the rest as it goes on."""
+
+        def ready() -> None:
+            self._from_pump(sock)
+            outbox.flush()
+
+        def watch_writable(wanted: bool) -> None:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if wanted else 0)
+            if sock in self._selector.get_map():  # else it has ended
+                self._selector.modify(sock, events, ready)
+
+        outbox = self._to_pump = Outbox(sock, watch_writable)
+        self.watch(sock, ready)
 
     def _from_pump(self, sock: socket.socket) -> None:
         try:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 # Loaded now; a few more may be right, but each costs memory in every fork and time at every start. Raise it with a reason.
-MODULES = {"minipod.supervisor.start": 134, "minipod.supervisor.__main__": 45, "minipod.cli": 70}
+MODULES = {"minipod.supervisor.start": 135, "minipod.supervisor.__main__": 45, "minipod.cli": 70}
 NEVER = {
     "minipod.supervisor.start": (
         "asyncio", "subprocess", "ssl", "http", "yaml", "click", "aiohttp", "pyroute2", "tempfile",
