@@ -104,9 +104,10 @@ class Node:
     def get(self, name: str) -> dict[str, Any]:
         return self.client.request("GET", f"/api/v1/namespaces/default/pods/{name}")
 
-    def wait(self, pod: str, what: str) -> None:
+    def wait(self, pod: str, what: str, seconds: float = 60.0) -> None:
         """Wait as `minipod wait pod/POD --for=WHAT` does."""
-        await_one(self.client, "pods", "default", pod, what, time.monotonic() + 60 * PATIENCE)
+        deadline = time.monotonic() + seconds * PATIENCE
+        await_one(self.client, "pods", "default", pod, what, deadline)
 
     def delete(self, *names: str) -> None:
         """Delete pods by force; return when they are gone, as `minipod delete --force --grace-period=0` does."""

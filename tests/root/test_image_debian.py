@@ -69,9 +69,9 @@ def test_apt_and_dpkg_install_in_a_container_of_it(node, pods, built, package):
     mount = {"name": "packages", "mountPath": "/packages", "readOnly": True}
     node.pod(
         "installs", {**shell(script, volumeMounts=[mount]), "image": "debian:12"},
-        wait="jsonpath={.status.phase}=Succeeded", restartPolicy="Never",
-        volumes=[{"name": "packages", "hostPath": {"path": package}}],
+        wait="", restartPolicy="Never", volumes=[{"name": "packages", "hostPath": {"path": package}}],
     )  # fmt: skip
+    node.wait("installs", "jsonpath={.status.phase}=Succeeded", 200)
     said = node.run("logs", "installs").stdout
     assert "hello from greet\n" in said
     assert "uid=42(_apt)" in said

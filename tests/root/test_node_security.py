@@ -125,8 +125,8 @@ def test_an_exec_is_seen_in_its_container_only_when_it_has_left_the_host(node, p
         "watch", "sh", "-c", "grep -c : /proc/self/net/dev; wc -l < /proc/self/mountinfo"
     )
     for step, times, wanted in (
-        ("EnterCgroup", "20", "unseen\n"),
-        ("JoinContainer", "20", "unseen\n"),
+        ("EnterCgroup", "3", "unseen\n"),
+        ("JoinContainer", "3", "unseen\n"),
         ("JoinCgroupNamespace", "200", own),
     ):
         with parked_exec(node, found["app"]["id"], step):

@@ -240,7 +240,7 @@ def test_without_a_user_namespace_a_tracer_reaches_it(
     """Its capability counts everywhere then, and not being dumpable does not help (docs/user-namespaces.md says so). But
     what it sees is in the container already: /proc/PID/root is no way to the host's files."""
     pods.append("trace")
-    found = set(attacked(node, step, times=200 if seen else 20).split("\n"))
+    found = set(attacked(node, step, times=200 if seen else 3).split("\n"))
     assert {word for word in found if not word.startswith("own")} - {
         "ours fd",
         "ours environ",
