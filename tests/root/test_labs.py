@@ -9,6 +9,8 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 
+import pytest
+
 from tests.node import PATIENCE
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
@@ -32,6 +34,7 @@ def steps(text: str) -> list[Step]:
     return found
 
 
+@pytest.mark.timeout(300)  # fifty commands, each a python
 def test_the_exercises_print_what_they_say(node) -> None:
     with open(f"{ROOT}/docs/labs.md", encoding="utf-8") as f:
         listed = steps(f.read())

@@ -7,7 +7,7 @@ import select
 import signal
 
 from minipod.linux.process import pidfd_open
-from tests.node import PATIENCE, Node, eventually, shell
+from tests.node import Node, eventually, shell
 from tests.root.conftest import INSTANCE
 
 
@@ -19,7 +19,7 @@ def test_the_pump_of_kept_pods_ends_with_them(node, pods) -> None:
     node.run("down", "--keep-pods")
     assert not select.select([pump], [], [], 0)[0]
     os.kill(container["pid"], signal.SIGKILL)
-    assert select.select([pump], [], [], 10 * PATIENCE)[0]
+    assert select.select([pump], [], [], 60)[0]
     os.close(pump)
     node.run("up")
     eventually(lambda: "terminated" in node.state("brief"))
@@ -34,7 +34,7 @@ def test_a_reset_ends_the_pump_of_kept_pods(settings) -> None:
         other.run("up")
         pump = pidfd_open(other.status()["pump_pid"])
         other.run("down", "--keep-pods")
-        assert select.select([pump], [], [], 0)[0]
+        assert select.select([pump], [], [], 60)[0]
         os.close(pump)
         other.run("up")
         other.pod("reset", shell("exec cat", stdin=True))
@@ -43,5 +43,5 @@ def test_a_reset_ends_the_pump_of_kept_pods(settings) -> None:
         assert not select.select([pump], [], [], 0)[0]
     finally:
         other.run("reset", "-y")
-    assert select.select([pump], [], [], 5)[0]
+    assert select.select([pump], [], [], 60)[0]
     os.close(pump)

@@ -56,7 +56,7 @@ class Talk:
 
     async def until(self, holds) -> None:
         """Hear what comes until *holds*. Fails when the server closes before."""
-        async with asyncio.timeout(20 * PATIENCE):
+        async with asyncio.timeout(60 * PATIENCE):
             while not holds():
                 event = await anext(self._events)
                 kind = self.kinds.get(getattr(event, "stream", 0), "")
