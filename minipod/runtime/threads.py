@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
@@ -22,5 +22,5 @@ async def alone(function: Callable[[], T]) -> T:
         except BaseException as e:  # the waiter's to handle
             done.set_exception(e)
 
-    threading.Thread(target=run, name="alone").start()
+    _thread.start_new_thread(run, ())  # threading.Thread would wait here until it has begun
     return await asyncio.wrap_future(done)

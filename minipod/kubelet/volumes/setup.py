@@ -1,6 +1,6 @@
 """The volumes of one pod: made before a container starts, and kept up to date with the objects that they show.
 
-    set_up    objects and tokens are read (async), then directories and files are made in a thread
+    set_up    objects and tokens are read (async), then directories and files are made, in a thread where that may take its time
     refresh   again for volumes of a running pod whose objects, labels or token changed
 
 Both are idempotent: what is there and right is left alone. A failure is a FailedPrecondition in the kubelet's words.
@@ -70,6 +70,10 @@ class PodVolumes:
                 contents[name] = files
             if found is not None:
                 bound[name] = found
+        if all(volume["name"] in contents and "configMap" not in volume for volume in pod.volumes):
+            return self._make(
+                pod, contents, bound
+            )  # a few small files on a tmpfs: nothing waits for a disk
         return await asyncio.to_thread(self._make, pod, contents, bound)
 
     async def refresh(self, pod: Pod, facts: NodeFacts) -> None:
