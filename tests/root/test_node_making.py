@@ -117,6 +117,8 @@ def test_a_daemon_that_dies_meanwhile_leaves_what_the_next_one_removes(node) -> 
         dead = Pod(node, never)
         with pytest.raises(asyncio.CancelledError):
             await dead.run()
+        with pytest.raises(FailedPrecondition):
+            await dead.container
         dead.close()
         assert directories(node)
         following = Parts(node)
