@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # The same examples in every run: what a random scene finds is looked for on purpose, with --hypothesis-profile=default.
-hypothesis.settings.register_profile("repeatable", derandomize=True)
+# How long one takes says more about the machine than about us.
+hypothesis.settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("repeatable")
 
 _parse, _parsing = ast.parse, threading.RLock()
