@@ -20,9 +20,6 @@ from typing import NoReturn
 from minipod.linux import prctl, process
 from minipod.supervisor.records import ServiceRecord, write_service
 
-SO_SNDBUFFORCE = 32  # socket(7); Python does not name it
-# Bytes of messages that a pump may not have read: a new one hears of every container at once. By default some 270 messages fit.
-QUEUE = 8 << 20
 QUICK = 1.0  # seconds; a service that lived shorter waits that long before the next try
 
 
@@ -65,8 +62,6 @@ def fork_pump(entry: str) -> tuple[int, socket.socket]:
     """Fork the log pump; return its pid and our end of its control socket."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
-    with contextlib.suppress(PermissionError):
-        ours.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, QUEUE)
     pid = os.fork()
     if pid == 0:
         _become("minipod:[pump]", (theirs.fileno(),), entry, theirs.fileno())
