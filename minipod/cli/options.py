@@ -92,7 +92,9 @@ def split_target(words: tuple[str, ...]) -> list[tuple[str, str]]:
     except NotFound as e:
         if len(words) > 1:
             raise
-        raise NotFound(e.message, hint=f"for a pod of that name: pod {words[0]}") from None
+        raise NotFound(
+            e.message, hint=f"for a pod of that name: pod {words[0]}; {e.hint}"
+        ) from None
     return [(kind, name) for kind in kinds for name in (words[1:] or ("",))]
 
 

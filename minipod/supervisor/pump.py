@@ -96,7 +96,7 @@ class Pump:
                 elif key.data == "stop":
                     self._running = False
                 else:
-                    told = True  # a queue that we let grow full would lose messages
+                    told = True  # no pause: more may wait, and containers with it
                     self._command()
             self._flush_held(time.monotonic() - HOLD)
             if not told and time.monotonic() - turned < PAUSE:

@@ -61,7 +61,10 @@ def test_pods_survive_the_death_of(node, pods, role: str) -> None:
     for name in ("app", "terminal"):
         node.await_log("stay", "\n11", container=name)
         lines = [int(line) for line in node.run("logs", "stay", "-c", name).stdout.split()]
-        assert lines == list(range(len(lines)))
+        lost = set(range(lines[-1])) - set(lines)
+        # kill -9 takes what a pump had read and not written yet (`supervisor.pump`): one line at most.
+        assert lines == sorted(set(lines))
+        assert len(lost) <= (role == "pump_pid")
 
 
 def test_an_exit_after_the_supervisors_death_is_told_with_its_code(node, pods) -> None:

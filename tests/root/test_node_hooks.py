@@ -276,13 +276,14 @@ def test_a_log_is_rotated_and_compressed_and_its_follower_sees_every_line(node, 
     turns = (
         "for n in 1 2 3; do until [ -e /$n ]; do usleep 20000; done; yes $0 | head -n 11000; done"
     )
-    script = {**shell(f"{turns}; echo last; sleep 1000"), "args": [line]}
+    script = {**shell(f"echo first; {turns}; echo last; sleep 1000"), "args": [line]}
     pod = node.pod("chatty", script)
     log = node.containers(pod)["app"]["log"]
     words = [MINIPOD, "--instance", node.instance.name, "logs", "-f", "chatty"]
     lines = 0
     with subprocess.Popen(words, stdout=subprocess.PIPE) as follower:
         assert follower.stdout is not None
+        assert follower.stdout.readline() == b"first\n"  # it follows
         for turn in range(1, 4):
             node.exec("chatty", "touch", f"/{turn}")
             eventually(lambda turn=turn: len(glob.glob(f"{log}.*")) >= turn)

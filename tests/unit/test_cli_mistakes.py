@@ -64,7 +64,7 @@ def test_an_image_in_the_place_of_a_file() -> None:
 def test_a_name_without_its_type(verb: str) -> None:
     done = minipod(verb, "web")
     assert isinstance(done.exception, NotFound)
-    assert done.exception.hint == "for a pod of that name: pod web"
+    assert done.exception.hint.startswith("for a pod of that name: pod web; known: ")
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "services", "job"])
