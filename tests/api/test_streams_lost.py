@@ -19,7 +19,7 @@ FOUND = 120.0  # seconds: a ping or a keepalive after 15, half a minute of silen
 
 STAYS = "trap '' HUP; echo on; exec sleep 4601"
 # Busy, but never ahead of its reader: who had no room left when its line was cut is only found after minutes (`presence.SILENCE_FULL`).
-BUSY = "while usleep 20000; do echo on; done"
+BUSY = ("ping", "-i", "0.1", "127.0.0.1")
 TALKS = """
 import socket, sys, time
 held = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
@@ -148,7 +148,7 @@ def hold_on(far: Far) -> None:
     """Start one of each, and wait until it is served."""
     far.talk("exec", "-i", "lost", "-c", "quiet", "--", "sh", "-c", STAYS, first=b"on")
     far.talk("logs", "-f", "lost", "-c", "app")
-    far.read(*far.words("exec", "lost", "-c", "quiet", "--", "sh", "-c", BUSY))
+    far.read(*far.words("exec", "lost", "-c", "quiet", "--", *BUSY))
     far.talk("attach", "lost", "-c", "app")
     said = far.talk("port-forward", "--address", "127.0.0.1", "lost", ":8080", first=b"Forwarding")
     port = said.split()[2].rpartition(b":")[2].decode()

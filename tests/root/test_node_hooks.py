@@ -296,7 +296,7 @@ def test_a_log_is_rotated_and_compressed_and_its_follower_sees_every_line(node, 
     files = await_compressed(log)
     assert len(files) == 3  # and the one that is written
     first = subprocess.run(["gzip", "-dc", files[0]], capture_output=True, check=True).stdout
-    assert first.split(b" ", 3)[3].startswith(b"xxx")
+    assert first.split(b" ", 3)[3].startswith(b"first\n")
     (link,) = glob.glob(f"{node.instance.log_link_dir}/chatty_default_app-*.log")
     assert os.path.realpath(link) == log
 
