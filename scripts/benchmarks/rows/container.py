@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -38,13 +39,15 @@ def supervisor(instance: Instance) -> Iterator[None]:
     wanted = {
         "instance": dataclasses.asdict(instance), "pump": PUMP, "prober": "", "daemon": [], "ready_fd": -1,
     }  # fmt: skip
-    log = f"{instance.state_dir}/minipod.log"
-    with open(log, "w", encoding="utf-8") as f:
-        command = [sys.executable, "-P", "-m", "minipod.supervisor", json.dumps(wanted)]
+    command = [sys.executable, "-P", "-m", "minipod.supervisor", json.dumps(wanted)]
+    # No Ctrl-C while it is started and not known yet: nobody would end it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    with open(f"{instance.state_dir}/minipod.log", "w", encoding="utf-8") as f:
         started = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=f, stderr=f, start_new_session=True
         )
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
         yield
     finally:
         started.terminate()
