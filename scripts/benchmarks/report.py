@@ -149,7 +149,10 @@ class Results:
                     continue
                 middle = statistics.median(ours)
                 more = figure.unit.endswith("/s")
-                met = middle >= figure.aim if more else middle <= figure.aim
+                near = round(
+                    middle / figure.aim, 2
+                )  # a rate that clients give is met by 999.9 of 1,000, too
+                met = near >= 1 if more else near <= 1
                 said = "yes" if met else f"no, x {number(middle / figure.aim)}"
                 title = (
                     f"[{name}](#{anchor(self._rows[name]['title'])}): {figure.name}, {figure.unit}"
