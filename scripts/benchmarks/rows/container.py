@@ -35,23 +35,25 @@ SPEC = ContainerSpec(name="c", image=IMAGE, command=("/bin/true",), log_path="c.
 @contextmanager
 def supervisor(instance: Instance) -> Iterator[None]:
     """A supervisor with a pump and without a daemon: this process stands for the daemon."""
-    os.makedirs(instance.state_dir, 0o700, exist_ok=True)
     wanted = {
         "instance": dataclasses.asdict(instance), "pump": PUMP, "prober": "", "daemon": [], "ready_fd": -1,
     }  # fmt: skip
     command = [sys.executable, "-P", "-m", "minipod.supervisor", json.dumps(wanted)]
-    # No Ctrl-C while it is started and not known yet: nobody would end it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-    with open(f"{instance.state_dir}/minipod.log", "w", encoding="utf-8") as f:
-        started = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=f, stderr=f, start_new_session=True
-        )
+    started = None
     try:
+        os.makedirs(instance.state_dir, 0o700, exist_ok=True)
+        with open(f"{instance.state_dir}/minipod.log", "w", encoding="utf-8") as f:
+            # No Ctrl-C while it is started and not known yet: nobody would end it.
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+            started = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=f, stderr=f, start_new_session=True
+            )
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
         yield
     finally:
-        started.terminate()
-        started.wait()
+        if started is not None:
+            started.terminate()
+            started.wait()
         reset_node(instance)
 
 
