@@ -11,6 +11,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from minipod.errors import SetupFailed
 from minipod.network.ipam import Subnets
 from minipod.network.rtnl import Rtnl
 from minipod.network.veth import delete_request
@@ -89,10 +90,15 @@ def _make(name: str, subnets: Subnets) -> None:
 
 
 def remove(name: str) -> None:
-    """Remove the bridge. Idempotent."""
-    if index_of(name) is not None:
+    """Remove the bridge, or another link. Idempotent."""
+    if index_of(name) is None:
+        return
+    try:
         with Rtnl() as host:
             host.execute((delete_request(name),), name)
+    except SetupFailed:
+        if index_of(name) is not None:
+            raise  # else it went by itself: the kernel has taken its namespace down
 
 
 def refuse_advertisements(name: str) -> None:

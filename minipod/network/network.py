@@ -227,22 +227,25 @@ class Network:
     # -- without a running node
 
     def remove(self) -> None:
-        """Remove bridge and table of the instance. Idempotent.
+        """Remove bridge, links and table of the instance. Idempotent.
 
-        Links go with the pods' namespaces. Forwarding stays on: someone else may count on it by now.
+        A link goes with its pod's namespace, but that lives on without a process for as long as the kernel sends what a killed one
+        had said (an orphaned socket). Forwarding stays on: someone else may count on it by now.
         """
         self._ports.destroy()
         masquerade.remove(self._instance.nft_table)
-        bridge.remove(self._instance.bridge)
+        for name in (self._instance.bridge, *self._links()):
+            bridge.remove(name)
+
+    def _links(self) -> list[str]:
+        """Return the names of the host's ends of all pods' links."""
+        prefix = self._instance.link_prefix
+        return [name for _, name in socket.if_nameindex() if name.startswith(prefix)]
 
     def leaks(self, sandboxes: set[str]) -> list[str]:
         """Return links and leases that none of *sandboxes* owns."""
         names = {self.host_name(s) for s in sandboxes}
-        found = [
-            f"link {name}"
-            for _, name in socket.if_nameindex()
-            if name.startswith(self._instance.link_prefix) and name not in names
-        ]
+        found = [f"link {name}" for name in self._links() if name not in names]
         directory = f"{self._instance.run_dir}/leases"
         for name in os.listdir(directory) if os.path.isdir(directory) else ():
             owner = os.readlink(f"{directory}/{name}")

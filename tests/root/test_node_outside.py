@@ -7,10 +7,11 @@ import subprocess
 
 import pytest
 
+from minipod import config
 from minipod.linux import namespaces, nftables
 from minipod.linux.flags import CloneFlag
 from minipod.network import masquerade, uplink
-from tests.node import sleeper
+from tests.node import MINIPOD, sleeper
 from tests.root.conftest import INSTANCE
 
 pytestmark = pytest.mark.smoke
@@ -92,3 +93,12 @@ def test_a_chain_that_drops_what_is_forwarded_is_found() -> None:
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_reset_takes_a_link_whose_namespace_lives_on(outside: str) -> None:
+    """As after a pod whose killed process had said something that nobody acknowledged: its socket keeps the namespace."""
+    instance = config.load(name=f"{INSTANCE}r").instance
+    name = f"{instance.link_prefix}{0:08x}"
+    ip("link", "add", name, "type", "veth", "peer", "name", "eth1", "netns", outside)
+    subprocess.run([MINIPOD, "--instance", instance.name, "reset", "-y"], check=True)
+    assert name not in ip("link")
