@@ -93,13 +93,7 @@ def skopeo(bench: Bench) -> Iterator[Once]:
 @contextmanager
 def containerd(bench: Bench) -> Iterator[Once]:
     daemon, name = peer.in_memory(bench), bench.shared("image", image)
-
-    def once() -> dict[str, float]:
-        took = timed([*daemon.ctr(), "images", "pull", "--plain-http", name])
-        timed([*daemon.ctr(), "images", "remove", "--sync", name])
-        return {UNPACKED: took}
-
-    yield once
+    yield lambda: {UNPACKED: daemon.bring_in(name, "pull", "--plain-http", name)}
 
 
 ROW = Row(
