@@ -249,7 +249,7 @@ class Containers:
             await self.kill(known)
         await self._supervisor.request("forget", id=container)
         await asyncio.to_thread(self.remove_traces, container, known.record.cgroup)
-        self._state.containers.pop(container, None)
+        self._state.drop_container(container)
         known.drained.set()
         if known.created_at:  # nobody has heard of one whose creation failed: news would make its pod try again at once
             self._tell(EventType.CONTAINER_REMOVED, known)

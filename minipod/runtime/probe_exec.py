@@ -45,7 +45,7 @@ class ProbeExec:
         except FileNotFoundError:
             raise NotFound(f"no container {container_id}") from None
         finally:
-            self._state.containers.pop(ContainerId(container_id), None)
+            self._state.drop_container(ContainerId(container_id))
         if container.state is ContainerState.RUNNING:
             self._known[container_id] = container
             if len(self._known) > KNOWN_MAX:

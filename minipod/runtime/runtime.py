@@ -134,11 +134,9 @@ class Runtime:
         return sandbox_status(self.state.sandbox(sandbox))
 
     async def list_pod_sandboxes(self, pod_uid: str | None = None) -> list[SandboxStatus]:
-        found = [
-            sandbox_status(r)
-            for r in self.state.sandboxes.values()
-            if (r.ready or r.stopped) and (pod_uid is None or r.spec.metadata.uid == pod_uid)
-        ]
+        state = self.state
+        known = state.sandboxes.values() if pod_uid is None else state.sandboxes_of(pod_uid)
+        found = [sandbox_status(r) for r in known if r.ready or r.stopped]
         return sorted(found, key=lambda s: (s.spec.metadata.attempt, s.created_at), reverse=True)
 
     # -- containers
@@ -167,13 +165,14 @@ class Runtime:
         return self.state.container(container).status()
 
     async def list_containers(self, pod_uid: str | None = None) -> list[ContainerStatus]:
+        state = self.state
+        known = state.containers.values() if pod_uid is None else state.containers_of_pod(pod_uid)
         found = [
             c.status()
-            for c in self.state.containers.values()
+            for c in known
             if c.record.spec.name != pod_init.NAME
             and c.state is not ContainerState.UNKNOWN
             and c.record.id not in self.state.building
-            and (pod_uid is None or self._pod_uid(c) == pod_uid)
         ]
         return sorted(found, key=lambda s: s.created_at, reverse=True)
 

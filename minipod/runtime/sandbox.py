@@ -63,7 +63,8 @@ class Sandboxes:
 
         Without a supervisor nothing is undone: what it forked last may still be making a pin. The recovery undoes it.
         """
-        if any(r.spec.metadata == spec.metadata for r in self._state.sandboxes.values()):
+        known = self._state.sandboxes_of(spec.metadata.uid)
+        if any(r.spec.metadata == spec.metadata for r in known):
             raise AlreadyExists(
                 f"sandbox {spec.metadata.namespace}/{spec.metadata.name} exists, attempt {spec.metadata.attempt}",
                 hint="remove it, or count attempt up",
@@ -180,7 +181,8 @@ class Sandboxes:
             return
         await self.stop(sandbox)
         cgroup = self.cgroup(record.spec)
-        others = [r for r in self._state.sandboxes.values() if r.id != sandbox]
+        of_pod = self._state.sandboxes_of(record.spec.metadata.uid)
+        others = [r for r in of_pod if r.id != sandbox]  # its cgroup is named by its uid
         if record.spec.owns_cgroup and not any(self.cgroup(r.spec) == cgroup for r in others):
             await asyncio.to_thread(self._hierarchy.remove, cgroup)
         try:

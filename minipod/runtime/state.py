@@ -4,13 +4,15 @@
     <run_dir>/containers/<id>/container.json   ContainerRecord, written once, before anything is built
     <run_dir>/containers/<id>/{state,exit}.json    the supervisor's part (minipod.supervisor.records)
 
-A record precedes every resource; what no record owns is removed at recovery. State is derived, never stored.
+A record precedes every resource; what no record owns is removed at recovery. State is derived, never stored. Who looks for what belongs
+to one pod does not pass all the others: an index leads from the pod to its sandboxes, and from these to their containers.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from minipod.aio.flags import Flag
 from minipod.errors import NotFound
@@ -27,6 +29,9 @@ from minipod.spec.ids import ContainerId, SandboxId
 from minipod.spec.sandbox import SandboxSpec
 from minipod.supervisor import records
 from minipod.supervisor.records import ExitRecord
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +137,8 @@ class State:
             set()
         )  # what a verb of this process is making: no recovery touches it
         self.making: dict[SandboxId, Making] = {}  # the sandboxes of these
+        self._of_pod: dict[str, dict[SandboxId, None]] = {}  # by pod uid, in order
+        self._in_sandbox: dict[SandboxId, dict[ContainerId, None]] = {}
 
     def sandbox(self, sandbox: SandboxId) -> SandboxRecord:
         try:
@@ -145,8 +152,14 @@ class State:
         except KeyError:
             raise NotFound(f"no container {container}") from None
 
+    def sandboxes_of(self, pod_uid: str) -> list[SandboxRecord]:
+        return [self.sandboxes[sandbox] for sandbox in self._of_pod.get(pod_uid, ())]
+
     def containers_of(self, sandbox: SandboxId) -> list[Container]:
-        return [c for c in self.containers.values() if c.record.sandbox_id == sandbox]
+        return [self.containers[container] for container in self._in_sandbox.get(sandbox, ())]
+
+    def containers_of_pod(self, pod_uid: str) -> list[Container]:
+        return [c for s in self._of_pod.get(pod_uid, ()) for c in self.containers_of(s)]
 
     def container_directory(self, container: ContainerId) -> str:
         return f"{self.run_dir}/containers/{container}"
@@ -154,10 +167,15 @@ class State:
     def put_sandbox(self, record: SandboxRecord) -> None:
         """Write the record, then believe it."""
         records.write(f"{self.run_dir}/sandboxes/{record.id}.json", dumps(record))
+        self._know_sandbox(record)
+
+    def _know_sandbox(self, record: SandboxRecord) -> None:
         self.sandboxes[record.id] = record
+        self._of_pod.setdefault(record.spec.metadata.uid, {})[record.id] = None
 
     def drop_sandbox(self, sandbox: SandboxId) -> None:
-        self.sandboxes.pop(sandbox, None)
+        if (record := self.sandboxes.pop(sandbox, None)) is not None:
+            _strike(self._of_pod, record.spec.metadata.uid, sandbox)
         try:
             os.unlink(f"{self.run_dir}/sandboxes/{sandbox}.json")
         except FileNotFoundError:
@@ -169,9 +187,18 @@ class State:
         os.mkdir(directory, 0o711)
         os.mkdir(f"{directory}/rootfs", 0o755)
         records.write(f"{directory}/container.json", dumps(record))
-        container = Container(record=record)
+        return self._know_container(Container(record=record))
+
+    def _know_container(self, container: Container) -> Container:
+        record = container.record
         self.containers[record.id] = container
+        self._in_sandbox.setdefault(record.sandbox_id, {})[record.id] = None
         return container
+
+    def drop_container(self, container: ContainerId) -> None:
+        """Forget it; its files are the caller's to remove. Idempotent."""
+        if (known := self.containers.pop(container, None)) is not None:
+            _strike(self._in_sandbox, known.record.sandbox_id, container)
 
     def change_container(self, container: Container, record: ContainerRecord) -> None:
         """Replace a container's record."""
@@ -181,7 +208,7 @@ class State:
     def load_sandbox(self, name: str) -> SandboxRecord:
         with open(f"{self.run_dir}/sandboxes/{name}", "rb") as f:
             record = loads(SandboxRecord, f.read())
-        self.sandboxes[record.id] = record
+        self._know_sandbox(record)
         return record
 
     def load_container(self, name: str) -> Container:
@@ -193,8 +220,15 @@ class State:
             container.created_at, container.started_at = made.created_at, made.started_at
         if (end := records.read_exit(directory)) is not None:
             container.finish(end)
-        self.containers[container.record.id] = container
-        return container
+        return self._know_container(container)
+
+
+def _strike(index: dict[K, dict[V, None]], key: K, value: V) -> None:
+    """Take *value* off what *key* leads to, and a key that leads nowhere off the index."""
+    found = index[key]
+    del found[value]
+    if not found:
+        del index[key]
 
 
 def sandbox_status(record: SandboxRecord) -> SandboxStatus:

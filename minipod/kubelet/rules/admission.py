@@ -151,6 +151,8 @@ def predicate(name: str, words: str) -> Refusal:
 
 
 def _ports(wanted: Claim, taken: list[Claim]) -> Refusal | None:
+    if not wanted.ports:
+        return None
     used = {port for other in taken for port in other.ports}
     for protocol, address, number in wanted.ports:
         for other_protocol, other, other_number in used:
@@ -178,8 +180,10 @@ def shortfalls(
     """What of *wanted* is not free beside *taken*: resource -> requested, used, capacity."""
     others, found = list(taken), {}
     for name, amount in wanted.amounts.items():
+        if not amount:
+            continue
         used = sum(other.amounts.get(name, 0) for other in others)
         capacity = limits.allocatable.get(name, 0)
-        if amount and used + amount > capacity:
+        if used + amount > capacity:
             found[name] = (amount, used, capacity)
     return found
