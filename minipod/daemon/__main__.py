@@ -7,6 +7,8 @@ import json
 import os
 import sys
 
+from minipod.late_methods import late_methods
+
 
 def import_aiohttp() -> None:
     """Import it without the machine's certificate authorities.
@@ -26,10 +28,11 @@ def import_aiohttp() -> None:
 
 gc.disable()  # what is imported stays: nothing of it is to be collected
 import_aiohttp()
-if json.loads(sys.argv[1])["face"] == "cri":
-    from minipod.daemon.cri import main
-else:
-    from minipod.daemon.serve import main
+with late_methods():
+    if json.loads(sys.argv[1])["face"] == "cri":
+        from minipod.daemon.cri import main
+    else:
+        from minipod.daemon.serve import main
 gc.freeze()
 gc.enable()
 main(sys.argv[1], int(sys.argv[2]))

@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.row import Missing
 from minipod import config
 from minipod.cli.client import Client
-from minipod.daemon import reset_node, start_node
+from minipod.daemon.node import reset_node, start_node
 from minipod.image.store import ImageStore
 
 MINIPOD = f"{os.path.dirname(sys.executable)}/minipod"

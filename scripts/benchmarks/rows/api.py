@@ -13,8 +13,7 @@ from typing import Any
 from benchmarks import lanes
 from benchmarks.bench import IMAGE, Bench, Node, cpu_of, fresh_node, pss
 from benchmarks.row import Figure, Once, Row
-from minipod.daemon import start_node
-from minipod.daemon.node import node_status
+from minipod.daemon.node import node_status, start_node
 
 OBJECTS, LISTED, PODS = 10_000, 3_000, 1_000
 WATCHERS, CHANGES = 200, 1_000  # changes a second

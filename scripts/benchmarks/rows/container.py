@@ -18,8 +18,7 @@ from benchmarks.peers import containerd, oci
 from benchmarks.row import Figure, Once, Row
 from minipod import config
 from minipod.cgroups.hierarchy import of_node
-from minipod.daemon import reset_node
-from minipod.daemon.node import PUMP
+from minipod.daemon.node import PUMP, reset_node
 from minipod.network.network import Network
 from minipod.runtime.runtime import Runtime
 from minipod.runtime.service import EventType

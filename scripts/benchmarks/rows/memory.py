@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from benchmarks.bench import Bench, Node, pss
 from benchmarks.peers import containerd
 from benchmarks.row import Figure, Once, Row
-from minipod.daemon import start_node
-from minipod.daemon.node import node_pids
+from minipod.daemon.node import node_pids, start_node
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from benchmarks.bench import Bench
 from benchmarks.peers import containerd
 from benchmarks.row import Figure, Once, Row
-from minipod.daemon import start_node
+from minipod.daemon.node import start_node
 
 
 @contextmanager
