@@ -24,7 +24,6 @@ from minipod.supervisor import records
 from minipod.supervisor.children import Container, Phase
 from minipod.supervisor.records import ExitRecord, StateRecord
 from minipod.supervisor.server import Supervisor
-from minipod.supervisor.services import Service
 from minipod.supervisor.setups import Setups
 from minipod.supervisor.streams import Streams
 
@@ -82,22 +81,6 @@ class Adoption:
             listed = {pid for group in groups for pid in self._s.hierarchy.procs(group)}
             found = {pid for pid in listed - killed if _session(pid) in sessions}
         logger.info("ended %d execs of the supervisor before", len(sessions))
-
-    def adopt_service(self, service: Service) -> bool:
-        """Take a daemon or prober over that still runs; False when there is none."""
-        record = records.read_service(self._s.instance.run_dir, service.name)
-        if record is None or (pidfd := records.open_alive(record)) < 0:
-            return False
-        service.pid = record.pid
-        service.started_at = time.monotonic()
-
-        def ended() -> None:
-            self._s.unwatch(pidfd)
-            os.close(pidfd)
-            self._s.service_ended(service)
-
-        self._s.watch(pidfd, ended)
-        return True
 
     def _adopt(self, directory: str, masters: dict[int, int]) -> None:
         state, end = records.read_state(directory), records.read_exit(directory)

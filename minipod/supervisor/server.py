@@ -16,12 +16,13 @@ import os
 import selectors
 import signal
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from minipod.cgroups.hierarchy import Hierarchy
 from minipod.spec.instance import Instance
-from minipod.supervisor import children, protocol
+from minipod.supervisor import children, protocol, records
 from minipod.supervisor.children import Container, Exec, Phase, Process
 from minipod.supervisor.outbox import Outbox
 from minipod.supervisor.records import ExitRecord
@@ -157,6 +158,22 @@ class Supervisor:
                 return
         if self.tables.setups:
             self.tables.early[pid] = record
+
+    def adopt_service(self, service: Service) -> bool:
+        """Take a daemon or prober over that still runs; False when there is none."""
+        record = records.read_service(self.instance.run_dir, service.name)
+        if record is None or (pidfd := records.open_alive(record)) < 0:
+            return False
+        service.pid = record.pid
+        service.started_at = time.monotonic()
+
+        def ended() -> None:
+            self.unwatch(pidfd)
+            os.close(pidfd)
+            self.service_ended(service)
+
+        self.watch(pidfd, ended)
+        return True
 
     def service_ended(self, service: Service) -> None:
         """Start it again: at once, or after a while when it lived too short."""

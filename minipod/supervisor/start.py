@@ -3,8 +3,8 @@
     {"instance": {...}, "pump": "module:function", "prober": "module:function" or "", "daemon": [argv] or [],
      "ready_fd": N or -1}
 
-Steps: take the lock, mount the run directory, make the vault, become subreaper, listen, start the daemon (it takes longest), adopt,
-start pump and prober, serve.
+Steps: take the lock, mount the run directory, make the vault, become subreaper, listen, start the daemon. It takes longest to start,
+so everything that it does not wait for comes after that, in `serving`.
 """
 
 from __future__ import annotations
@@ -18,18 +18,12 @@ import sys
 from typing import Any
 
 from minipod.cgroups.hierarchy import of_node
-from minipod.init import child, isolation
-from minipod.init.launch import Launcher
 from minipod.linux import mount, prctl, process
 from minipod.linux.flags import MountFlag
 from minipod.spec.instance import Instance
 from minipod.supervisor import services
-from minipod.supervisor.adopt import Adoption
-from minipod.supervisor.exec_page import ExecPage
 from minipod.supervisor.records import ServiceRecord, remove_service, write_service
-from minipod.supervisor.requests import Requests
 from minipod.supervisor.server import Supervisor
-from minipod.supervisor.setups import Setups, default_filter
 
 logger = logging.getLogger("minipod.supervisor")
 
@@ -50,6 +44,8 @@ def open_vault(instance: Instance) -> int:
     """Open the mount namespace that holds the pins, made at the first start."""
     pin = f"{instance.run_dir}/vault"
     if not os.path.exists(pin):
+        from minipod.init import isolation  # 10 ms, which no other start needs before the daemon's
+
         isolation.make_vault(pin, f"{instance.run_dir}/stage")
     return os.open(pin, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -67,7 +63,7 @@ def take_lock(instance: Instance) -> None:
         sys.exit(0)
 
 
-def start_daemon(supervisor: Supervisor, adoption: Adoption, config: dict[str, Any]) -> None:
+def start_daemon(supervisor: Supervisor, config: dict[str, Any]) -> None:
     """Start the daemon, or take it over where it still runs."""
     if not config["daemon"]:
         return
@@ -78,37 +74,8 @@ def start_daemon(supervisor: Supervisor, adoption: Adoption, config: dict[str, A
         spawn=lambda: services.execute(config["daemon"], keep),
     )
     supervisor.services[service.name] = service
-    if not adoption.adopt_service(service):
+    if not supervisor.adopt_service(service):
         service.start()
-
-
-def start_services(supervisor: Supervisor, adoption: Adoption, config: dict[str, Any]) -> None:
-    """Start the pump, and the prober, or take that over where it still runs."""
-    instance = supervisor.instance
-    pump = services.Service(
-        name="pump", run_dir=instance.run_dir, spawn=lambda: supervisor.start_pump(config["pump"])
-    )
-    supervisor.services[pump.name] = pump
-    pump.start()
-    if not config["prober"]:
-        return
-    prober = services.Service(
-        name="prober",
-        run_dir=instance.run_dir,
-        spawn=lambda: services.fork_service("minipod:[prober]", config["prober"], instance),
-    )
-    supervisor.services[prober.name] = prober
-    if not adoption.adopt_service(prober):
-        prober.start()
-
-
-def launcher() -> Launcher | None:
-    """Return what makes execs short, where this machine has it."""
-    try:
-        return Launcher()
-    except OSError as e:
-        logger.info("execs take the long way: %s", e)
-        return None
 
 
 def main() -> None:
@@ -140,20 +107,11 @@ def main() -> None:
     supervisor.nofile = (
         process.raise_descriptor_limit()
     )  # three for each container; a shell gives 1024
-    execs = ExecPage(f"{instance.run_dir}/execs")
-    orphans = execs.take_all()
-    setups = Setups(supervisor, execs)
-    Requests(supervisor, setups)
     supervisor.listen()
-    adoption = Adoption(supervisor, setups)
-    start_daemon(supervisor, adoption, config)  # its requests wait until we serve
-    adoption.adopt_all()
-    adoption.end_execs(orphans)
-    default_filter()
-    setups.launcher = launcher()
-    child.warm_up()
-    start_services(supervisor, adoption, config)
-    supervisor.run()
+    start_daemon(supervisor, config)  # its requests wait until we serve
+    from minipod.supervisor.serving import serve  # only now: the daemon imports meanwhile
+
+    serve(supervisor, config)
     remove_service(
         instance.run_dir, "supervisor"
     )  # ended on purpose: nobody shall wait for another

@@ -285,7 +285,7 @@ def test_websocket_frames_come_back_whole_however_they_are_cut() -> None:
             ("asyncio", "ssl", "yaml", "pyroute2", "aiohttp"),
         ),
         (
-            "import minipod.supervisor.start",
+            "import minipod.supervisor.serving",
             ("asyncio", "ssl", "subprocess", "pyroute2", "aiohttp", "yaml"),
         ),
     ],

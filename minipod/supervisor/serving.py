@@ -1,0 +1,65 @@
+"""The second half of the supervisor's start, beside the daemon's: what has the imports that take long.
+
+Steps: adopt, start pump and prober, serve.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from minipod.init import child
+from minipod.init.launch import Launcher
+from minipod.supervisor import services
+from minipod.supervisor.adopt import Adoption
+from minipod.supervisor.exec_page import ExecPage
+from minipod.supervisor.requests import Requests
+from minipod.supervisor.server import Supervisor
+from minipod.supervisor.setups import Setups, default_filter
+
+logger = logging.getLogger("minipod.supervisor")
+
+
+def start_services(supervisor: Supervisor, config: dict[str, Any]) -> None:
+    """Start the pump, and the prober, or take that over where it still runs."""
+    instance = supervisor.instance
+    pump = services.Service(
+        name="pump", run_dir=instance.run_dir, spawn=lambda: supervisor.start_pump(config["pump"])
+    )
+    supervisor.services[pump.name] = pump
+    pump.start()
+    if not config["prober"]:
+        return
+    prober = services.Service(
+        name="prober",
+        run_dir=instance.run_dir,
+        spawn=lambda: services.fork_service("minipod:[prober]", config["prober"], instance),
+    )
+    supervisor.services[prober.name] = prober
+    if not supervisor.adopt_service(prober):
+        prober.start()
+
+
+def launcher() -> Launcher | None:
+    """Return what makes execs short, where this machine has it."""
+    try:
+        return Launcher()
+    except OSError as e:
+        logger.info("execs take the long way: %s", e)
+        return None
+
+
+def serve(supervisor: Supervisor, config: dict[str, Any]) -> None:
+    """Take over what there is, start what is missing, and serve until the end."""
+    execs = ExecPage(f"{supervisor.instance.run_dir}/execs")
+    orphans = execs.take_all()
+    setups = Setups(supervisor, execs)
+    Requests(supervisor, setups)
+    adoption = Adoption(supervisor, setups)
+    adoption.adopt_all()
+    adoption.end_execs(orphans)
+    default_filter()
+    setups.launcher = launcher()
+    child.warm_up()
+    start_services(supervisor, config)
+    supervisor.run()
