@@ -21,6 +21,7 @@ from minipod.daemon.systemd import notify_ready, scoped
 from minipod.errors import DeadlineExceeded, FailedPrecondition, Internal, NotFound, Unavailable
 from minipod.linux import inotify, process
 from minipod.spec.instance import Instance
+from minipod.supervisor import sealing
 
 START_DEADLINE = 180.0  # seconds until a node must be ready: an emulated machine with other work takes one minute; who dies is seen at once
 NEXT_DEADLINE = 60.0  # seconds until another supervisor follows one that died
@@ -102,7 +103,7 @@ def store_path(instance: Instance) -> str:
 
 
 def start_supervisor(instance: Instance, ready_fd: int) -> int:
-    """Start a supervisor in a session of its own; return its pid. *ready_fd* -1: nobody waits."""
+    """Start a supervisor in a session of its own; return its pid. *ready_fd* -1: nobody waits. Raises OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
@@ -113,8 +114,15 @@ def start_supervisor(instance: Instance, ready_fd: int) -> int:
         os.set_inheritable(ready_fd, True)
     environment = {k: v for k, v in os.environ.items() if k in INHERITED or k.lower() in PROXIES}
     environment |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
-    argv = scoped(instance, supervisor_argv(instance, ready_fd))
-    pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsid=True)
+    own = supervisor_argv(instance, ready_fd)
+    argv = scoped(instance, own)
+    with contextlib.ExitStack() as stack:
+        path = argv[0]
+        if argv is own:
+            path = sealing.path(interpreter := sealing.interpreter())
+            stack.callback(os.close, interpreter)
+            environment = sealing.environment(environment)
+        pid = os.posix_spawn(path, argv, environment, file_actions=actions, setsid=True)
     if ready_fd >= 0:
         os.set_inheritable(ready_fd, False)
     return pid

@@ -11,6 +11,7 @@ import pytest
 
 from minipod.image import build
 from minipod.image.store import ImageStore
+from minipod.supervisor import sealing
 from tests.node import eventually, shell, sleeper
 from tests.parked import parked_exec
 
@@ -87,6 +88,18 @@ def test_an_image_whose_proc_is_a_symlink_is_refused(node, pods, tmp_path, link:
     message = node.state("link")["waiting"]["message"]
     assert f"at /{link}" in message
     assert "symbolic links" in message
+
+
+def test_a_supervisor_is_executed_from_its_read_only_interpreter_at_once(node) -> None:
+    """Under systemd with cgroup v2 it executes itself a second time: that is tested in the VMs."""
+    pid = node.status()["supervisor_pid"]
+    with open(f"/proc/{pid}/environ", "rb") as f:  # as it was executed
+        environment = f.read().split(b"\0")
+    assert f"{sealing.SEALED}=1".encode() in environment
+    assert f"{sealing.TUNABLES}={sealing.NO_RSEQ}".encode() in environment
+    daemon = node.status()["pid"]
+    with open(f"/proc/{daemon}/environ", "rb") as f:
+        assert sealing.SEALED.encode() not in f.read()
 
 
 def test_the_interpreter_can_not_be_written_from_a_container(node, pods) -> None:
