@@ -23,6 +23,20 @@ from minipod.errors import AlreadyExists, InvalidSpec, Unavailable
 GATEWAY_INDEX: Final = 1
 FIRST_INDEX: Final = 2
 
+# The IANA special-purpose registries (RFC 6890): addresses that the kernel gives to no link, or that mean something else on each.
+NOT_FOR_PODS: Final = {
+    ip_network("0.0.0.0/8"): "unusable",
+    ip_network("127.0.0.0/8"): "loopback",
+    ip_network("169.254.0.0/16"): "link-local",
+    ip_network("224.0.0.0/4"): "multicast",
+    ip_network("240.0.0.0/4"): "reserved",
+    ip_network("::/128"): "unspecified",
+    ip_network("::1/128"): "loopback",
+    ip_network("::ffff:0:0/96"): "IPv4-mapped",
+    ip_network("fe80::/10"): "link-local",
+    ip_network("ff00::/8"): "multicast",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subnets:
@@ -33,7 +47,7 @@ class Subnets:
 
     @classmethod
     def parse(cls, subnet4: str, subnet6: str) -> Subnets:
-        """Read both; raise InvalidSpec for what is no subnet, or too small for one pod."""
+        """Read both; raise InvalidSpec for what is no subnet, too small for one pod, or of addresses that no pod can have."""
         v4, v6 = _network(subnet4, "subnet4"), _network(subnet6, "subnet6")
         if not isinstance(v4, IPv4Network) or v4.prefixlen > 29:
             raise InvalidSpec(f"{subnet4} is not an IPv4 subnet of 8 or more", path="subnet4")
@@ -63,9 +77,16 @@ class Subnets:
 
 def _network(text: str, path: str) -> IPv4Network | IPv6Network:
     try:
-        return ip_network(text)
+        found = ip_network(text)
     except ValueError as e:
         raise InvalidSpec(str(e), path=path) from e
+    for special, kind in NOT_FOR_PODS.items():
+        if found.version == special.version and found.overlaps(special):
+            words = f"{found} has {kind} addresses ({special}), which no pod can have"
+            raise InvalidSpec(
+                words, path=path, hint="take a private one: 10.88.0.0/16, fd00:6d70:88::/64"
+            )
+    return found
 
 
 def next_free(taken: Collection[int], last: int, after: int) -> int | None:
