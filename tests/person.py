@@ -84,6 +84,17 @@ def finds_size(person: Person, rows: int, columns: int) -> None:
     person.sees(b"size-42")
 
 
+def visits(command: list[str], goodbye: bytes) -> None:
+    """A shell that goes with its client, which says so: words are heard, sizes and Ctrl-C, too, and the exit code comes back."""
+    with Person(command) as person:
+        person.types(b"echo $((40+2))-here\n")
+        person.sees(b"42-here")
+        resizes_and_interrupts(person)
+        person.types(b"exit 4\n")
+        person.sees(goodbye)
+        assert person.leaves() == 4
+
+
 def resizes_and_interrupts(person: Person) -> None:
     """A program in the shell hears of a new size; Ctrl-C ends it, and not the shell."""
     person.types(TELLS_SIZES)

@@ -1,11 +1,10 @@
 """Plans are values: what a bundle turns into is compared, line by line, with a file.
 
-`UPDATE_GOLDEN=1 pytest tests/plans` writes the files anew; read the diff before committing it.
+See `golden` for how to write the files anew.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -16,8 +15,8 @@ from minipod.init.sandbox import sandbox_plan
 from minipod.spec.bundle import Bundle, ExecBundle, Process, RootFs, SandboxBundle
 from minipod.spec.container import Device, Mount, Propagation, Resources
 from minipod.spec.sandbox import NamespaceMode, UserNamespace
+from tests.plans import golden
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 V1 = MountCgroups(v1=("cpu", "memory"), unified="unified")
 V2 = MountCgroups(unified=".")
 
@@ -88,13 +87,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_plan_reads_as_its_golden_file(name: str) -> None:
-    path = f"{HERE}/{name}.txt"
-    text = "\n".join(CASES[name].describe()) + "\n"
-    if os.environ.get("UPDATE_GOLDEN"):
-        with open(path, "w", encoding="utf-8") as f:
-            f.write(text)
-    with open(path, encoding="utf-8") as f:
-        assert text == f.read()
+    golden.compare(name, CASES[name].describe())
 
 
 def test_the_cgroup_is_entered_before_anything_is_opened() -> None:

@@ -1,4 +1,4 @@
-"""Manifests in the style of what people run, down to the operations that build them. UPDATE_GOLDEN=1 writes the files anew.
+"""Manifests in the style of what people run, down to the operations that build them.
 
 Excluded: what is looked up on a node; volumes, images and objects are values here.
 """
@@ -27,6 +27,7 @@ from minipod.runtime.state import ContainerRecord, SandboxRecord
 from minipod.spec.bundle import SandboxBundle
 from minipod.spec.ids import ContainerId, SandboxId
 from minipod.spec.sandbox import NamespaceMode
+from tests.plans import golden
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 OBJECTS = {
@@ -97,12 +98,7 @@ def container_lines(pod: Pod, container: Container, sandbox: SandboxRecord) -> l
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_manifest_becomes_the_operations_of_its_golden_file(name: str) -> None:
-    path, text = f"{HERE}/pod-{name}.txt", "\n".join(lines_of(load(name))) + "\n"
-    if os.environ.get("UPDATE_GOLDEN"):
-        with open(path, "w", encoding="utf-8") as f:
-            f.write(text)
-    with open(path, encoding="utf-8") as f:
-        assert text == f.read()
+    golden.compare(f"pod-{name}", lines_of(load(name)))
 
 
 def test_a_token_and_an_image_are_mounted_read_only() -> None:

@@ -183,3 +183,12 @@ def pods(node, leak_check):
     yield names
     if names:
         node.delete(*names)
+
+
+@pytest.fixture
+def forget(node):
+    """The names of a test's images: removed when it ends; their pods must be gone by then."""
+    names: list[str] = []
+    yield names
+    for name in names:
+        node.run("image", "rm", name, check=False)

@@ -14,18 +14,9 @@ from tests.image_files import described, directory, entry, layer, parts, write_l
 from tests.node import eventually, sleeper
 
 
-@pytest.fixture
-def names(node):
-    """Names of images that a test makes: gone when it ends."""
-    made: list[str] = []
-    yield made
-    for name in made:
-        node.run("image", "rm", name, check=False)
-
-
-def test_import_inspect_history_tag_save_load_and_remove(node, names, tmp_path):
+def test_import_inspect_history_tag_save_load_and_remove(node, forget, tmp_path):
     (tmp_path / "root.tar").write_bytes(layer(entry("bin/app", b"binary", mode=0o755)))
-    names += ["mine:1", "mine:2", "other/name:3"]
+    forget += ["mine:1", "mine:2", "other/name:3"]
     node.run(
         "image",
         "import",
@@ -54,7 +45,7 @@ def test_import_inspect_history_tag_save_load_and_remove(node, names, tmp_path):
     assert shown["id"] in node.run("image", "ls", "-q", "--no-trunc").stdout
 
 
-def test_the_history_of_a_stranger_does_not_move_the_cursor(node, names, tmp_path):
+def test_the_history_of_a_stranger_does_not_move_the_cursor(node, forget, tmp_path):
     manifest, config, blobs = parts([layer(entry("x"))])
     raw = json.loads(config)
     raw["history"] = [{"created_by": "RUN \x1b[2J\x1b]0;title\x07 x", "created": 5}]
@@ -62,17 +53,17 @@ def test_the_history_of_a_stranger_does_not_move_the_cursor(node, names, tmp_pat
     listed = json.loads(manifest) | {"config": described(config, CONFIG)}
     write_layout(str(tmp_path / "l"), "odd:1", (json.dumps(listed).encode(), config, blobs))
     node.run("image", "load", str(tmp_path / "l"))
-    names.append("odd:1")
+    forget.append("odd:1")
     assert "RUN ?[2J?]0;title? x" in node.run("image", "history", "odd:1").stdout
 
 
-def test_an_image_in_use_stays_whoever_prunes(node, pods, names):
+def test_an_image_in_use_stays_whoever_prunes(node, pods, forget):
     pods.append("user")
     node.pod("user", sleeper(image="busybox:1.36"))
     refused = node.run("image", "rm", "busybox:1.36", "busybox:latest", check=False)
     assert "in use by a container" in refused.stderr
     node.run("image", "tag", "busybox:latest", "busybox:1.36")
-    names.append("gone:1")
+    forget.append("gone:1")
     assert "it is empty" in node.run("image", "import", "-", "gone:1", text="", check=False).stderr
     assert "gone" not in node.run("image", "ls").stdout
     assert "busybox" not in node.run("image", "prune", "--all").stdout
@@ -80,12 +71,12 @@ def test_an_image_in_use_stays_whoever_prunes(node, pods, names):
     node.run("image", "build")  # what prune took away, for the tests that come
 
 
-def test_an_image_that_a_volume_shows_stays_too(node, pods, names, tmp_path):
+def test_an_image_that_a_volume_shows_stays_too(node, pods, forget, tmp_path):
     (tmp_path / "files").mkdir()
     (tmp_path / "files/x").write_text("from a volume")
     subprocess.run(["tar", "-cf", tmp_path / "x.tar", "-C", tmp_path / "files", "."], check=True)
     node.run("image", "import", str(tmp_path / "x.tar"), "shown:1")
-    names.append("shown:1")
+    forget.append("shown:1")
     pods.append("viewer")
     volume = {"name": "v", "image": {"reference": "shown:1", "pullPolicy": "Never"}}
     mount = {"name": "v", "mountPath": "/v"}
@@ -96,7 +87,7 @@ def test_an_image_that_a_volume_shows_stays_too(node, pods, names, tmp_path):
     node.run("image", "build")  # what prune took away, for the tests that come
 
 
-def test_a_pod_runs_from_150_layers(node, pods, names, tmp_path):
+def test_a_pod_runs_from_150_layers(node, pods, forget, tmp_path):
     """More than the options of mount(2) have room for; the container's set-up names them one by one."""
     with open("/bin/busybox", "rb") as file:
         base = layer(directory("bin"), entry("bin/busybox", file.read(), mode=0o755))
@@ -106,7 +97,7 @@ def test_a_pod_runs_from_150_layers(node, pods, names, tmp_path):
         "loaded docker.io/library/tall:1"
         in node.run("image", "load", str(tmp_path / "tall")).stdout
     )
-    names.append("tall:1")
+    forget.append("tall:1")
     pods.append("tall")
     command = ["/bin/busybox", "sh", "-c", "/bin/busybox ls /etc; /bin/busybox sleep 100"]
     node.pod("tall", {"name": "app", "image": "tall:1", "command": command})

@@ -6,33 +6,12 @@ A bound says what it is now and a little more: raise one with a reason. Times ar
 from __future__ import annotations
 
 import re
-import shutil
-import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import pytest
 
 from tests.node import shell, sleeper
+from tests.strace import needs_strace, traced
 
 CALL = re.compile(r"^(\d+) +([a-z_0-9]+)\(")
 FORK = re.compile(r"^(\d+) .*?(?:clone3?|fork)\b.*(?:\)|resumed>.*) += (\d+)")
-
-
-@contextmanager
-def traced(pid: int, path: str) -> Iterator[None]:
-    """Write every system call of *pid* and of what it forks to *path*."""
-    strace = subprocess.Popen(
-        ["strace", "-f", "-s", "8", "-o", path, "-p", str(pid)], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert strace.stderr is not None
-        assert "attached" in strace.stderr.readline()
-        yield
-    finally:
-        strace.send_signal(signal.SIGINT)  # detach: what it looked at runs on
-        strace.communicate()
 
 
 def read(path: str) -> tuple[list[tuple[int, int]], list[tuple[int, str]]]:
@@ -52,7 +31,7 @@ def until_execve(calls: list[tuple[int, str]], pid: int) -> list[str]:
     return names[: names.index("execve")] if "execve" in names else names
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here (scripts/setup --dev)")
+@needs_strace
 def test_a_pod_costs_one_fork_and_a_bounded_number_of_calls(node, pods, tmp_path) -> None:
     """The container's main process sets itself up. Excluded: what the daemon does, which makes the sandbox in a thread."""
     pods.append("counted")
@@ -66,7 +45,7 @@ def test_a_pod_costs_one_fork_and_a_bounded_number_of_calls(node, pods, tmp_path
     assert count <= 450, count
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here (scripts/setup --dev)")
+@needs_strace
 def test_an_exec_costs_one_fork(node, pods, tmp_path) -> None:
     """Of a process that makes its calls and nothing else."""
     pods.append("counted")
@@ -79,7 +58,7 @@ def test_an_exec_costs_one_fork(node, pods, tmp_path) -> None:
     assert len(until_execve(calls, child)) <= 90
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here (scripts/setup --dev)")
+@needs_strace
 def test_an_exec_that_could_be_traced_costs_two_forks(node, pods, tmp_path) -> None:
     """The first one leaves the host's namespaces, and has few descriptors, before anybody in the container can look at its child."""
     pods.append("counted")
@@ -108,7 +87,7 @@ def test_a_pod_is_written_a_few_times_in_its_life(node, pods) -> None:
     assert len(kinds) <= 8, kinds
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here (scripts/setup --dev)")
+@needs_strace
 def test_a_pod_that_goes_costs_no_fork(node, pods, tmp_path) -> None:
     """The daemon drops its namespaces."""
     pods.append("counted")

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from tests.node import eventually, sleeper
-from tests.parked import exec_by_the_long_way
+from tests.parked import children, exec_by_the_long_way
+from tests.strace import needs_strace, slowed
 
 SHOW = (
     "id; pwd; umask; env | sort; ls /proc/self/fd | wc -l; cat /proc/self/limits /proc/self/oom_score_adj; cat /proc/1/cgroup;"
@@ -26,40 +23,6 @@ CONTEXTS = {
     "user": {"runAsUser": 1000, "runAsGroup": 2000, "allowPrivilegeEscalation": False},
     "few": {"capabilities": {"drop": ["ALL"], "add": ["CHOWN"]}, "seccompProfile": {"type": "Unconfined"}},
 }  # fmt: skip
-needs_strace = pytest.mark.skipif(
-    shutil.which("strace") is None, reason="no strace here (scripts/setup --dev)"
-)
-
-
-@contextmanager
-def slowed(pid: int, call: str, seconds: float) -> Iterator[None]:
-    """Let *pid*, and what it forks, wait before each *call*."""
-    inject = f"inject={call}:delay_enter={seconds * 1e6:.0f}"
-    command = [
-        "strace",
-        "-f",
-        "-o",
-        os.devnull,
-        "-e",
-        f"trace={call}",
-        "-e",
-        inject,
-        "-p",
-        str(pid),
-    ]
-    strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        assert strace.stderr is not None
-        assert "attached" in strace.stderr.readline()
-        yield
-    finally:
-        strace.send_signal(signal.SIGINT)  # detach: what it looked at runs on
-        strace.communicate()
-
-
-def children(pid: int) -> set[int]:
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
-        return {int(child) for child in f.read().split()}
 
 
 def namespaces(pid: int) -> dict[str, str]:

@@ -57,15 +57,6 @@ def proxy(registry):
         yield made
 
 
-@pytest.fixture
-def forget(node):
-    """Remove images when the test ends; their pods must be gone by then."""
-    names: list[str] = []
-    yield names
-    for name in names:
-        node.run("image", "rm", name, check=False)
-
-
 def program(script: str, image: str, **more) -> dict:
     """A container whose image has sh and sleep."""
     return {"name": "app", "image": image, "command": ["/bin/sh", "-c", script], **more}
