@@ -15,6 +15,8 @@ PACKAGES = (
     "runc", "crun", "podman", "containerd", "containernetworking-plugins", "umoci", "skopeo", "docker-registry",
 )  # fmt: skip
 
+EMULATED = "emulated by qemu"
+
 
 @cache
 def describe() -> str:
@@ -30,7 +32,7 @@ def describe() -> str:
         f"{memory} GiB",
         f"Linux {os.uname().release}",
         f"cgroup {detect().mode.value}",
-        *(["emulated by qemu"] if model.startswith("QEMU") else []),
+        *([EMULATED] if model.startswith("QEMU") else []),
         f"Python {platform.python_version()}",
         *(f"{name} {version}" for name in PACKAGES if (version := installed(name))),
         *([f"kubectl {version}"] if (version := kubectl()) else []),

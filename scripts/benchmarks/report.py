@@ -18,7 +18,7 @@ from benchmarks.row import Figure, Row
 
 HEAD = """# Measured
 
-Made by `scripts/bench` ([how](README.md)); do not edit.
+Made by `scripts/bench` ([how]({readme})); do not edit.
 
 * `12.3 (20.1), x 4.6`: the median of the runs, p99 in brackets (of fewer than 100 runs that is the worst), and how many times minipod's
   value it is: the median of the ratios of neighbouring runs, which a busy moment hits alike. Of figures in MB/s or /s more is better, of
@@ -27,6 +27,9 @@ Made by `scripts/bench` ([how](README.md)); do not edit.
   of two cores (kube-apiserver and kubelet 1.20.2, etcd 3.4, containerd 1.6.20).
 * Load: what ran on the machine before the measurement began, in processes. Where it is not near 0, read the ratios only.
 * Plots: a dot for each run, a stroke at the median, a triangle at the aim, on a logarithmic axis.
+"""
+EMULATED = """* Emulated: qemu executes every instruction of this machine in software, some thirty times slower than a processor does,
+  and programs in Python or Go more than those in C. Only the ratios say something: how minipod and its peers compare on cgroup v2.
 """
 VM = "What was measured on cgroup v2, in a virtual machine, is in [vm/results.md](vm/results.md).\n"
 QUIET = 1.0  # a load up to this disturbs little
@@ -95,13 +98,15 @@ class Results:
             machines = list(dict.fromkeys(row["machine"] for row in ordered.values()))
             told = [f"{letter(n)}: {text}.\n" for n, text in enumerate(machines)]
             beside = [VM] if os.path.exists(f"{self._directory}/vm/results.md") else []
+            emulated = any(machine.EMULATED in text for text in machines)
+            readme = "../README.md" if self._directory.rstrip("/").endswith("/vm") else "README.md"
             head = [
-                HEAD,
+                HEAD.format(readme=readme) + (EMULATED if emulated else ""),
                 *beside,
                 "## Machines\n",
                 *told,
                 "## At a glance\n",
-                self._glance(list(ordered)),
+                self._beside(list(ordered)) if emulated else self._glance(list(ordered)),
             ]
             sections = [self._section(name, machines) for name in ordered]
             f.write("\n".join([*head, *sections]))
@@ -154,11 +159,24 @@ class Results:
                 )  # a rate that clients give is met by 999.9 of 1,000, too
                 met = near >= 1 if more else near <= 1
                 said = "yes" if met else f"no, x {number(middle / figure.aim)}"
-                title = (
-                    f"[{name}](#{anchor(self._rows[name]['title'])}): {figure.name}, {figure.unit}"
-                )
+                title = self._link(name, figure)
                 lines.append(f"| {title} | {number(figure.aim)} | {number(middle)} | {said} |")
         return "\n".join([*lines, ""])
+
+    def _beside(self, names: list[str]) -> str:
+        """Return a table of the ratios alone: how many times minipod's value each peer's is."""
+        sides = [s for name in names for s in self._rows[name]["sides"] if s != "minipod"]
+        peers = list(dict.fromkeys(sides))
+        lines = [f"| times minipod's | {' | '.join(peers)} |", "|---" * (len(peers) + 1) + "|"]
+        for name in names:
+            for figure, cells in self._cells(name):
+                ratios = [cells.get(peer, "").partition(", ")[2] for peer in peers]
+                if any(ratios):
+                    lines.append(f"| {self._link(name, figure)} | {' | '.join(ratios)} |")
+        return "\n".join([*lines, ""])
+
+    def _link(self, name: str, figure: Figure) -> str:
+        return f"[{name}](#{anchor(self._rows[name]['title'])}): {figure.name}, {figure.unit}"
 
     def _section(self, name: str, machines: list[str]) -> str:
         row = self._rows[name]

@@ -26,6 +26,8 @@ class Podman:
     def __init__(self, bench: Bench) -> None:
         if shutil.which("podman") is None:
             raise Missing("podman is not installed: scripts/bench --with-peers")
+        # With the other manager, on cgroup v2, podman 4.3 gives a pod's cgroup a BPF program that denies every device: no container starts.
+        manager = "systemd" if os.path.isdir("/run/systemd/system") else "cgroupfs"
         home = f"{bench.directory}/podman"
         os.makedirs(home)
         self.home = home
@@ -33,7 +35,7 @@ class Podman:
         self._numbers = itertools.count()
         self.base = [
             "podman", "--root", f"{home}/root", "--runroot", f"{home}/run", "--tmpdir", f"{home}/tmp",  # noqa: S108 below our own
-            "--cgroup-manager", "cgroupfs", "--events-backend", "none", "--runtime", "runc",
+            "--cgroup-manager", manager, "--events-backend", "none", "--runtime", "runc",
             "--network-config-dir", f"{home}/net",
         ]  # fmt: skip
         with open(f"{home}/containers.conf", "w", encoding="utf-8") as f:
