@@ -1,4 +1,4 @@
-"""What the kernel knows of a TCP connection (tcp(7), TCP_INFO; linux/tcp.h, struct tcp_info)."""
+"""TCP connections: what the kernel knows of one (tcp(7), TCP_INFO; linux/tcp.h, struct tcp_info), and its end without its socket's."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from minipod.linux.libc import check, libc
+
 _SIZE: Final = 232  # bytes, up to tcpi_snd_wnd
 _U32: Final = struct.Struct("=I")
+
+_NOBODY: Final = bytes(16)  # a sockaddr with sa_family AF_UNSPEC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,3 +35,8 @@ def tcp_info(socket: sockets.socket) -> TcpInfo:
         last_ack_recv=_U32.unpack_from(known, 56)[0],
         snd_wnd=_U32.unpack_from(known, 228)[0],
     )
+
+
+def disconnect(fd: int) -> None:
+    """connect(2) to AF_UNSPEC: reset the connection; the socket has none then, and may connect anew, from another port."""
+    check(libc.connect(fd, _NOBODY, len(_NOBODY)))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minipod.api import tuning_probes
-from minipod.kubelet.probe import http
+from minipod.kubelet.probe import http, sockets
 from minipod.kubelet.probe.flight import Engine, drive
 from minipod.kubelet.probe.metrics import LATENESS, Histogram, ProbeCounters, text
 from minipod.kubelet.probe.response import MAX_BODY, BadResponse, parse
@@ -170,3 +170,46 @@ async def test_an_answer_that_waits_for_a_late_loop_is_no_timeout_of_a_hook():
     assert (await attempt).output == "ok"
     peer.close()
     server.close()
+
+
+async def test_a_socket_serves_one_connection_after_another_and_each_is_reset() -> None:
+    """Also for flights that wait: what one has watched is not watched for the next."""
+    loop = asyncio.get_running_loop()
+    engine = Engine(Timers(loop))
+    server = socket.create_server(("127.0.0.1", 0))
+    asked = http.request(HttpGet(host="127.0.0.1", port=server.getsockname()[1]), "127.0.0.1")
+    descriptors, ports = set(), set()
+    for body in (b"one", b"two", b"three"):
+        landed = loop.create_future()
+        engine.start(http.ask(asked), loop.time() + 60, landed.set_result)
+        (flight,) = engine._waiting.values()
+        descriptors.add(flight.fd)
+        peer, (_, port) = server.accept()
+        ports.add(port)
+        peer.recv(4096)
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        assert (await landed).output == body.decode()
+        assert not engine._epoll.poll(0)
+        with pytest.raises(ConnectionResetError):
+            peer.recv(1)
+        peer.close()
+    assert len(descriptors) == 1
+    assert len(ports) == 3
+    server.close()
+    engine.close()
+
+
+async def test_sockets_that_were_needed_at_once_are_not_all_kept() -> None:
+    loop = asyncio.get_running_loop()
+    engine = Engine(Timers(loop))
+    server = socket.create_server(("127.0.0.1", 0), backlog=256)
+    asked = http.request(HttpGet(host="127.0.0.1", port=server.getsockname()[1]), "127.0.0.1")
+    landed: list[object] = []
+    flights = [engine.start(http.ask(asked), loop.time() + 60, landed.append) for _ in range(100)]
+    assert len({f.fd for f in flights}) == 100
+    for flight in flights:
+        engine.cancel(flight)
+    assert len(sockets._spare[socket.AF_INET]) == sockets._SPARE_MAX
+    assert not landed
+    server.close()
+    engine.close()

@@ -12,6 +12,7 @@ may be spurious: a coroutine tries again and waits again. `drive` runs the same 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import socket
 import types
@@ -133,8 +134,9 @@ class Engine:
         flight.done(outcome)
 
     def _wait(self, flight: Flight, sock: Socket, mask: int) -> None:
-        """Level-triggered: who waits again for the same costs no system call; close(2) takes a socket out."""
+        """Level-triggered: who waits again for the same costs no system call."""
         if flight.sock is not sock:  # its number may be that of one before it
+            self._forget(flight)
             flight.sock, flight.fd = sock, sock.fileno()
             self._epoll.register(flight.fd, mask)
         elif flight.mask != mask:
@@ -145,8 +147,16 @@ class Engine:
     def _landed(self, flight: Flight) -> None:
         if self._waiting.get(flight.fd) is flight:
             del self._waiting[flight.fd]
+        self._forget(flight)
         if flight.timer is not None:
             self._timers.cancel(flight.timer)
+
+    def _forget(self, flight: Flight) -> None:
+        """Watch its socket no more: another flight may use it. One that was closed is out already."""
+        if flight.sock is not None:
+            with contextlib.suppress(OSError):
+                self._epoll.unregister(flight.fd)
+            flight.sock = None
 
 
 async def drive(coro: Coroutine[Wait, None, T], time_limit: float) -> T:

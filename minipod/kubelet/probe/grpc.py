@@ -167,7 +167,7 @@ async def ask(address: str, port: int, payload: bytes, time_limit: float) -> Att
                 if answer and not call.done:
                     await sockets.send(sock, answer)
         finally:
-            sockets.close(sock)
+            sockets.hang_up(sock)
     except Deadline:
         limit = f"{time_limit:g}s"
         if call.connected:

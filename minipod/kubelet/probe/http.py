@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 from minipod.kubelet.probe import sockets
-from minipod.kubelet.probe.flight import Deadline, Socket, drive
+from minipod.kubelet.probe.flight import Deadline, Socket, drive, readable
 from minipod.kubelet.probe.response import BadResponse, Response, parse
 from minipod.kubelet.probe.sockets import DialError, ReadError, join_host_port, resolve
 from minipod.kubelet.probe.streams import TlsStream, open_tls
@@ -105,12 +105,13 @@ async def _get(at: Request) -> Response:
             return await _exchange_plain(sock, at.payload)
         return await _exchange(await open_tls(sock, at.host), at.payload)
     finally:
-        sockets.close(sock)
+        sockets.hang_up(sock)
 
 
 async def _exchange_plain(sock: Socket, payload: bytes) -> Response:
-    """The common case without the layers in between: one send, one receive."""
+    """The common case without the layers in between: one send, one receive, which would find nothing before the server has had its turn."""
     await sockets.send(sock, payload)
+    await readable(sock)
     received = await sockets.receive(sock)
     while (response := parse(received, ended=False)) is None:
         more = await sockets.receive(sock)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minipod.kubelet.probe.flight import Deadline, drive
-from minipod.kubelet.probe.sockets import DialError, close, dial, join_host_port, resolve
+from minipod.kubelet.probe.sockets import DialError, dial, hang_up, join_host_port, resolve
 from minipod.kubelet.probe.targets import Attempt, TcpSocket
 from minipod.kubelet.rules.probe import Outcome
 
@@ -13,7 +13,7 @@ _OPEN = Attempt(outcome=Outcome.SUCCESS)
 async def ask(address: str, port: int) -> Attempt:
     """A flight: success is an established connection, everything else a failure."""
     try:
-        close(await dial(address, port))
+        hang_up(await dial(address, port))
     except DialError as error:
         return Attempt(outcome=Outcome.FAILURE, output=str(error))
     except Deadline:
