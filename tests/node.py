@@ -6,6 +6,8 @@ python for each test would be a third of the whole suite, and in an emulated mac
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import subprocess
@@ -21,6 +23,7 @@ from minipod.cli.client import Client
 from minipod.cli.delete import delete_all
 from minipod.cli.wait import await_one
 from minipod.daemon.node import node_status
+from minipod.spec.instance import Instance
 
 PATIENCE = float(os.environ.get("MINIPOD_TEST_PATIENCE", "1"))  # a factor for a slow machine
 MINIPOD = f"{os.path.dirname(sys.executable)}/minipod"
@@ -152,6 +155,18 @@ class Node:
 
     def state(self, pod: str, index: int = 0) -> dict[str, Any]:
         return self.get(pod)["status"]["containerStatuses"][index]["state"]
+
+
+def prepared(instance: Instance) -> set[str]:
+    """Return the ids of the sandboxes that wait for a pod, the one that is being made included."""
+    found, directory = set(), f"{instance.run_dir}/sandboxes"
+    for name in os.listdir(directory) if os.path.isdir(directory) else ():
+        if name.endswith(".json"):
+            with contextlib.suppress(FileNotFoundError), open(f"{directory}/{name}", "rb") as f:
+                record = json.load(f)
+                if not record["spec"]["metadata"]["uid"]:
+                    found.add(record["id"])
+    return found
 
 
 def _patient(found: re.Match[str]) -> str:

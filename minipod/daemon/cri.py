@@ -22,7 +22,7 @@ from minipod.cri.runtime_service import RuntimeRpcs
 from minipod.cri.server import CriServer
 from minipod.cri.stats import Stats
 from minipod.cri.streaming import StreamingServer
-from minipod.daemon.machine import Machine, tell_ready
+from minipod.daemon.machine import Machine
 from minipod.linux import prctl
 from minipod.spec.instance import Instance
 
@@ -66,7 +66,7 @@ class CriDaemon:
         await self._server.start()
         await self._start_admin()
         gc.freeze()
-        tell_ready(ready_fd)
+        self._machine.ready(ready_fd)
         logger.info("serving the CRI at %s", self._instance.cri_socket)
         await self._machine.stopping.wait()
         await self._server.stop()

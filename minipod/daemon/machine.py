@@ -62,10 +62,16 @@ class Machine:
         await load_default_profile()
         self.tasks.spawn(self._collect_images(), name="image-gc")
 
+    def ready(self, ready_fd: int) -> None:
+        """Tell whoever started the node; from now on, what it does while it is idle is in nobody's way."""
+        tell_ready(ready_fd)
+        self.runtime.prepare(self.instance.prepared_sandboxes)
+
     async def stop(self) -> None:
         """End what runs in the background, and close the connections."""
         await self.tasks.close()
         self._successor.close()
+        await self.runtime.give_back()
         self.runtime.close()
         await self.network.stop()
 

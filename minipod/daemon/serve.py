@@ -27,7 +27,7 @@ from minipod.controllers import manager
 from minipod.controllers.kinds import Kind, Kinds
 from minipod.daemon.images import ImageRoutes
 from minipod.daemon.kubelet_routes import KubeletRoutes
-from minipod.daemon.machine import Machine, tell_ready
+from minipod.daemon.machine import Machine
 from minipod.daemon.node import store_path
 from minipod.daemon.streams import Streams
 from minipod.daemon.usage import NodeUsage
@@ -93,7 +93,7 @@ class Daemon:
         try:
             async with asyncio.TaskGroup() as roots:
                 started = await self._start(roots)
-                tell_ready(ready_fd)
+                self._machine.ready(ready_fd)
                 logger.info("node %s is ready", self.node_name)
                 await self._machine.stopping.wait()
                 await self.api.stop()

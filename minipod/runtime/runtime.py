@@ -86,6 +86,14 @@ class Runtime:
             raise errors.Unavailable("the supervisor went away during the recovery")
         self._announce(RuntimeEvent(type=EventType.RECOVERED, sandbox_id=SandboxId("")))
 
+    def prepare(self, sandboxes: int) -> None:
+        """From now on, make so many sandboxes while nobody asks, for the next pods."""
+        self._sandboxes.prepared.open(sandboxes)
+
+    async def give_back(self) -> None:
+        """Undo what was prepared. Idempotent."""
+        await self._sandboxes.prepared.close()
+
     def close(self) -> None:
         self._oom.close()
         self.supervisor.close()
@@ -99,7 +107,8 @@ class Runtime:
 
     async def run_pod_sandbox(self, spec: SandboxSpec, begun: Begun | None = None) -> SandboxId:
         shares_pid = spec.pid is NamespaceMode.POD  # its pid 1 must be there before the others
-        made = await self._sandboxes.run(spec, None if shares_pid else begun)
+        with self._sandboxes.prepared.busy():
+            made = await self._sandboxes.run(spec, None if shares_pid else begun)
         if shares_pid:
             self.state.building.add(made)
             try:
@@ -123,12 +132,14 @@ class Runtime:
             await self._sandboxes.stop(sandbox)
 
     async def remove_pod_sandbox(self, sandbox: SandboxId) -> None:
-        await self._containers.stop_all(sandbox)  # first: the address may have another owner then
-        await asyncio.gather(
-            *(self._containers.remove(c.record.id) for c in self.state.containers_of(sandbox)),
-            self._sandboxes.stop(sandbox),
-        )
-        await self._sandboxes.remove(sandbox)
+        with self._sandboxes.prepared.busy():
+            # Its containers first: the address may have another owner then.
+            await self._containers.stop_all(sandbox)
+            await asyncio.gather(
+                *(self._containers.remove(c.record.id) for c in self.state.containers_of(sandbox)),
+                self._sandboxes.stop(sandbox),
+            )
+            await self._sandboxes.remove(sandbox)
 
     async def pod_sandbox_status(self, sandbox: SandboxId) -> SandboxStatus:
         return sandbox_status(self.state.sandbox(sandbox))
@@ -146,12 +157,14 @@ class Runtime:
         if not record.ready and sandbox not in self.state.making:
             raise errors.FailedPrecondition(f"sandbox {sandbox} is not ready")
         resolv = self._sandboxes.resolv_path(sandbox)
-        return await self._containers.create(
-            record, spec, resolv if record.spec.dns is not None else "/etc/resolv.conf"
-        )
+        if record.spec.dns is None:
+            resolv = "/etc/resolv.conf"
+        with self._sandboxes.prepared.busy():
+            return await self._containers.create(record, spec, resolv)
 
     async def start_container(self, container: ContainerId) -> None:
-        await self._containers.start(self.state.container(container))
+        with self._sandboxes.prepared.busy():
+            await self._containers.start(self.state.container(container))
 
     async def stop_container(self, container: ContainerId, timeout: float) -> None:
         known = self.state.containers.get(container)

@@ -1,4 +1,7 @@
-"""The life of a sandbox: record, address, cgroup and namespaces, network, and all of it backwards."""
+"""The life of a sandbox: record, address, cgroup and namespaces, network, and all of it backwards.
+
+Most pods find one that was prepared (`runtime.prepared`), whose record, address, namespaces and network are there.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ import uuid
 from dataclasses import replace
 
 from minipod.cgroups.hierarchy import Hierarchy
-from minipod.errors import AlreadyExists, InvalidSpec
+from minipod.errors import AlreadyExists, InvalidSpec, Unavailable
 from minipod.network.network import Network
 from minipod.runtime.making import Making
-from minipod.runtime.sandbox_setup import Made, build
+from minipod.runtime.prepared import Prepared, PreparedSandboxes
+from minipod.runtime.sandbox_setup import Made, build, furnish
 from minipod.runtime.service import Begun
 from minipod.runtime.state import SandboxRecord, State, sandbox_status
 from minipod.runtime.supervisor_client import SupervisorClient
@@ -44,6 +48,9 @@ class Sandboxes:
         self._hierarchy = hierarchy
         self._vault = Vault(f"{instance.run_dir}/vault")
         self._stopped: set[SandboxId] = set()  # by this process: nothing is left to drop
+        self.prepared = PreparedSandboxes(
+            state, network, hierarchy, self._vault.path, discard=self.remove
+        )
 
     def close(self) -> None:
         self._vault.close()
@@ -72,16 +79,18 @@ class Sandboxes:
         if spec.userns is not None and NamespaceMode.NODE in (spec.network, spec.ipc, spec.pid):
             words = "a user namespace can't be had with the node's network, ipc or pid namespace"
             raise InvalidSpec(words, path="user")
-        sandbox = SandboxId(uuid.uuid4().hex)
-        record = SandboxRecord(id=sandbox, spec=spec, created_at=time.time())
+        prepared = self.prepared.take(spec)
+        sandbox = SandboxId(uuid.uuid4().hex) if prepared is None else prepared.id
+        ips = () if prepared is None else prepared.ips
+        record = SandboxRecord(id=sandbox, spec=spec, created_at=time.time(), ips=ips)
         self._state.put_sandbox(record)
         self._state.building.add(sandbox)
         making = self._state.making[sandbox] = Making(sandbox)
         try:
             self._write_resolv(record)
-            if spec.network is NamespaceMode.POD:
-                record = replace(record, ips=self._network.lease(sandbox))
-            set_up = self._begin(record, fail_at)
+            if spec.network is NamespaceMode.POD and not ips:
+                record = replace(record, ips=await self._lease(sandbox))
+            set_up = asyncio.ensure_future(self._made(self._bundle(record, fail_at), prepared))
             if begun is not None:  # behind it: its thread waits for the kernel while the loop works
                 begun(sandbox_status(record))
             record = await self._finish(record, await self._waited(set_up), making)
@@ -97,10 +106,18 @@ class Sandboxes:
             self._state.building.discard(sandbox)
         return sandbox
 
-    def _begin(self, record: SandboxRecord, fail_at: str) -> asyncio.Task[Made]:
-        """Begin with cgroup and namespaces."""
+    async def _lease(self, sandbox: SandboxId) -> tuple[str, ...]:
+        """Lease an address, if need be that of one that nobody has asked for. Raises Unavailable."""
+        try:
+            return self._network.lease(sandbox)
+        except Unavailable:
+            if not await self.prepared.free_address():
+                raise
+            return self._network.lease(sandbox)
+
+    def _bundle(self, record: SandboxRecord, fail_at: str) -> SandboxBundle:
         spec = record.spec
-        bundle = SandboxBundle(
+        return SandboxBundle(
             id=record.id,
             title=f"{spec.metadata.namespace}/{spec.metadata.name}",
             hostname=spec.hostname,
@@ -113,16 +130,16 @@ class Sandboxes:
             shm_size=spec.shm_size,
             fail_at=fail_at,
         )
-        return asyncio.ensure_future(self._made(bundle))
 
     async def _finish(self, record: SandboxRecord, made: Made, making: Making) -> SandboxRecord:
         making.pin()
         if made.network >= 0:
             try:
                 await self._network.attach(record.id, made.network, record.spec.bandwidth)
-                await self._network.map_ports(record.id, record.ips, record.spec.port_mappings)
             finally:
                 os.close(made.network)
+        if record.ips:
+            await self._network.map_ports(record.id, record.ips, record.spec.port_mappings)
         return replace(record, namespaces=made.namespaces)
 
     async def _waited(self, building: asyncio.Task[Made]) -> Made:
@@ -135,8 +152,14 @@ class Sandboxes:
                 os.close(building.result().network)
             raise
 
-    async def _made(self, bundle: SandboxBundle) -> Made:
+    async def _made(self, bundle: SandboxBundle, prepared: Prepared | None) -> Made:
         """In a thread, or by the supervisor: a process with threads can't unshare a user namespace."""
+        if prepared is not None:
+            try:
+                await alone(lambda: furnish(bundle, prepared.uts, self._hierarchy))
+            finally:
+                os.close(prepared.uts)
+            return Made(namespaces=prepared.namespaces)
         if bundle.userns is None:
             path = self._vault.path
             return await alone(lambda: build(bundle, self._hierarchy, path))

@@ -170,6 +170,8 @@ class State:
         self._know_sandbox(record)
 
     def _know_sandbox(self, record: SandboxRecord) -> None:
+        if (before := self.sandboxes.get(record.id)) is not None:  # it may have been nobody's
+            _strike(self._of_pod, before.spec.metadata.uid, record.id)
         self.sandboxes[record.id] = record
         self._of_pod.setdefault(record.spec.metadata.uid, {})[record.id] = None
 

@@ -44,6 +44,7 @@ class Instance:
     reserved_cpu: str = "0"  # a quantity that pods do not get: system, kubelet and runtime together
     reserved_memory: str = "0"
     max_pods: int = 110  # that the node takes, as the kubelet's maxPods
+    prepared_sandboxes: int = 4  # made while the node is idle, for the next pods; 0 = none
     eviction_memory: int = 100 << 20  # bytes of available memory below which pods are evicted
     eviction_disk: int = 10  # percent of the disk below which pods are evicted
     eviction_inodes: int = 5  # percent of its inodes
@@ -74,6 +75,9 @@ class Instance:
             )
         if self.face not in ("kubernetes", "cri"):
             raise InvalidSpec(f"{self.face!r} is neither kubernetes nor cri", path="face")
+        if self.prepared_sandboxes not in range(101):
+            words = f"{self.prepared_sandboxes!r} is not a number from 0 to 100"
+            raise InvalidSpec(words, path="prepared_sandboxes")
         if self.secure_port not in range(65536):
             raise InvalidSpec(f"{self.secure_port!r} is not a TCP port", path="secure_port")
         last = self.userns_first + (self.userns_pods << 16)

@@ -120,9 +120,11 @@ class Node:
         command = [MINIPOD, "--instance", self.instance.name, *words]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
-    def create(self, name: str, command: list[str] = EXITS_ON_TERM) -> dict[str, Any]:
-        """POST a pod of one busybox; return it."""
-        return self.client.request("POST", self.pods, body=manifest(name, command))
+    def create(self, name: str, command: list[str] = EXITS_ON_TERM, **spec: Any) -> dict[str, Any]:
+        """POST a pod of one busybox, with more of a *spec*; return it."""
+        body = manifest(name, command)
+        body["spec"].update(spec)
+        return self.client.request("POST", self.pods, body=body)
 
     def events(self, since: str) -> Iterator[dict[str, Any]]:
         """Watch all pods from that version on."""

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from minipod import config
-from tests.node import PATIENCE, Node, name_of_this_run
+from tests.node import PATIENCE, Node, name_of_this_run, prepared
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -65,9 +65,11 @@ def cgroups() -> set[str]:
 
 
 def links() -> set[str]:
-    """Return the machine's links but for those of other nodes and of other engines' containers."""
-    veth = config.load(name=INSTANCE).instance.link_prefix
+    """Return the machine's links but for those of other nodes, of other engines' containers, and of sandboxes that wait for a pod."""
+    instance = config.load(name=INSTANCE).instance
+    veth = instance.link_prefix
     names = {name for _, name in socket.if_nameindex()}
+    names -= {f"{veth}{sandbox[:8]}" for sandbox in prepared(instance)}
     return {n for n in names if n.startswith((veth, INSTANCE)) or not _of_another_node(n)}
 
 
