@@ -16,7 +16,7 @@ from minipod.cli import options
 )
 @click.pass_context
 def command(ctx: click.Context, keep_pods: bool, by_systemd: bool) -> None:
-    """Stop the pods (each with its grace period), then the node."""
+    """Stop the pods (each with its grace period), then the node. Fails with the names of pods that stay two minutes longer."""
     from minipod.daemon.node import stop_node
 
     instance = options.instance(ctx)

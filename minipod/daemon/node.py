@@ -230,13 +230,20 @@ def stop_node(instance: Instance, *, keep_pods: bool) -> None:
 
     The pump stays with pods that are kept, until the next start or their end: it writes their logs, and holds their stdins and
     terminals, without which they would read an end of file, or be hung up.
+
+    Raises NotFound when it does not run; DeadlineExceeded when pods stay (the node runs on) or a process does.
     """
     require_root()
     pids = service_pids(instance)
     if "supervisor" not in pids:
         raise NotFound(f"node {instance.name} is not running")
     if not keep_pods:
-        request(instance, "POST", "/minipod/stop-pods", timeout=None)
+        answer = request(instance, "POST", "/minipod/stop-pods", timeout=None)
+        if left := answer.get("left"):
+            raise DeadlineExceeded(
+                f"pods are still there, long after their grace periods: {', '.join(left)}",
+                hint="see minipod why; down --keep-pods leaves them, reset ends everything",
+            )
     pidfds = {}
     for name, pid in pids.items():
         with contextlib.suppress(ProcessLookupError):
@@ -284,7 +291,7 @@ def reset_node(instance: Instance) -> None:
     if node_pids(instance):
         try:
             stop_node(instance, keep_pods=False)
-        except Unavailable:
+        except (Unavailable, DeadlineExceeded):
             stop_node(instance, keep_pods=True)
     _kill_and_remove_cgroups(instance)
     _remove_network(instance)

@@ -29,6 +29,7 @@ from minipod.daemon.images import ImageRoutes
 from minipod.daemon.kubelet_routes import KubeletRoutes
 from minipod.daemon.machine import Machine
 from minipod.daemon.node import store_path
+from minipod.daemon.stopping import stop_pods
 from minipod.daemon.streams import Streams
 from minipod.daemon.usage import NodeUsage
 from minipod.kubelet import node
@@ -175,22 +176,9 @@ class Daemon:
         )
 
     async def _stop_pods(self, _: web.Request) -> web.Response:
-        """Delete every pod with its own grace period; answer when all are gone."""
-        await self.kubelet.static.stop()
-        pods, version = await self.store.list("pods", None)
-        left = {pod["metadata"]["uid"] for pod in pods}
-        for pod in pods:
-            metadata = pod["metadata"]
-            await self.store.delete(
-                "pods", metadata["namespace"], metadata["name"], grace_period=None
-            )
-        if left:
-            async for event in self.store.watch("pods", None, version):
-                if event.type == "DELETED":
-                    left.discard(event.object["metadata"]["uid"])
-                if not left:
-                    break
-        return web.json_response({"stopped": len(pods)})
+        """Answer when all pods are gone, or with those that stay."""
+        left = await stop_pods(self.store, self.kubelet.static.stop)
+        return web.json_response({"left": left})
 
 
 def main(instance_json: str, ready_fd: int) -> None:
