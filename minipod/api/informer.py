@@ -24,6 +24,9 @@ from minipod.errors import Gone
 
 logger = logging.getLogger(__name__)
 
+SLICE = (
+    20  # objects that are listed before others get their turn; a dozen informers may list at once
+)
 Key = tuple[str, str]  # namespace, name
 T = TypeVar("T")
 
@@ -79,7 +82,9 @@ class Informer(Generic[T]):
     async def _list(self) -> int:
         objects, version = await self._store.encoded(self.resource, None)
         vanished = set(self._known)
-        for data in objects:
+        for n, data in enumerate(objects, 1):
+            if n % SLICE == 0:
+                await asyncio.sleep(0)  # what changes meanwhile is in the watch that follows
             obj = json.loads(data)  # one at a time: 10,000 decoded ones would take 100 MB
             metadata = obj["metadata"]
             key = (metadata.get("namespace", ""), metadata["name"])

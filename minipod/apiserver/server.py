@@ -1,6 +1,7 @@
 """The API server: one aiohttp application on the instance's unix socket (0600) and over TLS (`auth.listen`), and its end.
 
-`prepare` makes the certificates, beside whatever else starts. `extra` routes are the daemon's own (status, stop).
+`prepare` makes the certificates, beside whatever else starts; `listen` serves whoever comes over TLS, `open` all others. `extra` routes
+are the daemon's own (status, stop).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ RETRY = 5.0  # seconds between tries to get a port that another program has
 
 
 class ApiServer:
-    """`start` serves until `stop`."""
+    """`prepare`, `listen` while `run` runs, `open`; it serves until `stop`."""
 
     def __init__(  # noqa: PLR0913 the composition root names each part
         self,
@@ -54,6 +55,7 @@ class ApiServer:
     ) -> None:
         self._instance = instance
         self._path = instance.api_socket
+        self._new_path = f"{self._path}.new"
         self._pki = certificates.pki_of(instance)
         self._leaves = (certificates.server_leaf(instance, node_name), certificates.ADMIN)
         self._store = store
@@ -126,24 +128,26 @@ class ApiServer:
         else:
             self._listening = True
 
-    async def start(self) -> None:
-        """Serve; `prepare` was before, and `run` runs. The socket's name is taken over last: a request reaches a daemon that is ready."""
+    async def listen(self) -> None:
+        """Get everything that others can be kept waiting by: the roles, the ports, and the socket under another name."""
         await self._authorizer.synced()
         await self._runner.setup()
         self._tls = listen.context(self._pki)
         await self._listen()
         self._started.set()
-        temporary = f"{self._path}.new"
         try:
-            os.unlink(temporary)
+            os.unlink(self._new_path)
         except FileNotFoundError:
             pass
         old = os.umask(0o177)
         try:
-            await web.UnixSite(self._runner, temporary).start()
+            await web.UnixSite(self._runner, self._new_path).start()
         finally:
             os.umask(old)
-        os.rename(temporary, self._path)
+
+    def open(self) -> None:
+        """Take the socket's name over: a request there reaches a daemon that is ready."""
+        os.rename(self._new_path, self._path)
 
     async def stop(self) -> None:
         """End watches at once, then everything else (aiohttp would wait for them)."""

@@ -114,16 +114,18 @@ class Daemon:
         certificates = roots.create_task(self.api.prepare(), name="certificates")
         await first_objects.make(self.store)
         await self._machine.start()
-        root("kubelet", self.kubelet.run())
-        await self.kubelet_ready.wait()
         await certificates
         root("api", self.api.run())
+        await self.api.listen()
+        root("kubelet", self.kubelet.run())
+        await self.kubelet_ready.wait()
+        # The loop is not left any more: what the kubelet does next, with each pod, keeps it busy.
         claims = f"{self.instance.state_dir}/claims"
         means = manager.Means(
             tokens=self._tokens, signer=self.api.certificates, ca=self.api.ca, claims=claims
         )
         root("controllers", manager.run(self.store, self._kinds(), means))
-        await self.api.start()
+        self.api.open()
         gc.freeze()
         return started
 

@@ -5,6 +5,7 @@ Owns the set of pods that are known to exist, so that a relist after Gone also f
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from minipod.kubelet.seams import Store
 
 logger = logging.getLogger(__name__)
+
+SLICE = 4  # pods whose workers start before others get their turn: a sync takes some milliseconds
 
 
 class PodSource:
@@ -49,7 +52,7 @@ class PodSource:
     async def run(self, pods: list[Pod], version: int) -> None:
         """Deliver *pods*, then every change, until cancelled."""
         while True:
-            self._replace(pods)
+            await self._replace(pods)
             try:
                 async for event in self._store.watch("pods", None, version):
                     self._deliver(event.type, self._compile(event.object))
@@ -63,11 +66,14 @@ class PodSource:
         before = self._known.get(raw["metadata"].get("uid", ""))
         return compile_pod(raw) if before is None else recompile_pod(before, raw)
 
-    def _replace(self, pods: list[Pod]) -> None:
+    async def _replace(self, pods: list[Pod]) -> None:
+        """Deliver them a few at a time: requests come between."""
         present = {pod.uid for pod in pods}
         for pod in [p for uid, p in self._known.items() if uid not in present]:
             self._deliver("DELETED", pod)
-        for pod in pods:
+        for n, pod in enumerate(pods, 1):
+            if n % SLICE == 0:
+                await asyncio.sleep(0)
             self._deliver("MODIFIED", pod)
 
     def _deliver(self, kind: str, pod: Pod) -> None:

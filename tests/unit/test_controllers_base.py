@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from minipod.aio.tasks import guard
-from minipod.api.informer import Informer
+from minipod.api.informer import SLICE, Informer
 from minipod.controllers.controller import Controller, WorkQueue
 from minipod.controllers.selectors import matches
 from minipod.errors import Conflict
@@ -65,6 +65,31 @@ async def test_an_object_that_cannot_be_understood_is_left_out(caplog):
     assert list(informer.items()) == [(("a", "right"), 1)]
     assert "things a/odd can't be understood" in caplog.text
     assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_others_get_their_turn_while_many_objects_are_listed():
+    """And what they change meanwhile is heard, whether the list has come by it or not."""
+    store, count = FakeStore(), 10 * SLICE
+    for n in range(count):
+        await store.create("things", "a", named(f"{n:04}", size=n))
+    informer = Informer(store, "things", lambda obj: obj["size"])
+    task = asyncio.create_task(informer.run())
+    turns = 0
+    while not informer.synced.is_set():
+        await asyncio.sleep(0)
+        turns += 1
+        if turns == 5:
+            assert 0 < len(dict(informer.items())) < count
+            await store.update("things", "a", "0000", named("0000", size=-1))
+            await store.delete("things", "a", f"{count - 1:04}", grace_period=None)
+    assert turns >= 10
+    await settle()
+    found = dict(informer.items())
+    assert found[("a", "0000")] == -1
+    assert ("a", f"{count - 1:04}") not in found
+    assert len(found) == count - 1
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
