@@ -64,7 +64,7 @@ def build(  # noqa: PLR0913 the two last are rare, and keyword-only
     target_pid: int = 0,
     fail_at: str = "",
 ) -> Bundle:
-    """Join them. *own* are the runtime's mounts (resolv.conf). Raises InvalidSpec, ImageError."""
+    """Join them. *own* are the runtime's mounts (resolv.conf, hostname). Raises InvalidSpec, ImageError."""
     spec = record.spec
     privileged = spec.security.privileged
     masked = MASKED if spec.security.masked_paths is None else spec.security.masked_paths

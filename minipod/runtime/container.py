@@ -58,23 +58,29 @@ class Containers:
         self._tell = tell
 
     async def create(
-        self, sandbox: SandboxRecord, spec: ContainerSpec, resolv: str, *, fail_at: str = ""
+        self,
+        sandbox: SandboxRecord,
+        spec: ContainerSpec,
+        own: tuple[Mount, ...],
+        *,
+        fail_at: str = "",
     ) -> ContainerId:
-        """Build it, up to the parked process; undo everything when a step fails (without a supervisor, at the recovery).
+        """Build it, with its sandbox's *own* mounts, up to the parked process; undo everything when a step fails (without a supervisor, at
+        the recovery).
 
         In a sandbox that is still being made it waits for what it needs of it, and until it is ready (`making`). Raises AlreadyExists for a
         second one of the same name and attempt in the sandbox, FailedPrecondition when the sandbox fails.
         """
         if (making := self._state.making.get(sandbox.id)) is None:
-            return await self._create(sandbox, spec, resolv, None, fail_at)
+            return await self._create(sandbox, spec, own, None, fail_at)
         with making.creating():
-            return await self._create(sandbox, spec, resolv, making, fail_at)
+            return await self._create(sandbox, spec, own, making, fail_at)
 
     async def _create(
         self,
         sandbox: SandboxRecord,
         spec: ContainerSpec,
-        resolv: str,
+        own: tuple[Mount, ...],
         making: Making | None,
         fail_at: str,
     ) -> ContainerId:
@@ -94,7 +100,7 @@ class Containers:
         self._state.building.add(made.id)
         try:
             await self._images.hold([i for i in (image.id, *mounted) if i])
-            bundles.write(self._bundle(container, sandbox, image, resolv, fail_at))
+            bundles.write(self._bundle(container, sandbox, image, own, fail_at))
             if making is not None:
                 await making.pinned()
             answer, _ = await self._supervisor.request("create", id=made.id)
@@ -136,7 +142,7 @@ class Containers:
         container: Container,
         sandbox: SandboxRecord,
         image: ImageFacts,
-        resolv: str,
+        own: tuple[Mount, ...],
         fail_at: str,
     ) -> Bundle:
         """Make its directories; return what the supervisor is to build."""
@@ -149,7 +155,6 @@ class Containers:
             os.makedirs(places.storage + name, 0o755 if name == "/upper" else 0o700, exist_ok=True)
         if (userns := sandbox.spec.userns) is not None:
             os.chown(f"{places.storage}/upper", userns.first, userns.first)  # it becomes the root
-        own = (Mount(host_path=resolv, container_path="/etc/resolv.conf"),) if resolv else ()
         target = 0
         if record.spec.pid_target:
             target = self._state.container(ContainerId(record.spec.pid_target)).pid

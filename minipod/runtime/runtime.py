@@ -123,7 +123,7 @@ class Runtime:
 
     async def _start_pod_init(self, sandbox: SandboxId) -> None:
         record = self.state.sandbox(sandbox)
-        init = await self._containers.create(record, pod_init.SPEC, "")
+        init = await self._containers.create(record, pod_init.SPEC, ())
         await self._containers.start(self.state.container(init))
 
     async def stop_pod_sandbox(self, sandbox: SandboxId) -> None:
@@ -156,11 +156,9 @@ class Runtime:
         record = self.state.sandbox(sandbox)
         if not record.ready and sandbox not in self.state.making:
             raise errors.FailedPrecondition(f"sandbox {sandbox} is not ready")
-        resolv = self._sandboxes.resolv_path(sandbox)
-        if record.spec.dns is None:
-            resolv = "/etc/resolv.conf"
+        own = self._sandboxes.own_mounts(record)
         with self._sandboxes.prepared.busy():
-            return await self._containers.create(record, spec, resolv)
+            return await self._containers.create(record, spec, own)
 
     async def start_container(self, container: ContainerId) -> None:
         with self._sandboxes.prepared.busy():

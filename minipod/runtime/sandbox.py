@@ -6,6 +6,7 @@ Most pods find one that was prepared (`runtime.prepared`), whose record, address
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 import uuid
@@ -23,11 +24,12 @@ from minipod.runtime.supervisor_client import SupervisorClient
 from minipod.runtime.threads import alone
 from minipod.runtime.vault import Vault
 from minipod.spec.bundle import SandboxBundle
-from minipod.spec.container import Resources
+from minipod.spec.container import Mount, Resources
 from minipod.spec.ids import SandboxId
 from minipod.spec.instance import Instance
 from minipod.spec.sandbox import DnsConfig, NamespaceMode, SandboxSpec
-from minipod.supervisor import records
+
+RESOLV, HOSTNAME = "resolv.conf", "hostname"  # beside the record
 
 
 class Sandboxes:
@@ -58,8 +60,18 @@ class Sandboxes:
     def cgroup(self, spec: SandboxSpec) -> str:
         return spec.cgroup(self._instance.cgroup_root)
 
-    def resolv_path(self, sandbox: SandboxId) -> str:
-        return f"{self._state.run_dir}/sandboxes/{sandbox}.resolv.conf"
+    def _path(self, sandbox: SandboxId, name: str) -> str:
+        return f"{self._state.run_dir}/sandboxes/{sandbox}.{name}"
+
+    def own_mounts(self, record: SandboxRecord) -> tuple[Mount, ...]:
+        """Return what each of its containers sees beside volumes: /etc/resolv.conf (the node's where none was asked for), /etc/hostname."""
+        own = self._path(record.id, RESOLV)
+        resolv = own if record.spec.dns is not None else "/etc/resolv.conf"
+        mounts = (Mount(host_path=resolv, container_path="/etc/resolv.conf"),)
+        hostname = self._path(record.id, HOSTNAME)
+        if not os.path.exists(hostname):
+            return mounts  # made by a minipod that did not write it yet
+        return (*mounts, Mount(host_path=hostname, container_path="/etc/hostname"))
 
     async def run(
         self, spec: SandboxSpec, begun: Begun | None = None, *, fail_at: str = ""
@@ -87,7 +99,7 @@ class Sandboxes:
         self._state.building.add(sandbox)
         making = self._state.making[sandbox] = Making(sandbox)
         try:
-            self._write_resolv(record)
+            self._write_files(record)
             if spec.network is NamespaceMode.POD and not ips:
                 record = replace(record, ips=await self._lease(sandbox))
             set_up = asyncio.ensure_future(self._made(self._bundle(record, fail_at), prepared))
@@ -166,13 +178,16 @@ class Sandboxes:
         answer, fds = await self._supervisor.request("sandbox", bundle=bundle)
         return Made(namespaces=answer["namespaces"], network=fds[0] if fds else -1)
 
-    def _write_resolv(self, record: SandboxRecord) -> None:
-        dns = record.spec.dns
-        if dns is not None:
-            records.write(self.resolv_path(record.id), resolv_conf(dns).encode())
-            os.chmod(self.resolv_path(record.id), 0o644)
-            if (userns := record.spec.userns) is not None:
-                os.chown(self.resolv_path(record.id), userns.first, userns.first)
+    def _write_files(self, record: SandboxRecord) -> None:
+        spec = record.spec
+        files = {HOSTNAME: f"{spec.hostname}\n"}
+        if spec.dns is not None:
+            files[RESOLV] = resolv_conf(spec.dns)
+        for name, text in files.items():
+            with open(self._path(record.id, name), "xb") as f:
+                f.write(text.encode())
+                if spec.userns is not None:
+                    os.fchown(f.fileno(), spec.userns.first, spec.userns.first)
 
     async def update_resources(self, record: SandboxRecord, to: Resources) -> None:
         """Write new limits of the pod's cgroup, and remember them."""
@@ -208,10 +223,9 @@ class Sandboxes:
         others = [r for r in of_pod if r.id != sandbox]  # its cgroup is named by its uid
         if record.spec.owns_cgroup and not any(self.cgroup(r.spec) == cgroup for r in others):
             await asyncio.to_thread(self._hierarchy.remove, cgroup)
-        try:
-            os.unlink(self.resolv_path(sandbox))
-        except FileNotFoundError:
-            pass
+        for name in (RESOLV, HOSTNAME):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path(sandbox, name))
         self._state.drop_sandbox(sandbox)
         self._stopped.discard(sandbox)
 

@@ -135,7 +135,7 @@ async def run_all(
             security=Security(readonly_rootfs=True),
         )  # fmt: skip
         record = parts.state.sandbox(made)
-        started = await parts.containers.create(record, spec, "", fail_at=container)
+        started = await parts.containers.create(record, spec, (), fail_at=container)
         try:
             await parts.containers.start(parts.state.container(started))
             directory = parts.state.container_directory(started)

@@ -51,7 +51,7 @@ class Pod:
 
     def _begun(self, status: SandboxStatus) -> None:
         record = self.parts.state.sandbox(status.id)
-        self.container = asyncio.ensure_future(self.parts.containers.create(record, SPEC, ""))
+        self.container = asyncio.ensure_future(self.parts.containers.create(record, SPEC, ()))
 
     async def run(self) -> str:
         await self.parts.supervisor.request("subscribe")

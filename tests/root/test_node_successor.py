@@ -95,7 +95,7 @@ async def begin(parts: Parts, sandbox: str, container: str, userns: UserNamespac
     made = await parts.sandboxes.run(sandbox_spec(userns), fail_at=sandbox)
     host = Mount(host_path="/etc/hostname", container_path="/h")
     spec = ContainerSpec(name="c", image="busybox", command=("sleep", "1000"), mounts=(host,))
-    await parts.containers.create(parts.state.sandbox(made), spec, "", fail_at=container)
+    await parts.containers.create(parts.state.sandbox(made), spec, (), fail_at=container)
 
 
 async def hang(node, parts: Parts, *where) -> tuple[asyncio.Task, list[int]]:

@@ -140,6 +140,17 @@ def test_a_pod_that_the_node_can_not_hold_is_failed(node, pods) -> None:
     assert node.get("armor")["status"]["reason"] == "AppArmor"
 
 
+def test_etc_hostname_says_what_hostname_says(node, pods) -> None:
+    """As containerd and CRI-O write it: programs read the file. In the node's network it is the node's name."""
+    pods += ["named", "ofnode"]
+    node.pod("named", sleeper("a"), sleeper("b"), hostname="web", subdomain="site")
+    node.pod("ofnode", sleeper(), hostNetwork=True)
+    for container in ("a", "b"):
+        assert node.exec("named", "cat", "/etc/hostname", container=container) == "web\n"
+    listed = node.client.request("GET", "/api/v1/nodes")["items"]
+    assert node.exec("ofnode", "cat", "/etc/hostname").strip() == listed[0]["metadata"]["name"]
+
+
 def test_aliases_and_a_resolver_of_the_pods_own(node, pods) -> None:
     pods.append("dns")
     node.pod(

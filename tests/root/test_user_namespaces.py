@@ -84,15 +84,15 @@ def test_a_pod_has_users_and_namespaces_of_its_own(node, pods, place) -> None:
     for kind in ("user", "net", "ipc", "uts", "pid", "mnt", "cgroup"):
         assert namespace(pid, kind) != namespace(os.getpid(), kind)
     script = (
-        "id -u; hostname; cat /proc/self/uid_map | tr -s ' '; stat -c %u / /etc/hosts /etc/resolv.conf /dev/shm /disk /memory"
+        "id -u; hostname; cat /proc/self/uid_map | tr -s ' '; stat -c %u / /etc/hosts /etc/hostname /etc/resolv.conf /dev/shm /disk /memory"
         " /host /host/theirs /about/name /image/bin/busybox; cat /about/name; echo; for d in / /disk /memory /host /dev/shm;"
         " do touch $d/made && stat -c %u:%g $d/made; done; chown 7:8 /disk/made /host/made; echo x > /dev/null;"
         " echo '# more' >> /etc/hosts; echo said > /dev/termination-log; echo 1 > /dev/stderr"
     )
     said = node.exec("own", "sh", "-c", script).split("\n")
     assert said[:3] == ["0", "own", f" 0 {userns.first} 65536"]
-    assert said[3:13] == ["0", "0", "0", "0", "0", "0", "0", "1000", "0", "0"]
-    assert said[13:19] == ["own", *["0:0"] * 5]
+    assert said[3:14] == ["0", "0", "0", "0", "0", "0", "0", "0", "1000", "0", "0"]
+    assert said[14:20] == ["own", *["0:0"] * 5]
     # The host's owners: on id-mapped mounts what the pod calls them, elsewhere the pod's own.
     made = os.stat(place / "made")
     assert (made.st_uid, made.st_gid) == (7, 8)
