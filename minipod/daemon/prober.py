@@ -6,11 +6,18 @@ alone weighs only against what is in the same cgroup.
 
 from __future__ import annotations
 
+import sys
+
 from minipod.cgroups.hierarchy import of_node
-from minipod.kubelet.probe import prober
-from minipod.runtime.probe_exec import ProbeExec
 from minipod.spec.container import Resources
 from minipod.spec.instance import Instance
+
+# For asyncio there is no TLS then: only HTTPS probes need it, which load it themselves (`probe.streams`).
+sys.modules["ssl"] = None  # type: ignore[assignment]
+from minipod.kubelet.probe import prober  # noqa: E402
+from minipod.runtime.probe_exec import ProbeExec  # noqa: E402
+
+del sys.modules["ssl"]
 
 CPU_SHARES = 16 * 1024  # as much as pods with requests for 16 processors
 
