@@ -109,10 +109,16 @@ class PortForward:
                 pass
 
     async def _put(self, pair: _Pair, payload: bytes) -> None:
-        """Queue *payload*; a connection that ends meanwhile takes nothing more."""
-        if pair.task is None or not pair.queue.full():
-            if not pair.queue.full():
-                pair.queue.put_nowait(payload)
+        """Queue *payload*; a connection that ends meanwhile takes nothing more.
+
+        One whose second stream has not been opened is given up when the queue is full: waiting for room would keep us from hearing of
+        that stream.
+        """
+        if not pair.queue.full():
+            pair.queue.put_nowait(payload)
+            return
+        if pair.task is None:
+            self._end(pair)
             return
         putting = asyncio.create_task(pair.queue.put(payload))
         await asyncio.wait({putting, pair.task}, return_when=asyncio.FIRST_COMPLETED)

@@ -120,3 +120,44 @@ async def test_streams_that_are_never_opened_end_the_request(monkeypatch) -> Non
         assert await reader.read() == b""
         writer.close()
     assert site.cat.task is None
+
+
+async def data_before_its_error_stream(site: Site, pieces: list[bytes]):
+    """Send *pieces* on a data stream, then open its error stream; return the client, both ends, and the stream's number."""
+    client = spdy.Connection(client=True)
+    reader, writer = await over_spdy(site, "/ports", "portforward.k8s.io")
+    headers = {"port": "80", "requestid": "0"}
+    data = client.open({"streamtype": "data", **headers})
+    for piece in pieces:
+        client.send(data, piece)
+    client.send(data, b"", fin=True)
+    client.open({"streamtype": "error", **headers})
+    writer.write(client.take())
+    return client, reader, writer, data
+
+
+async def test_a_little_data_before_its_error_stream_arrives() -> None:
+    pieces = [b"one", b"two", b"three"]
+    async with Site(Cat(), Wanted()) as site:
+        _, _, writer, _ = await data_before_its_error_stream(site, pieces)
+        while not site.others:  # noqa: ASYNC110 there is no event for it
+            await asyncio.sleep(0.01)
+        came = b""
+        while piece := await asyncio.to_thread(site.others[0].recv, 1 << 16):
+            came += piece
+        assert came == b"".join(pieces)
+        writer.close()
+
+
+async def test_a_stream_with_too_much_data_before_its_error_stream_is_reset() -> None:
+    """Its client does not take a cut stream for a whole one. (Kubernetes' clients open the error stream first.)"""
+    async with Site(Cat(), Wanted()) as site:
+        client, reader, writer, data = await data_before_its_error_stream(site, [b"x"] * 100)
+        events: list[spdy.Event] = []
+        while not any(isinstance(e, spdy.Reset) for e in events):
+            came = await reader.read(1 << 16)
+            assert came
+            events += client.receive(came)
+        assert spdy.Reset(data, spdy.Status.CANCEL) in events
+        assert not site.others
+        writer.close()
