@@ -64,7 +64,7 @@ class TarReader:
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
-        self._buffer = memoryview(b"")  # what is left of the stream's last chunk
+        self._use(b"")
         self._left = 0  # bytes of the current member's data that are not read yet
         self._padding = 0
         self._globals: dict[str, bytes] = {}
@@ -77,19 +77,24 @@ class TarReader:
         """Yield what is left of the current member's data, *limit* bytes at most."""
         wanted = min(limit, self._left)
         while wanted:
-            if not self._buffer and not self._fill():
-                raise corrupt("the archive ends inside a file")
-            data = self._buffer[:wanted]
-            self._buffer = self._buffer[wanted:]
+            data = self._view[self._at : self._at + wanted]
+            if not data:
+                self._use(self._more())
+                continue
+            self._at += len(data)
             self._left -= len(data)
             wanted -= len(data)
             yield data
 
-    def _fill(self) -> bool:
-        """Get the stream's next chunk behind what is left of the last; tell whether there was one."""
-        data = self._stream.read(CHUNK)
-        self._buffer = memoryview(b"".join((self._buffer, data)) if self._buffer else data)
-        return bool(data)
+    def _use(self, chunk: bytes) -> None:
+        self._chunk = chunk
+        self._view = memoryview(chunk)
+        self._at = 0  # bytes of it are done with
+
+    def _more(self) -> bytes:
+        if data := self._stream.read(CHUNK):
+            return data
+        raise corrupt("the archive ends inside a file")
 
     def _next(self) -> Entry | None:
         """Read headers until one is a member; None at the end of the archive."""
@@ -112,25 +117,18 @@ class TarReader:
     def _read_header(self) -> Header | None:
         self._skip(self._left + self._padding)  # what the caller did not want of the last member
         self._left = self._padding = 0
-        while len(self._buffer) < BLOCK and self._fill():
-            pass
-        block = bytes(self._buffer[:BLOCK])
+        block = self._next_block()
         if not block or block == ZEROS:
             return None  # one block of zeros is enough for us, as for GNU tar
-        if len(block) < BLOCK:
-            raise corrupt("the archive ends inside a block")
-        self._buffer = self._buffer[BLOCK:]
         header = parse_header(block)
         self._begin_data(0 if header.type in HEADER_ONLY else header.size)
         return header
 
     def _skip(self, size: int) -> None:
-        while size > len(self._buffer):
-            size -= len(self._buffer)
-            self._buffer = memoryview(b"")
-            if not self._fill():
-                raise corrupt("the archive ends inside a file")
-        self._buffer = self._buffer[size:]
+        self._at += size
+        while (beyond := self._at - len(self._chunk)) > 0:
+            self._use(self._more())
+            self._at = beyond
 
     def _begin_data(self, size: int) -> None:
         self._left = size
@@ -141,13 +139,22 @@ class TarReader:
             raise corrupt(f"an extended header of {size} bytes")
         return b"".join(self.chunks())
 
-    def _read_block(self) -> bytes:
-        while len(self._buffer) < BLOCK:
-            if not self._fill():
+    def _next_block(self) -> bytes:
+        """Return the next block, b"" at the end of the stream."""
+        while len(block := self._chunk[self._at : self._at + BLOCK]) < BLOCK:
+            data = self._stream.read(CHUNK)
+            if not data and not block:
+                return b""
+            if not data:
                 raise corrupt("the archive ends inside a block")
-        block = bytes(self._buffer[:BLOCK])
-        self._buffer = self._buffer[BLOCK:]
+            self._use(block + data)
+        self._at += BLOCK
         return block
+
+    def _read_block(self) -> bytes:
+        if block := self._next_block():
+            return block
+        raise corrupt("the archive ends inside a block")
 
     def _member(self, header: Header, extended: dict[str, bytes]) -> Entry:
         """Join the header with what the extended headers before it said."""
@@ -166,21 +173,21 @@ class TarReader:
         if segments is not None and sum(length for _, length in segments) != self._left:
             raise corrupt(f"the map of the sparse file {name!r} does not fit its data")
         return Entry(
-            name=name,
-            type=_plain_type(header.type, name),
-            mode=header.mode & 0o7777,
-            uid=pax_number(extended, "uid", header.uid),
-            gid=pax_number(extended, "gid", header.gid),
-            size=0 if header.type in HEADER_ONLY else size,
-            mtime_ns=pax_time_ns(extended, "mtime", header.mtime_ns),
-            linkname=to_text(extended.get("linkpath", header.linkname)),
-            device=header.device,
-            xattrs={
+            name,
+            _plain_type(header.type, name),
+            header.mode & 0o7777,
+            pax_number(extended, "uid", header.uid),
+            pax_number(extended, "gid", header.gid),
+            0 if header.type in HEADER_ONLY else size,
+            pax_time_ns(extended, "mtime", header.mtime_ns),
+            to_text(extended.get("linkpath", header.linkname)),
+            header.device,
+            {
                 key.removeprefix(XATTR_PREFIX): value
                 for key, value in extended.items()
                 if key.startswith(XATTR_PREFIX)
             },
-            segments=segments,
+            segments,
         )
 
     def _old_sparse(self, header: Header) -> tuple[tuple[tuple[int, int], ...], int]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import itertools
+import struct
+import zlib
 from typing import NamedTuple
 
 from minipod.errors import ImageError
@@ -15,6 +17,8 @@ from minipod.errors import ImageError
 BLOCK = 512
 HEADER_ONLY = frozenset("123456")  # links, devices, directories, FIFOs: no data, whatever size says
 NANO = 10**9
+# name mode uid gid size mtime checksum typeflag linkname magic [uname gname] devmajor devminor prefix
+FIELDS = struct.Struct("100s8s8s8s12s12s8sB100s8s64x8s8s155s")
 
 
 class Header(NamedTuple):  # made in a third of the time of a frozen dataclass, twice for each file
@@ -41,26 +45,26 @@ def corrupt(why: str) -> ImageError:
 def parse_header(block: bytes) -> Header:
     """Decode one header block."""
     _check_sum(block)
-    magic = block[257:265]
-    is_gnu = magic == b"ustar  \0"
-    is_ustar = magic[:5] == b"ustar"
-    name = _until_nul(block[0:100])
-    prefix = _until_nul(block[345:500])
-    if is_ustar and not is_gnu and prefix:
-        name = prefix + b"/" + name
-    typeflag = chr(block[156])
+    # fmt: off
+    (name, mode, uid, gid, size, mtime, _, kind, linkname, magic, major, minor, prefix
+     ) = FIELDS.unpack_from(block)
+    # fmt: on
+    name = _until_nul(name)
+    if magic[:5] == b"ustar" and prefix[0] and magic != b"ustar  \0":  # GNU has other things there
+        name = _until_nul(prefix) + b"/" + name
+    typeflag = chr(kind)
     return Header(
-        name=name,
-        type=typeflag,
-        mode=number(block[100:108]),
-        uid=number(block[108:116]),
-        gid=number(block[116:124]),
-        size=_unsigned(number(block[124:136])),
-        mtime_ns=number(block[136:148]) * NANO,
-        linkname=_until_nul(block[157:257]),
-        device=(number(block[329:337]), number(block[337:345])) if typeflag in "34" else (0, 0),
-        realsize=_unsigned(number(block[483:495])) if typeflag == "S" else 0,
-        block=block,
+        name,
+        typeflag,
+        number(mode),
+        number(uid),
+        number(gid),
+        _unsigned(number(size)),
+        number(mtime) * NANO,
+        _until_nul(linkname),
+        (number(major), number(minor)) if typeflag in "34" else (0, 0),
+        _unsigned(number(block[483:495])) if typeflag == "S" else 0,
+        block,
     )
 
 
@@ -95,11 +99,16 @@ def _unsigned(value: int) -> int:
 def _check_sum(block: bytes) -> None:
     """Compare the checksum; some old tars added signed bytes."""
     stored = number(block[148:156])
-    unsigned = sum(block) - sum(block[148:156]) + 8 * ord(" ")
+    unsigned = _sum(block[:256]) + _sum(block[256:]) - sum(block[148:156]) + 8 * ord(" ")
     if stored != unsigned:
         rest = block[:148] + b" " * 8 + block[156:]
         if stored != unsigned - 256 * sum(1 for byte in rest if byte > 127):
             raise corrupt("a header's checksum is wrong")
+
+
+def _sum(bytes_: bytes) -> int:
+    """Add up 256 bytes at most, in a tenth of the time of `sum`: the low half of Adler-32 is that, and 1, modulo 65521."""
+    return (zlib.adler32(bytes_) & 0xFFFF) - 1
 
 
 def _until_nul(field: bytes) -> bytes:
@@ -150,8 +159,11 @@ def pax_number(records: dict[str, bytes], key: str, default: int) -> int:
 def pax_time_ns(records: dict[str, bytes], key: str, default: int) -> int:
     """Return a `seconds.fraction` record in nanoseconds, exactly (a float would lose digits)."""
     text = records.get(key)
-    if not text:
-        return default
+    return _time_ns(key, text) if text else default
+
+
+@functools.lru_cache(256)
+def _time_ns(key: str, text: bytes) -> int:
     seconds, _, fraction = text.removeprefix(b"-").partition(b".")
     if not seconds.isdigit() or len(seconds) > 12 or (fraction and not fraction.isdigit()):
         raise corrupt(f"pax record {key}={text!r} is not a time")

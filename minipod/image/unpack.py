@@ -11,7 +11,8 @@ they become what overlayfs itself writes, a character device 0:0 in the upper di
 opaque directory `trusted.overlay.opaque`. What this layer brings is never hidden by its own whiteouts.
 
 The cost of a layer is its system calls: the directory of the last entry stays open for the next one, a
-file is made with the owner and mode that it most likely has and only corrected when fstat(2) says so.
+file is made with the owner and mode that it most likely has and only corrected where fstat(2) of the first
+file like it in its directory says so.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ METADATA = ".wh..wh."  # of aufs (.wh..wh.plnk): nothing of the image
 FORBIDDEN_XATTRS = ("trusted.overlay.", "user.overlay.")
 NODES = {"3": stat.S_IFCHR, "4": stat.S_IFBLK, "6": stat.S_IFIFO}
 NO_ID = 2**32 - 1  # chown(2) would leave the owner as it is
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 DIRECTORY = os.O_PATH | os.O_DIRECTORY
+UNPLAIN = frozenset(("", ".", ".."))  # parts of a path that are no names
 MAX_LINKS = 40  # symlinks on the way to one place, as the kernel has it
 
 T = TypeVar("T")
@@ -66,10 +69,12 @@ def _inside(name: str, limits: Limits) -> str:
     """Return *name* relative to the root, without empty parts and dots. Raises ImageError."""
     if name.startswith("/") and not limits.image_absolute_names:
         raise corrupt(f"{name!r} is absolute, which the setting image_absolute_names forbids")
-    parts = [part for part in name.split("/") if part not in ("", ".")]
+    parts = name.split("/")
+    if UNPLAIN.isdisjoint(parts):
+        return name
     if ".." in parts:
         raise corrupt(f"{name!r} leads out of its directory")
-    return "/".join(parts)
+    return "/".join(part for part in parts if part not in UNPLAIN)
 
 
 class _Layer:
@@ -82,12 +87,13 @@ class _Layer:
         # Paths of what follows are real ones: two names that lead to one place are that place.
         self._own: set[str] = {""}  # what this layer brought, with all that is above it
         self._filled: set[str] = set()  # directories in which this layer brought something
-        self._times: dict[
-            str, int
-        ] = {}  # of directories that the layer says: what comes in changes them
-        self._before: dict[
-            str, int
-        ] = {}  # of those below that it only adds to: they keep theirs, as in umoci
+        # In nanoseconds, of directories that the layer says: what comes in changes them.
+        self._times: dict[str, int] = {}
+        # Of those below that it only adds to: they keep theirs, as in umoci.
+        self._before: dict[str, int] = {}
+        # What owner, group and mode a file really has that is made in _parent with a mode (O_CREAT): what its
+        # directory's default ACL, its setgid bit and the umask make of that.
+        self._made: dict[int, tuple[int, int, int]] = {}
         self._parent = files.open_in_root(root, ".", DIRECTORY)  # the next entry's directory
         self._above = self._real = ""  # its name in the archive, and its real path
         self._base = _path_of(root)
@@ -107,7 +113,7 @@ class _Layer:
             return  # overlayfs would read it as a whiteout
         else:
             self._make(name, entry)
-            place = f"{self._real}/{name}".strip("/")
+            place = f"{self._real}/{name}" if self._real and name else self._real or name
             self._own_up(place)
             if entry.type == "5":
                 self._times[place] = entry.mtime_ns
@@ -138,11 +144,14 @@ class _Layer:
             old = True
         except FileNotFoundError:
             fd, old = self._make_directories(path, MAX_LINKS), False
-        os.close(self._parent)
-        self._parent, self._above = fd, path
-        self._real = _path_of(fd).removeprefix(self._base).lstrip("/")
+        self._be_in(fd, path, _path_of(fd).removeprefix(self._base).lstrip("/"))
         if old and self._real not in self._before:
             self._before[self._real] = os.stat(fd).st_mtime_ns
+
+    def _be_in(self, parent: int, above: str, real: str) -> None:
+        os.close(self._parent)
+        self._parent, self._above, self._real = parent, above, real
+        self._made.clear()
 
     def _make_directories(self, path: str, links: int) -> int:
         here = files.open_in_root(self._root, ".", DIRECTORY)
@@ -162,9 +171,8 @@ class _Layer:
         except FileNotFoundError:
             try:
                 os.mkdir(name, dir_fd=parent)
-            except (
-                FileExistsError
-            ):  # a symlink to what is not there: it is made, as containerd and umoci do
+            except FileExistsError:
+                # A symlink to what is not there: it is made, as containerd and umoci do.
                 if not links:
                     raise
                 above = _path_of(parent).removeprefix(self._base)
@@ -172,12 +180,6 @@ class _Layer:
                 return self._make_directories(os.path.normpath(target).strip("/"), links - 1)
             os.chmod(name, 0o755, dir_fd=parent)  # noqa: S103 mkdir obeys the umask
             return files.open_in_root(self._root, path, DIRECTORY)
-
-    def _removed(self) -> None:
-        """Open the next entry's directory anew: what was removed may have been on the way to it."""
-        os.close(self._parent)
-        self._parent, self._above = files.open_in_root(self._root, ".", DIRECTORY), ""
-        self._real = ""
 
     # -- whiteouts
 
@@ -189,7 +191,8 @@ class _Layer:
             if name in ("", ".", ".."):  # `.wh...` would name the directory above
                 raise corrupt(f"a whiteout of {name!r}")
             self._remove_below(self._parent, name, f"{self._real}/{name}".lstrip("/"))
-        self._removed()
+        # Open the next entry's directory anew: what was removed may have been on the way to it.
+        self._be_in(files.open_in_root(self._root, ".", DIRECTORY), "", "")
 
     def _make_opaque(self, path: str) -> None:
         """Remove all that the lower layers have in *path*, and keep what this layer brought."""
@@ -273,6 +276,7 @@ class _Layer:
         os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
         os.chmod(name, entry.mode, dir_fd=parent)  # a directory: no symlink to follow
         _set_xattrs(parent, name, entry)
+        self._made.clear()  # it may be _parent itself
 
     def _make_node(self, name: str, entry: Entry) -> None:
         parent = self._parent
@@ -294,15 +298,17 @@ class _Layer:
 
     def _make_file(self, name: str, entry: Entry) -> None:
         """Owner before mode, both after the content: chown(2), write(2) clear setuid and capabilities."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         parent, mode = self._parent, entry.mode & 0o777
-        fd = self._fresh(name, lambda: os.open(name, flags, mode, dir_fd=parent))
+        fd = self._fresh(name, lambda: os.open(name, NEW_FILE, mode, dir_fd=parent))
         try:
             self._write_content(fd, entry)
-            made = os.fstat(fd)
-            if (made.st_uid, made.st_gid) != (entry.uid, entry.gid):
+            if mode not in self._made:
+                made = os.fstat(fd)
+                self._made[mode] = (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode))
+            uid, gid, mode = self._made[mode]
+            if (uid, gid) != (entry.uid, entry.gid):
                 os.fchown(fd, entry.uid, entry.gid)
-            if stat.S_IMODE(made.st_mode) != entry.mode:
+            if mode != entry.mode:
                 os.fchmod(fd, entry.mode)
             if entry.xattrs:
                 _set_xattrs(parent, name, entry)

@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import stat
+import struct
 import subprocess
 
 import pytest
@@ -279,6 +280,27 @@ def test_a_directory_that_comes_again_has_the_attributes_of_the_last_entry_alone
         (found,) = tree(merged).values()
     assert found[:4] == (oct(stat.S_IFDIR | 0o700), 0, 0, 7 * 10**9)
     assert found[6] == (("user.new", b"2"),)
+
+
+# A default ACL (acl(5)): the owner may all, nobody else anything.
+PRIVATE = struct.pack("<I" + "HHI" * 3, 2, 1, 7, 2**32 - 1, 4, 0, 2**32 - 1, 0x20, 0, 2**32 - 1)
+ACL = {"SCHILY.xattr.system.posix_acl_default": PRIVATE.decode("utf-8", "surrogateescape")}
+
+
+@pytest.mark.parametrize("where", [".", "d"])
+@pytest.mark.parametrize(
+    "change", [{"mode": 0o2755, "gid": 7}, {"pax_headers": ACL}], ids=["setgid", "ACL"]
+)
+def test_files_have_their_owner_and_mode_whatever_their_directory_gives_to_new_ones(
+    store, where, change
+):  # fmt: skip
+    members = [
+        directory("z"), directory(where), entry(f"{where}/a"), directory(where, **change), entry(f"{where}/b"),
+        directory("z"), entry("z/c"), entry(f"{where}/d"), entry("z/e"), entry("z/.wh.none"), entry("f"),
+    ]  # fmt: skip
+    (root,) = store.layers(ingest(store, "given:1", parts([layer(*members)])))
+    found = [t[:3] for n, t in tree(root).items() if os.path.isfile(f"{root}/{n}")]
+    assert found == [(oct(stat.S_IFREG | 0o644), 0, 0)] * 6
 
 
 @pytest.mark.requires("kernel>=6.5")
