@@ -8,6 +8,7 @@ import functools
 import gc
 import os
 import signal
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:It is recommended to use web.RequestKey")
 
 
+def _sctp() -> bool:
+    """Whether the kernel has SCTP; where it is a module the question loads it."""
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP).close()
+    except OSError:
+        return False
+    return True
+
+
 FEATURES = {
     "root": lambda: os.geteuid() == 0,
     "cgroup2": lambda: os.path.exists("/sys/fs/cgroup/cgroup.controllers"),
@@ -86,6 +96,7 @@ FEATURES = {
     "systemd": lambda: (
         os.path.isdir("/run/systemd/system") and _read("/proc/1/comm") == b"systemd\n"
     ),
+    "sctp": _sctp,
     "overlay": lambda: b"overlay" in _read("/proc/filesystems"),
 }
 

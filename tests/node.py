@@ -33,7 +33,8 @@ KINDS = (
     "",
     "k",
     "c",
-)  # of nodes that may run side by side: the kernel's tests', the API's, the CRI's
+    "l",
+)  # of nodes that may run side by side: the kernel's tests', the API's, the CRI's, the little one that evicts
 
 
 def name_of_this_run() -> str:

@@ -17,6 +17,7 @@ from minipod.linux.flags import UmountFlag
 from tests.node import Node, shell
 from tests.root.conftest import INSTANCE, await_nothing_left, snapshot
 
+LITTLE = f"{INSTANCE}l"
 DISK, MEMORY = 96 << 20, 72 << 20  # bytes of the disk, and for pods
 THRESHOLD = 16  # MiB of the latter that must be free
 NODE = "/api/v1/nodes"
@@ -32,6 +33,7 @@ def node(tmp_path_factory):
     """A node with little room; see the module."""
     if memory_available() < 512 << 20:
         pytest.skip("the machine itself is short of memory")
+    subprocess.run(["modprobe", "-q", "loop"], check=False)
     if not os.path.exists("/dev/loop-control"):
         pytest.skip("no loop devices, and so no small disk")
     place = tmp_path_factory.mktemp("small")
@@ -42,9 +44,9 @@ def node(tmp_path_factory):
             "eviction_interval = 0.1", "eviction_transition = 0.5", "eviction_disk = 50", "image_gc_min_age = 0.0",
             f'reserved_memory = "{total_memory() - MEMORY}"', f"eviction_memory = {THRESHOLD << 20}",
         )  # fmt: skip
-        settings.write_text("\n".join((f"[instance.{INSTANCE}]", *lines, "")))
+        settings.write_text("\n".join((f"[instance.{LITTLE}]", *lines, "")))
         patch.setenv("MINIPOD_CONFIG", str(settings))
-        made = Node(INSTANCE)
+        made = Node(LITTLE)
         disk = place / "disk"
         with disk.open("wb") as file:
             file.truncate(DISK)
@@ -89,6 +91,7 @@ def hostname(node) -> str:
     return node.client.request("GET", NODE)["items"][0]["metadata"]["name"]
 
 
+@pytest.mark.smoke
 def test_who_exceeds_its_request_goes_when_memory_is_short(node, pods) -> None:
     """Not the largest: `within` uses more, but keeps to its request."""
     pods += ["within", "above"]

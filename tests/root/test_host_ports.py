@@ -24,6 +24,19 @@ while True:
 """
 
 
+SCTP_ECHO = """
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP)
+server.bind(("", 36412))
+server.listen()
+print("listening", flush=True)
+while True:
+    client, _ = server.accept()
+    client.send(client.recv(100).upper())
+    client.close()
+"""
+
+
 def serving(*ports: dict[str, object]):
     """A web server that is Ready when it listens, and not when its shell runs."""
     return shell(
@@ -204,8 +217,23 @@ def test_bandwidth_is_limited_in_both_directions(node, pods) -> None:
     assert any("rate 8Mbit" in line for line in mine)
 
 
+@pytest.mark.smoke
+@pytest.mark.requires("sctp")
+def test_an_sctp_port_of_the_node_leads_to_the_pod(node, pods, port: int) -> None:
+    """In the VM's kernel, where this machine's has none."""
+    pods.append("sctp")
+    container, volumes = python(SCTP_ECHO)
+    container["ports"] = [{"containerPort": 36412, "hostPort": port, "protocol": "SCTP"}]
+    node.pod("sctp", container, volumes=volumes)
+    node.await_log("sctp", "listening")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP) as client:
+        client.settimeout(60)
+        client.connect((node.instance.gateways[0], port))
+        client.send(b"word")
+        assert client.recv(100) == b"WORD"
+
+
 def test_every_protocol_and_family_is_mapped() -> None:
-    """Excluded: SCTP in the kernel, which a machine without its module can't try."""
     made = [
         PortMapping(protocol=p, container_port=80, host_port=8080) for p in ("TCP", "UDP", "SCTP")
     ]
