@@ -3,7 +3,7 @@
     start()                       bridge, forwarding, masquerade: once, idempotent
     lease(sandbox)                its addresses: known before anything else of it is there
     attach(sandbox, netns fd)     veth pair, addresses, routes: two netlink batches, about a millisecond
-    detach(sandbox)               free the lease; the link goes with its namespace
+    detach(sandbox)               free the lease; then the link goes, if its namespace did not take it along
 
 The worker visits a pod's namespace to open a netlink socket there and comes back; sockets stay where they were opened. It is a thread
 of ours because setns(2) of a network namespace concerns a thread only, and because the daemon never forks.
@@ -12,6 +12,7 @@ of ours because setns(2) of a network namespace concerns a thread only, and beca
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import socket
@@ -95,8 +96,16 @@ class Network:
             await self._run(self._map_ports, sandbox_id, ips, mappings)
 
     async def detach(self, sandbox_id: str) -> None:
-        """Free the lease. Idempotent."""
-        await self._run(self._detach, sandbox_id)
+        """Free the lease. Idempotent. Raises OSError.
+
+        Nobody waits for the link: it goes with its namespace in a moment, unless an orphaned socket of the pod keeps that (the kernel sends
+        what its process had said). It would answer by an address that may be another's.
+        """
+        assert self._leases is not None
+        if self._ports.has(sandbox_id):
+            await self._run(self._ports.remove, sandbox_id)
+        self._leases.free(sandbox_id)
+        self._worker.submit(self._cut, self.host_name(sandbox_id))
 
     async def recover(self, live: Mapping[str, Ports]) -> None:
         """Free leases and host ports of sandboxes that are no more; their links went with their namespaces."""
@@ -213,10 +222,14 @@ class Network:
         """Return the name of the node's end of a sandbox's link."""
         return f"{self._instance.link_prefix}{sandbox_id[:8]}"
 
-    def _detach(self, sandbox_id: str) -> None:
-        assert self._leases is not None
-        self._ports.remove(sandbox_id)
-        self._leases.free(sandbox_id)
+    def _cut(self, host_name: str) -> None:
+        """Delete a link that is still there."""
+        try:
+            assert self._host is not None
+            self._host.execute((delete_request(host_name),), host_name)
+        except SetupFailed as e:
+            if e.errno != errno.ENODEV:
+                logger.warning("the link of a pod that is gone stays: %s", e)
 
     def _recover(self, live: Mapping[str, Ports]) -> None:
         assert self._leases is not None

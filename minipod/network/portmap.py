@@ -143,6 +143,10 @@ class HostPorts:
         for family, port, backend in _datagrams(wanted):
             self._flows.forget_port(family, port, backend)
 
+    def has(self, sandbox: str) -> bool:
+        """Whether a sandbox has any."""
+        return sandbox in self._owned
+
     def remove(self, sandbox: str) -> None:
         """Close a sandbox's ports. Idempotent; raises OSError."""
         owned = self._owned.pop(sandbox, [])

@@ -14,7 +14,7 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 
 from minipod import errors
@@ -247,25 +247,36 @@ class Containers:
 
     async def remove(self, container: ContainerId) -> None:
         """Kill, forget, and remove cgroup and directories. Idempotent."""
-        known = self._state.containers.get(container)
-        if known is None:
-            return
-        if known.pid:
-            await self.kill(known)
-        await self._supervisor.request("forget", id=container)
-        await asyncio.to_thread(self.remove_traces, container, known.record.cgroup)
-        self._state.drop_container(container)
-        known.drained.set()
-        if known.created_at:  # nobody has heard of one whose creation failed: news would make its pod try again at once
-            self._tell(EventType.CONTAINER_REMOVED, known)
+        if (known := self._state.containers.get(container)) is not None:
+            await self.remove_all([known])
 
-    def remove_traces(self, container: str, cgroup: str) -> None:
-        """Remove what a container has on disk and in the cgroup trees. Runs in a thread; idempotent."""
-        if cgroup:
+    async def remove_all(self, all_: list[Container], above: tuple[str, ...] = ()) -> None:
+        """Remove containers, and the cgroups *above* them when theirs are gone.
+
+        In one thread: several would fight for the interpreter's lock, which each of their many short system calls lets go of.
+        """
+        await asyncio.gather(*(self._forget(container) for container in all_))
+        found = {container.record.id: container.record.cgroup for container in all_}
+        await asyncio.to_thread(self.remove_traces, found, above)
+        for known in all_:
+            self._state.drop_container(known.record.id)
+            known.drained.set()
+            if known.created_at:  # nobody has heard of one whose creation failed: news would make its pod try again at once
+                self._tell(EventType.CONTAINER_REMOVED, known)
+
+    async def _forget(self, container: Container) -> None:
+        if container.pid:
+            await self.kill(container)
+        await self._supervisor.request("forget", id=container.record.id)
+
+    def remove_traces(self, containers: Mapping[ContainerId, str], above: tuple[str, ...]) -> None:
+        """Remove the cgroups of containers ("" for none), those *above*, and the directories with the records. In a thread; idempotent."""
+        for cgroup in (*filter(None, containers.values()), *above):
             self._hierarchy.kill(cgroup)
             self._hierarchy.remove(cgroup)
-        shutil.rmtree(f"{self._storage}/{container}", ignore_errors=True)
-        shutil.rmtree(self._state.container_directory(ContainerId(container)), ignore_errors=True)
+        for container in containers:
+            shutil.rmtree(f"{self._storage}/{container}", ignore_errors=True)
+            shutil.rmtree(self._state.container_directory(container), ignore_errors=True)
 
     async def update_resources(self, container: Container, to: Resources) -> None:
         """Write new limits, and remember them; what *to* does not give stays as it was."""

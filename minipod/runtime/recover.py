@@ -133,4 +133,5 @@ class Recovery:
         for base in (f"{self._state.run_dir}/containers", self._storage):
             for name in os.listdir(base) if os.path.isdir(base) else ():
                 if ContainerId(name) not in self._state.containers:
-                    await asyncio.to_thread(self._containers.remove_traces, name, "")
+                    gone = {ContainerId(name): ""}
+                    await asyncio.to_thread(self._containers.remove_traces, gone, ())

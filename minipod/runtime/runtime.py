@@ -135,11 +135,12 @@ class Runtime:
         with self._sandboxes.prepared.busy():
             # Its containers first: the address may have another owner then.
             await self._containers.stop_all(sandbox)
+            cgroup = self._sandboxes.own_cgroup(sandbox)
             await asyncio.gather(
-                *(self._containers.remove(c.record.id) for c in self.state.containers_of(sandbox)),
+                self._containers.remove_all(self.state.containers_of(sandbox), cgroup),
                 self._sandboxes.stop(sandbox),
             )
-            await self._sandboxes.remove(sandbox)
+            await self._sandboxes.remove(sandbox, bare=bool(cgroup))
 
     async def pod_sandbox_status(self, sandbox: SandboxId) -> SandboxStatus:
         return sandbox_status(self.state.sandbox(sandbox))

@@ -212,17 +212,25 @@ class Sandboxes:
             await self._network.detach(sandbox)
         self._stopped.add(sandbox)
 
-    async def remove(self, sandbox: SandboxId) -> None:
-        """Remove what is left of it. Idempotent."""
+    def own_cgroup(self, sandbox: SandboxId) -> tuple[str, ...]:
+        """Return the pod's cgroup where it goes with this sandbox: it is ours, and no other sandbox of the pod is left."""
         record = self._state.sandboxes.get(sandbox)
-        if record is None:
+        if record is None or not record.spec.owns_cgroup:
+            return ()
+        cgroup = self.cgroup(record.spec)
+        # The cgroup is named by the uid: a sandbox of another pod has another.
+        of_pod = self._state.sandboxes_of(record.spec.metadata.uid)
+        shared = any(r.id != sandbox and self.cgroup(r.spec) == cgroup for r in of_pod)
+        return () if shared else (cgroup,)
+
+    async def remove(self, sandbox: SandboxId, *, bare: bool = False) -> None:
+        """Remove what is left of it; *bare*: its cgroup is gone. Idempotent."""
+        if sandbox not in self._state.sandboxes:
             return
         await self.stop(sandbox)
-        cgroup = self.cgroup(record.spec)
-        of_pod = self._state.sandboxes_of(record.spec.metadata.uid)
-        others = [r for r in of_pod if r.id != sandbox]  # its cgroup is named by its uid
-        if record.spec.owns_cgroup and not any(self.cgroup(r.spec) == cgroup for r in others):
-            await asyncio.to_thread(self._hierarchy.remove, cgroup)
+        if not bare:
+            for cgroup in self.own_cgroup(sandbox):
+                await asyncio.to_thread(self._hierarchy.remove, cgroup)
         for name in (RESOLV, HOSTNAME):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path(sandbox, name))

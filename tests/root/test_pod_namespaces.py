@@ -191,3 +191,19 @@ def test_a_shared_pid_namespace_survives_the_supervisor_and_a_new_container_join
     assert host_pid_of_init(after["b"]["pid"]) == init
     node.run("delete", "pod", "adopt", "--grace-period=1")
     assert not os.path.exists(f"/proc/{init}/exe")
+
+
+def test_a_link_goes_with_its_pod_whoever_holds_the_namespace(node, pods) -> None:
+    """As the kernel does for a socket of a killed process that has not sent everything: the address may be another pod's by then."""
+    pods.append("held")
+    pod = node.pod("held", sleeper())
+    pid = node.containers(pod)["app"]["pid"]
+    made = node.client.request("GET", f"/minipod/pods/{pod['metadata']['uid']}")["sandboxes"][0]
+    link = f"/sys/class/net/{node.instance.link_prefix}{made['id'][:8]}"
+    assert os.path.exists(link)
+    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+    try:
+        node.delete("held")
+        eventually(lambda: not os.path.exists(link))
+    finally:
+        os.close(namespace)

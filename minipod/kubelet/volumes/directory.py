@@ -73,24 +73,25 @@ class PodDirectory:
 
     def remove(self) -> None:
         """Unmount and remove everything. Idempotent; may block: call it in a thread."""
-        _remove(self.path)
-        _remove(self.memory)
+        _remove(self.path, self.memory)
 
     def remove_volumes(self) -> None:
         """Of a pod that is over: its volumes, and what they hold. Idempotent; may block."""
-        _remove(f"{self.path}/volumes")
-        _remove(self.memory)
+        _remove(f"{self.path}/volumes", self.memory)
 
 
-def _remove(path: str) -> None:
-    for point in reversed(_mount_points_below(path)):
+def _remove(*paths: str) -> None:
+    """Remove directories and what is mounted below them. Raises FailedPrecondition where a mount stays."""
+    if points := _mount_points_below(paths):
         from minipod.linux import flags, mount  # loads ctypes; only where there is a mount
 
-        mount.umount2(point, flags.UmountFlag.MNT_DETACH)
-    if _mount_points_below(path):
-        raise FailedPrecondition(f"{path} still holds a mount")
-    if os.path.isdir(path):
-        shutil.rmtree(path, onerror=_unless_gone)
+        for point in reversed(points):
+            mount.umount2(point, flags.UmountFlag.MNT_DETACH)
+        if left := _mount_points_below(paths):
+            raise FailedPrecondition(f"{left[0]} is still mounted")
+    for path in paths:
+        if os.path.isdir(path):
+            shutil.rmtree(path, onerror=_unless_gone)
 
 
 def _unless_gone(_: object, path: str, error: tuple[type, BaseException, object]) -> None:
@@ -99,11 +100,12 @@ def _unless_gone(_: object, path: str, error: tuple[type, BaseException, object]
         raise error[1]
 
 
-def _mount_points_below(path: str) -> list[str]:
+def _mount_points_below(paths: tuple[str, ...]) -> list[str]:
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         points = [line.split(" ", 5)[4] for line in file]
     points = [
         p.encode("utf-8", "surrogateescape").decode("unicode_escape") if "\\" in p else p
         for p in points
     ]
-    return sorted(p for p in points if p.startswith(f"{path}/"))
+    below = tuple(f"{path}/" for path in paths)
+    return sorted(p for p in points if p.startswith(below))
