@@ -126,11 +126,21 @@ class Hierarchy:
 
     def update(self, path: str, resources: Resources) -> None:
         """Write limits; a controller that this machine lacks is skipped, a value it refuses is an OSError."""
-        v1, v2 = v1_settings(resources), v2_settings(resources)
         for tree in self.trees:
-            for setting in v2 if tree.unified else v1:
-                if setting.controller in tree.controllers:
-                    apply(tree.path(path), setting)
+            self._limit(tree, path, resources)
+
+    def limit_unified(self, path: str, resources: Resources, devices: DevicePolicy) -> None:
+        """Write the limits that the unified tree has, of a cgroup that exists there; of the v1 trees see `minipod.cgroups.calls`."""
+        if self.unified is None:
+            return
+        self._limit(self.unified, path, resources)
+        if "devices" not in self.controllers and not devices.allow_all:
+            self._limit_devices(path, devices)
+
+    def _limit(self, tree: Tree, path: str, resources: Resources) -> None:
+        for setting in (v2_settings if tree.unified else v1_settings)(resources):
+            if setting.controller in tree.controllers:
+                apply(tree.path(path), setting)
 
     def _limit_devices(self, path: str, devices: DevicePolicy) -> None:
         for tree in self.trees:

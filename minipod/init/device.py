@@ -7,13 +7,14 @@ import fcntl
 import os
 import stat
 import struct
+from collections.abc import Hashable
 from dataclasses import dataclass
 
-from minipod.init.filesystem import target_directory
-from minipod.init.operation import Context, NotDirect
+from minipod.init.operation import Context, NotDirect, Repeats
+from minipod.init.targets import directory_calls, target_directory
 from minipod.linux import files, mount
 from minipod.linux.flags import AT_FDCWD, MountFlag
-from minipod.linux.program import Call
+from minipod.linux.program import Call, Text
 
 TIOCSCTTY = 0x540E
 TIOCSPTLCK = 0x40045431
@@ -29,7 +30,7 @@ LINKS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MakeDeviceNodes:
+class MakeDeviceNodes(Repeats):
     """Fill /dev with the nodes and links that every container has."""
 
     cause: str = ""
@@ -48,12 +49,33 @@ class MakeDeviceNodes:
         keep_null(context, dev)
         os.close(dev)
 
+    def calls(self, context: Context) -> list[Call]:
+        dev, mode = context.numbers.open(), stat.S_IFCHR | 0o666
+        context.fds["null"] = context.numbers.open()
+        return [
+            *directory_calls(context, "/dev", dev),
+            Call("umask", (0,)),
+            *(
+                Call("mknodat", (dev, name.encode(), mode, os.makedev(*numbers)))
+                for name, numbers in NODES.items()
+            ),
+            Call("umask", (0o022,)),
+            *(
+                Call("symlinkat", (target.encode(), dev, name.encode()))
+                for name, target in LINKS.items()
+            ),
+            Call("openat", (dev, b"null", _NULL)),
+            context.numbers.close(dev),
+        ]
+
+
+_NULL = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 def keep_null(context: Context, dev: int) -> None:
     """Open /dev/null while all of *dev* (an fd of /dev) is ours: a volume mounted there may hold a link by that name, and what is bound
     over masked paths would be the link's target, /proc/sys/kernel/core_pattern perhaps (CVE-2025-31133)."""
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-    context.fds["null"] = os.open("null", flags, dir_fd=dev)
+    context.fds["null"] = os.open("null", _NULL, dir_fd=dev)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +113,7 @@ class OpenDevice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenFifos:
+class OpenFifos(Repeats):
     """Open the container's outputs read-write, so that it never gets SIGPIPE and a dead reader loses nothing.
 
     Its stdin is read-only: it ends when the last of our write ends is closed. The FIFOs belong to its user: opening /dev/stdout is
@@ -110,7 +132,7 @@ class OpenFifos:
 
     def apply(self, context: Context) -> None:
         opened = [-1]
-        for name in (("stdin",) if self.stdin else ()) + ("stdout", "stderr"):
+        for name in self._names():
             access = os.O_RDONLY if name == "stdin" else os.O_RDWR
             fd = os.open(f"{self.directory}/{name}", access | os.O_CLOEXEC)
             os.fchown(fd, self.uid, self.gid)
@@ -118,9 +140,29 @@ class OpenFifos:
         stdin, stdout, stderr = opened[1:] if self.stdin else opened
         context.stdio = (stdin, stdout, stderr)
 
+    def calls(self, context: Context) -> list[Call]:
+        found, opened = [], [] if self.stdin else [-1]
+        for name in self._names():
+            access = os.O_RDONLY if name == "stdin" else os.O_RDWR
+            fd = context.numbers.open()
+            found.append(Call("openat", (AT_FDCWD, name.encode(), access | os.O_CLOEXEC)))
+            found.append(Call("fchown", (fd, self.uid, self.gid)))
+            opened.append(fd)
+        context.stdio = (opened[0], opened[1], opened[2])
+        return [Call("chdir", (*self.texts(context),)), *found]
+
+    def shape(self) -> Hashable:
+        return type(self), self.uid, self.gid, self.stdin
+
+    def texts(self, context: Context) -> list[Text]:
+        return [Text(os.fsencode(self.directory))]
+
+    def _names(self) -> tuple[str, ...]:
+        return ("stdin", "stdout", "stderr") if self.stdin else ("stdout", "stderr")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InstallStdio:
+class InstallStdio(Repeats):
     """Put the streams at 0, 1 and 2; without stdin, 0 is the container's own null device."""
 
     cause: str = ""
@@ -137,9 +179,10 @@ class InstallStdio:
             os.dup2(source, target, inheritable=True)
 
     def calls(self, context: Context) -> list[Call]:
-        if -1 in context.stdio:
-            raise NotDirect("no stdin")
-        return [Call("dup3", (source, target, 0)) for target, source in enumerate(context.stdio)]
+        if -1 in context.stdio[1:] or (context.stdio[0] < 0 and "null" not in context.fds):
+            raise NotDirect("no streams")
+        sources = [fd if fd >= 0 else context.fds["null"] for fd in context.stdio]
+        return [Call("dup3", (source, target, 0)) for target, source in enumerate(sources)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

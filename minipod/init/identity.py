@@ -8,11 +8,11 @@ import resource
 import struct
 from dataclasses import dataclass
 
-from minipod.init.operation import Context
+from minipod.init.operation import Context, Repeats
 from minipod.init.sync import StepFailed
 from minipod.linux import apparmor, credentials, prctl, seccomp
 from minipod.linux.flags import AT_FDCWD
-from minipod.linux.program import Argument, Buffer, Call
+from minipod.linux.program import FAIL, Argument, Buffer, Call, unless
 
 PATH_MAX = 4096
 RLIM_INFINITY = 2**64 - 1
@@ -48,7 +48,7 @@ class SetOomScoreAdj:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetRlimits:
+class SetRlimits(Repeats):
     """Set resource limits; raising a hard limit needs CAP_SYS_RESOURCE."""
 
     limits: tuple[tuple[str, int, int], ...]
@@ -73,7 +73,7 @@ class SetRlimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadSeccomp:
+class LoadSeccomp(Repeats):
     """Load the filter. Without no_new_privs it needs CAP_SYS_ADMIN, so it comes before the capabilities go."""
 
     cause: str = ""
@@ -111,7 +111,7 @@ class ChangeProfile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeDirectory:
+class ChangeDirectory(Repeats):
     """Enter the working directory, made when it is missing; EACCES may pass after the user changed."""
 
     path: str
@@ -139,12 +139,20 @@ class ChangeDirectory:
         context.fds["cwd"] = -1
 
     def calls(self, context: Context) -> list[Call]:
-        """Once: what only the user may enter, or has to be made, takes the long way."""
-        return [] if self.final else [Call("chdir", (os.fsencode(self.path),))]
+        """Once: what only the user may enter takes the long way."""
+        if self.final:
+            return []
+        enter = Call("chdir", (os.fsencode(self.path),))
+        if not self.create:
+            return [enter]
+        parts = [part for part in self.path.split("/") if part]
+        paths = (os.fsencode("/" + "/".join(parts[: n + 1])) for n in range(len(parts)))
+        made = [Call("mkdirat", (AT_FDCWD, path, 0o755), on_error=0) for path in paths]
+        return unless(enter, [*made, enter])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetIdentity:
+class SetIdentity(Repeats):
     """Bounding set, groups, user, capability sets; in the order in which each may still be done.
 
     A process that is not root keeps no capability (Kubernetes passes no ambient ones).
@@ -205,7 +213,7 @@ class SetIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VerifyDirectory:
+class VerifyDirectory(Repeats):
     """The working directory must be inside the root: getcwd(2) says "(unreachable)" otherwise (CVE-2024-21626)."""
 
     cause: str = ""
@@ -225,11 +233,12 @@ class VerifyDirectory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FindExecutable:
+class FindExecutable(Repeats):
     """Look argv[0] up as the container's user sees it: its PATH, its root. Told at start, not here."""
 
     name: str
     path: str  # the PATH of the container's environment
+    parked: bool = False  # a start comes later, and is too late to take the long way
     cause: str = ""
 
     def describe(self) -> str:
@@ -249,15 +258,23 @@ class FindExecutable:
                 error = errno.EACCES
         context.executable_errno = error
 
-    def calls(self, context: Context) -> tuple[Call, ...]:
-        """None: `Execve` tries the candidates."""
-        named = "/" in self.name
-        context.candidates = (
-            (self.name,)
-            if named
-            else tuple(f"{d or '.'}/{self.name}" for d in self.path.split(":"))
-        )
-        return ()
+    def calls(self, context: Context) -> list[Call]:
+        """`Execve` tries the candidates. Who will be *parked* looks now whether there is one, and that it is no directory."""
+        if "/" in self.name:
+            context.candidates = (self.name,)
+            return []
+        context.candidates = tuple(f"{d or '.'}/{self.name}" for d in self.path.split(":"))
+        if not self.parked:
+            return []
+        found: list[Call] = []
+        for candidate in map(os.fsencode, context.candidates):
+            left = (
+                2 * len(context.candidates) - len(found) - 1
+            )  # of the candidates, behind the next call
+            found.append(Call("faccessat", (AT_FDCWD, candidate, os.X_OK), on_error=1))
+            test = (AT_FDCWD, candidate + b"/", os.F_OK)
+            found.append(Call("faccessat", test, then=FAIL, on_error=left))
+        return [*found, Call("close", (-1,))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,18 +300,22 @@ class Execve:
         try:
             os.execve(context.executable, self.argv, environment)
         except OSError as e:
-            why = {errno.ENOENT: "no such file or directory", errno.ENOEXEC: "exec format error"}
-            raise StepFailed(
-                "exec", e.errno or 0, name, detail=why.get(e.errno or 0, (e.strerror or "").lower())
-            ) from None
+            raise self.failed(name, e.errno or 0) from None
+
+    @staticmethod
+    def failed(name: str, number: int) -> StepFailed:
+        """Return the error for an execve of *name* that gave errno *number*."""
+        return StepFailed("exec", number, name, detail=os.strerror(number).lower())
 
     def calls(self, context: Context) -> list[Call]:
         """Execute the first candidate that may be executed. To find none takes the long way, which tells why."""
         environment = dict(pair.partition("=")[::2] for pair in self.env)
         words = [os.fsencode(f"{name}={value}") for name, value in environment.items()]
-        argv: Argument = (*(os.fsencode(word) for word in self.argv), 0)
+        argv: Argument = (*map(os.fsencode, self.argv), 0)
+        envp: Argument = (*words, 0)
         found: list[Call] = []
         for candidate in map(os.fsencode, context.candidates):
-            found.append(Call("faccessat", (AT_FDCWD, candidate, os.X_OK), on_error=1))
-            found.append(Call("execve", (candidate, argv, (*words, 0))))
+            may = (AT_FDCWD, candidate, os.X_OK)
+            found.append(Call("faccessat", may, on_error=1, gives=context.outcome))
+            found.append(Call("execve", (candidate, argv, envp), gives=context.outcome))
         return found

@@ -11,13 +11,17 @@ import errno
 import os
 import signal
 import stat
+from collections.abc import Hashable
 from dataclasses import dataclass
 
+from minipod.cgroups import calls as cgroup_calls
 from minipod.cgroups.devices import DevicePolicy, Rule
-from minipod.init.operation import Context
+from minipod.cgroups.hierarchy import Hierarchy
+from minipod.cgroups.resources import v1_settings
+from minipod.init.operation import Context, NotDirect, Repeats
 from minipod.linux import mount, namespaces, prctl
 from minipod.linux.flags import AT_FDCWD, CloneFlag, MountFlag, MoveMount, OpenTree, UmountFlag
-from minipod.linux.program import Call
+from minipod.linux.program import Call, Text
 from minipod.spec.container import Device, Resources
 
 PINS = 4096  # bytes of a tmpfs that holds empty files alone
@@ -40,7 +44,7 @@ def names(flags: CloneFlag) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CreateCgroup:
+class CreateCgroup(Repeats):
     """Make the cgroup in every hierarchy and write its limits: nothing may be allocated before."""
 
     path: str
@@ -59,6 +63,29 @@ class CreateCgroup:
             policy = DevicePolicy.of(privileged=self.privileged, extra=extra)
         context.hierarchy.create(self.path, self.resources, devices=policy)
 
+    def limit_unified(self, hierarchy: Hierarchy) -> None:
+        """Do what `calls` leaves out: the limits of the unified tree's cgroup, which exists, for the child is born there."""
+        policy = DevicePolicy.of(privileged=bool(self.privileged))
+        hierarchy.limit_unified(self.path, self.resources, policy)
+
+    def calls(self, context: Context) -> list[Call]:
+        """Those for the v1 trees."""
+        if self.privileged is None or self.devices:
+            raise NotDirect("devices of the host's")
+        return cgroup_calls.creation(
+            context.hierarchy,
+            self.texts(context),
+            self.resources,
+            DevicePolicy.of(privileged=self.privileged),
+            context.numbers.next(),
+        )
+
+    def shape(self) -> Hashable:
+        return type(self), tuple(v1_settings(self.resources)), self.privileged, self.devices
+
+    def texts(self, context: Context) -> list[Text]:
+        return cgroup_calls.names(context.hierarchy, self.path)
+
 
 def _rule(device: Device) -> Rule:
     info = os.stat(device.host_path)
@@ -67,7 +94,7 @@ def _rule(device: Device) -> Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnterCgroup:
+class EnterCgroup(Repeats):
     """Enter the cgroup in the v1 trees; in the unified tree the main process is born there (`child.fork_main`)."""
 
     path: str
@@ -78,6 +105,15 @@ class EnterCgroup:
 
     def apply(self, context: Context) -> None:
         context.hierarchy.attach_self(self.path)
+
+    def calls(self, context: Context) -> list[Call]:
+        return cgroup_calls.entering(self.texts(context), context.numbers.next())
+
+    def shape(self) -> Hashable:
+        return (type(self),)
+
+    def texts(self, context: Context) -> list[Text]:
+        return cgroup_calls.tasks(context.hierarchy, self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +131,7 @@ class OpenCgroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenPins:
+class OpenPins(Repeats):
     """Visit the vault: open the pod's pinned namespaces and a clone of its /dev/shm, come back."""
 
     sandbox_id: str
@@ -124,9 +160,30 @@ class OpenPins:
             namespaces.setns(home, CloneFlag.CLONE_NEWNS)
             os.close(home)
 
+    def calls(self, context: Context) -> list[Call]:
+        """The way home is open already."""
+        found = [Call("setns", (context.vault_fd, int(CloneFlag.CLONE_NEWNS)))]
+        found.append(Call("chdir", (*self.texts(context),)))
+        for kind in self.kinds:
+            found.append(Call("openat", (AT_FDCWD, kind.encode(), os.O_RDONLY | os.O_CLOEXEC)))
+            context.fds[f"ns:{kind}"] = context.numbers.open()
+        if self.shm:
+            flags = int(OpenTree.CLONE | OpenTree.CLOEXEC)
+            found.append(Call("open_tree", (AT_FDCWD, b"shm", flags)))
+            context.fds["shm"] = context.numbers.open()
+        home = context.fds.pop("home")
+        back = Call("setns", (home, int(CloneFlag.CLONE_NEWNS)))
+        return [*found, back, *map(context.numbers.close, (context.vault_fd, home))]
+
+    def shape(self) -> Hashable:
+        return type(self), self.kinds, self.shm
+
+    def texts(self, context: Context) -> list[Text]:
+        return [Text(f"/{self.sandbox_id}".encode())]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JoinNamespaces:
+class JoinNamespaces(Repeats):
     """Enter the namespaces that the sandbox owns (and the pid namespace of a target container, where a fork follows)."""
 
     kinds: tuple[str, ...]
@@ -142,9 +199,16 @@ class JoinNamespaces:
         if self.target_pid:
             namespaces.setns(context.target_pidfd, CloneFlag.CLONE_NEWPID)
 
+    def calls(self, context: Context) -> list[Call]:
+        if self.target_pid:
+            raise NotDirect("another's pid namespace")
+        return [
+            Call("setns", (context.fds.pop(f"ns:{kind}"), int(SHARED[kind]))) for kind in self.kinds
+        ]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unshare:
+class Unshare(Repeats):
     """Make namespaces of the container's own; the cgroup namespace only now, or its root is wrong."""
 
     flags: CloneFlag
@@ -155,6 +219,9 @@ class Unshare:
 
     def apply(self, context: Context) -> None:
         namespaces.unshare(self.flags)
+
+    def calls(self, context: Context) -> list[Call]:
+        return [Call("unshare", (int(self.flags),))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,29 +1,40 @@
-"""The short way of an exec: its plan as a program of system calls, for a child without an interpreter (`minipod.linux.program`).
+"""The short way: a plan as a program of system calls, for a child without an interpreter (`minipod.linux.machine`).
 
-The supervisor itself enters the container's namespaces, forks, and comes back; machine code does it, so nothing else happens in
-there. The child is born with everything that /proc/PID shows (mounts, network, names), and with no memory of the supervisor's.
+A container's main process is born as on the long way. Its descriptors are moved to places that are always the same ones, so most of its
+calls are the same as another container's, and were written down before:
+
+    supervisor: clone3; oom_score_adj of the child
+    child: its descriptors, die with the parent, keyring, session; the plan's operations; "ready", await "go"; execve
+
+To make an exec the supervisor itself enters the container's namespaces, forks, and comes back; machine code does it, so nothing else
+happens in there. The child is born with everything that /proc/PID shows (mounts, network, names), and with no memory of the supervisor's.
 
     supervisor: open the cgroup's files; setns, clone3, setns back; oom_score_adj of the child; "go"
     child: close descriptors, die with the parent, keyring; cgroups; session; the plan's operations; await "go"; execve
 
-The plan is that of the long way (`plan.exec_plan`): an operation that is nothing but system calls has a method `calls`. Where one has
-not, or a call fails, the exec takes the long way, which says what is wrong: nothing that was done here outlives the child.
+The plan is that of the long way (`minipod.init.plan`): an operation that is nothing but system calls has a method `calls`. Where one has
+not, or a call fails, the long way is taken, which says what is wrong.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Sequence
-from typing import Final, Protocol, runtime_checkable
+from collections.abc import Hashable, Sequence
+from typing import Final
 
+from minipod.init.descriptors import Descriptors
 from minipod.init.identity import ChangeProfile, SetOomScoreAdj, SetRlimits
-from minipod.init.isolation import EnterCgroup, JoinContainer, OpenCgroup
-from minipod.init.operation import Context, NotDirect, Operation, Plan
-from minipod.init.sync import AGAIN
+from minipod.init.isolation import CreateCgroup, EnterCgroup, JoinContainer, OpenCgroup
+from minipod.init.operation import Context, Direct, NotDirect, Operation, Plan, Repeats
+from minipod.init.sync import AGAIN, OUTCOME, READY
 from minipod.linux import apparmor, prctl, process
 from minipod.linux.flags import CloneFlag
-from minipod.linux.program import FAIL, Buffer, Call, Machine
+from minipod.linux.libc import MACHINE
+from minipod.linux.machine import Block, Machine, Part, Piece
+from minipod.linux.program import FAIL, Buffer, Call, Text
 from minipod.spec.bundle import Bundle, Process
+from minipod.spec.container import SeccompMode
 from minipod.spec.sandbox import NamespaceMode
 
 HOME: Final = {
@@ -31,14 +42,7 @@ HOME: Final = {
     "uts": CloneFlag.CLONE_NEWUTS, "pid": CloneFlag.CLONE_NEWPID,
 }  # fmt: skip
 TRACERS: Final = frozenset(("SYS_PTRACE", "SYS_ADMIN"))
-
-
-@runtime_checkable
-class Direct(Protocol):
-    """An operation that is nothing but system calls."""
-
-    def calls(self, context: Context) -> Sequence[Call]:
-        """Return them. Raises NotDirect for what they can't do."""
+SYNC, VAULT, HOST_MOUNTS = 3, 4, 5  # where a container's child has what it is given
 
 
 def may_be_met(bundle: Bundle, process: Process) -> bool:
@@ -48,21 +52,110 @@ def may_be_met(bundle: Bundle, process: Process) -> bool:
     mounts what the supervisor would walk into (CAP_SYS_ADMIN, an autofs over /), no other container that may have these. A user
     namespace can't be entered for a moment: the way back needs a capability outside of it.
     """
-    alone = bundle.pid is NamespaceMode.CONTAINER and bundle.userns is None
-    return alone and not bundle.privileged and not TRACERS & set(process.capabilities)
+    return may_be_born(bundle) and not bundle.privileged and not TRACERS & set(process.capabilities)
+
+
+def may_be_born(bundle: Bundle) -> bool:
+    """Whether a container's main process is alone in its pid namespace, and of no user namespace; its filter is one that we know."""
+    known = bundle.process.seccomp is not SeccompMode.LOCALHOST
+    return bundle.pid is NamespaceMode.CONTAINER and bundle.userns is None and known
 
 
 class Launcher:
     """Forks children by the short way. Raises OSError where this machine does not let it."""
 
-    def __init__(self) -> None:
+    def __init__(self, vault_fd: int) -> None:
         self._machine = Machine()
         self._proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._home = {
             kind: os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in HOME
         }
+        self._vault, self._mounts = _above(vault_fd), _above(self._home["mnt"])
+        self._sync = _above(vault_fd)  # the place of a container's socket, for its launch
+        # By all that containers do alike: its block, and where their commands may be.
+        self._blocks: dict[Hashable, tuple[Block, tuple[str, ...]]] = {}
 
-    def launch(self, plan: Plan, context: Context, title: str) -> int:
+    # -- containers
+
+    def launch_container(self, plan: Plan, context: Context, title: str, fail_at: str = "") -> int:
+        """Fork a container's main process, which sets itself up, says "ready" and awaits "go". Return its pid.
+
+        Raises NotDirect, OSError: nothing has happened, and the long way is open.
+        """
+        context.vault_fd, context.fds["home"] = VAULT, HOST_MOUNTS
+        context.numbers = Descriptors(range(HOST_MOUNTS + 1))
+        context.outcome = outcome = Buffer(OUTCOME)
+        cgroup = context.hierarchy.open_unified(plan.cgroup)
+        try:
+            made = self._made(plan, context, Text(os.fsencode(f"minipod:[init] {title}")), fail_at)
+            executed = _calls(plan.execute, context)
+            for operation in plan.inner:
+                if isinstance(operation, CreateCgroup):
+                    operation.limit_unified(context.hierarchy)
+            os.dup2(context.sync.fileno(), self._sync, inheritable=False)
+            return self._machine.launch(
+                Part([made], Call("write", (SYNC, AGAIN, len(AGAIN)))),
+                Part([executed], Call("write", (SYNC, outcome, outcome.size))),
+                flags=plan.new,
+                cgroup=cgroup,
+            )
+        except OverflowError as e:
+            raise NotDirect(str(e)) from e
+        finally:
+            os.dup2(self._vault, self._sync, inheritable=False)
+            if cgroup >= 0:
+                os.close(cgroup)
+
+    def _made(self, plan: Plan, context: Context, title: Text, fail_at: str) -> Piece:
+        """Return all up to "go": a block that many containers have, with the texts of this one."""
+        if plan.outer:
+            raise NotDirect("two forks")
+        operations = [o for o in plan.inner if not isinstance(o, _OURS)]
+        repeating = [o for o in operations if isinstance(o, Repeats)]
+        if fail_at or len(repeating) < len(operations):
+            return self._up_to_go(plan, context, title, _failing(operations, context, fail_at))
+        profiles = tuple(o for o in plan.inner if isinstance(o, ChangeProfile))
+        key = (tuple(o.shape() for o in repeating), profiles, context.filter)
+        texts = [title, *(text for o in repeating for text in o.texts(context))]
+        if (found := self._blocks.get(key)) is not None:
+            block, candidates = found
+            if self._machine.fill(block, texts):
+                context.candidates = candidates
+                return block
+            del self._blocks[key]  # one of them is longer than its room
+        calls = self._up_to_go(plan, context, title, _calls(operations, context))
+        if (kept := self._machine.keep(calls)) is not None:
+            self._blocks[key] = (kept, context.candidates)
+        else:
+            self._machine.forget()
+            self._blocks.clear()
+        return calls
+
+    def _up_to_go(
+        self, plan: Plan, context: Context, title: Text, operations: Sequence[Call]
+    ) -> list[Call]:
+        """Return *operations* and what is around them: of what we have open the child keeps `SYNC` and what follows that, no more."""
+        moved = [(self._sync, SYNC), (self._vault, VAULT), (self._mounts, HOST_MOUNTS)]
+        profiles = [o.profile for o in plan.inner if isinstance(o, ChangeProfile)]
+        heard = Buffer(16)
+        return [
+            *(call for name in profiles for call in apparmor.calls_on_exec(name, self._proc)),
+            *(Call("dup3", (fd, place, os.O_CLOEXEC)) for fd, place in moved),
+            Call("close_range", (HOST_MOUNTS + 1, process.UINT_MAX, 0)),
+            *_limit_descriptors(context),
+            Call("prctl", (prctl.PR_SET_PDEATHSIG, _SIGKILL)),
+            Call("keyctl", (process.KEYCTL_JOIN_SESSION_KEYRING, 0), on_error=0),
+            Call("setsid", ()),
+            Call("prctl", (prctl.PR_SET_NAME, title)),
+            *operations,
+            Call("write", (SYNC, READY, len(READY))),
+            Call("read", (SYNC, heard, heard.size), on_zero=FAIL),
+            Call("prctl", (prctl.PR_SET_PDEATHSIG, 0)),
+        ]
+
+    # -- execs
+
+    def launch_exec(self, plan: Plan, context: Context, title: str) -> int:
         """Fork the main process of *plan* into its container; it awaits "go" before execve. Return its pid.
 
         Raises NotDirect, OSError: nothing has happened, and the long way is open.
@@ -72,19 +165,18 @@ class Launcher:
             tasks = _open_cgroups(plan, context, opened)
             theirs = self._program(plan, context, title, tasks)
             back = [Call("setns", (fd, int(HOME[kind]))) for kind, fd in self._home.items()]
-            pid = self._machine.launch(
-                theirs,
+            again = Call("write", (context.sync.fileno(), AGAIN, len(AGAIN)))
+            return self._machine.launch(
+                Part([theirs], again),
                 cgroup=context.fds.pop("cgroup", -1),
                 enter=_entrance(plan, context),
                 leave=back,
-                failed=Call("write", (context.sync.fileno(), AGAIN, len(AGAIN))),
             )
         except OverflowError as e:
             raise NotDirect(str(e)) from e
         finally:
             for fd in opened:
                 os.close(fd)
-        return pid
 
     def _program(
         self, plan: Plan, context: Context, title: str, tasks: Sequence[int]
@@ -96,7 +188,8 @@ class Launcher:
         keep += [self._proc] * len(profiles)
         heard = Buffer(16)
         name = os.fsencode(f"minipod:[init] {title}")
-        operations = [o for o in (*plan.outer, *plan.inner) if not isinstance(o, _OURS)]
+        done = (*_OURS, EnterCgroup)
+        operations = [o for o in (*plan.outer, *plan.inner) if not isinstance(o, done)]
         return [
             *(Call("close_range", (*between, 0)) for between in process.ranges_but(keep)),
             *_limit_descriptors(context),
@@ -116,13 +209,16 @@ class Launcher:
 
 
 # What is done in another order, or by the supervisor.
-_OURS = (JoinContainer, OpenCgroup, SetOomScoreAdj, EnterCgroup, ChangeProfile)
+_OURS = (JoinContainer, OpenCgroup, SetOomScoreAdj, ChangeProfile)
 _SIGKILL = 9
+_HANG = (
+    Call("pause", ()) if MACHINE == "x86_64" else Call("ppoll", (0, 0, 0, 0, 0))
+)  # as signal.pause() does
 
 
 def finish(plan: Plan, pid: int) -> list[str]:
     """Give the child *pid* what it can't give to itself, before "go"; return warnings."""
-    operation = next(o for o in plan.outer if isinstance(o, SetOomScoreAdj))
+    operation = next(o for o in (*plan.outer, *plan.inner) if isinstance(o, SetOomScoreAdj))
     try:
         operation.write(pid)
     except PermissionError:
@@ -132,8 +228,13 @@ def finish(plan: Plan, pid: int) -> list[str]:
     return []
 
 
+def _above(fd: int) -> int:
+    """Return a copy of *fd* that is not where the child puts what it is given."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HOST_MOUNTS + 1)
+
+
 def _open_cgroups(plan: Plan, context: Context, opened: list[int]) -> list[int]:
-    """Open what cgroups the child enters, from here: it sees no hierarchy of the host's."""
+    """Open what cgroups an exec's child enters, from here: it sees no hierarchy of the host's."""
     tasks = []
     for operation in plan.outer:
         if isinstance(operation, EnterCgroup):
@@ -164,4 +265,17 @@ def _calls(operations: Sequence[Operation], context: Context) -> list[Call]:
         if not isinstance(operation, Direct):
             raise NotDirect(operation.describe())
         found += operation.calls(context)
+    return found
+
+
+def _failing(operations: Sequence[Operation], context: Context, fault: str) -> list[Call]:
+    """Return the calls with one that fails, or hangs, in front of those of the operation that *fault* names (`child.run`), "": none."""
+    hangs, name = fault.startswith("hang:"), fault.removeprefix("hang:")
+    if name and all(type(o).__name__ != name for o in operations):
+        raise NotDirect(f"a fault in {name}")
+    stop = _HANG if hangs else Call("close", (-1,))
+    found: list[Call] = []
+    for operation in operations:
+        found += [stop] if type(operation).__name__ == name else []
+        found += _calls([operation], context)
     return found

@@ -6,12 +6,15 @@ manifest path that asked for it. An OSError out of `apply` names its subject in 
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from minipod.cgroups.hierarchy import Hierarchy
+from minipod.init.descriptors import Descriptors
 from minipod.init.sync import SyncPipe
 from minipod.linux.flags import CloneFlag
+from minipod.linux.program import Buffer, Call, Text
 
 
 class Operation(Protocol):
@@ -32,6 +35,28 @@ class NotDirect(Exception):
     """What an operation does is more than a list of system calls (`minipod.init.launch`)."""
 
 
+@runtime_checkable
+class Direct(Protocol):
+    """An operation that is nothing but system calls."""
+
+    def calls(self, context: Context) -> Sequence[Call]:
+        """Return them; *context* goes on to what will be then. Raises NotDirect for what they can't do."""
+
+
+class Repeats:
+    """Of an operation whose calls are the same in many containers but for some texts, so that they are written down once."""
+
+    __slots__ = ()
+
+    def shape(self) -> Hashable:
+        """Return what its calls depend on, beside its texts and the context."""
+        return self
+
+    def texts(self, context: Context) -> Sequence[Text]:
+        """Return the texts of its calls, in the order in which those name them."""
+        return []
+
+
 @dataclass(slots=True, kw_only=True)
 class Context:
     """What a set-up has in its hands while it runs; made anew for each, after the fork."""
@@ -47,6 +72,8 @@ class Context:
     executable: str = ""  # where argv[0] was found, set by FindExecutable
     executable_errno: int = 0
     candidates: tuple[str, ...] = ()  # where argv[0] may be, set by FindExecutable.calls
+    outcome: Buffer | None = None  # takes what execve(2), or the look before it, gives
+    numbers: Descriptors = field(default_factory=Descriptors)  # for `calls` of a container
 
     def warn(self, text: str) -> None:
         """Tell the supervisor that something is degraded."""

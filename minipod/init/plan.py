@@ -12,6 +12,7 @@ seccomp before the capabilities go, unless no_new_privs allows it last. What dif
 from __future__ import annotations
 
 from minipod.cgroups.hierarchy import Hierarchy, Mode
+from minipod.init.attach import AttachMount
 from minipod.init.device import (
     CopyDevice,
     InstallStdio,
@@ -20,17 +21,7 @@ from minipod.init.device import (
     OpenDevice,
     OpenFifos,
 )
-from minipod.init.filesystem import (
-    AttachMount,
-    MaskPaths,
-    MountCgroups,
-    MountFilesystem,
-    MountRoot,
-    PivotRoot,
-    ReadOnlyPaths,
-    ReadOnlyRoot,
-    SetPropagation,
-)
+from minipod.init.filesystem import MountCgroups, MountFilesystem, MountRoot, SetPropagation
 from minipod.init.identity import (
     ChangeDirectory,
     ChangeProfile,
@@ -53,6 +44,7 @@ from minipod.init.isolation import (
     Unshare,
 )
 from minipod.init.operation import Operation, Plan
+from minipod.init.root import MaskPaths, PivotRoot, ReadOnlyPaths, ReadOnlyRoot
 from minipod.init.sandbox import shared_kinds
 from minipod.init.sources import OpenImage, OpenSource
 from minipod.init.userns import (
@@ -283,7 +275,7 @@ def _process(process: Process, *, console: bool, readonly_root: bool = False) ->
         ),
         ChangeDirectory(path=process.cwd, final=True),
         VerifyDirectory(),
-        FindExecutable(name=process.argv[0], path=path),
+        FindExecutable(name=process.argv[0], path=path, parked=console),
     ]
     return operations
 

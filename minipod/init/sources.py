@@ -10,11 +10,25 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Hashable
 from dataclasses import dataclass
 
-from minipod.init.operation import Context
+from minipod.init.operation import Context, NotDirect, Repeats
+from minipod.init.targets import opening
 from minipod.linux import files, mount
-from minipod.linux.flags import AT, AT_FDCWD, MountAttr, MountFlag, MoveMount, OpenTree, UmountFlag
+from minipod.linux.flags import (
+    AT,
+    AT_FDCWD,
+    MountAttr,
+    MountFlag,
+    MoveMount,
+    OpenTree,
+    Resolve,
+    UmountFlag,
+)
+from minipod.linux.program import Call, Text
+
+CLONED = OpenTree.CLONE | OpenTree.CLOEXEC | OpenTree.AT_RECURSIVE
 
 
 def map_ids(context: Context, tree: int, what: str) -> None:
@@ -53,7 +67,7 @@ def attach_layers(context: Context, layers: tuple[str, ...], stage: str) -> list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenSource:
+class OpenSource(Repeats):
     """Open *path* as a detached clone of its mount tree, under the name *key*.
 
     With *sub_path* the source is resolved inside *path*, and no symlink can lead out (CVE-2017-1002101). What is missing of
@@ -76,14 +90,38 @@ class OpenSource:
             map_ids(context, tree, self.path)
         context.fds[self.key] = tree
 
-    def _open(self) -> int:
-        flags = OpenTree.CLONE | OpenTree.CLOEXEC | OpenTree.AT_RECURSIVE
+    def calls(self, context: Context) -> list[Call]:
+        """What is missing of a sub-path takes the long way, which makes it."""
+        if self.mapped:
+            raise NotDirect("mapped ids")
+        flags, numbers, (path, *inside) = CLONED, context.numbers, self.texts(context)
         if not self.sub_path:
-            return mount.open_tree(AT_FDCWD, self.path, flags)
+            context.fds[self.key] = numbers.open()
+            return [Call("open_tree", (AT_FDCWD, path, int(flags)))]
+        volume, inner, tree = numbers.open(), numbers.open(), numbers.open()
+        context.fds[self.key] = tree
+        resolve = Resolve.IN_ROOT | Resolve.NO_MAGICLINKS
+        return [
+            Call("openat", (AT_FDCWD, path, os.O_PATH | os.O_CLOEXEC)),
+            *(opening(volume, part, os.O_PATH, resolve) for part in inside),
+            Call("open_tree", (inner, b"", int(flags | OpenTree.AT_EMPTY_PATH))),
+            numbers.close(volume),
+            numbers.close(inner),
+        ]
+
+    def shape(self) -> Hashable:
+        return type(self), self.key, bool(self.sub_path), self.mapped
+
+    def texts(self, context: Context) -> list[Text]:
+        return [Text(os.fsencode(path)) for path in (self.path, self.sub_path) if path]
+
+    def _open(self) -> int:
+        if not self.sub_path:
+            return mount.open_tree(AT_FDCWD, self.path, CLONED)
         volume = os.open(self.path, os.O_PATH | os.O_CLOEXEC)
         inner = _open_sub_path(volume, self.sub_path)
         os.close(volume)
-        tree = mount.open_tree(inner, "", flags | OpenTree.AT_EMPTY_PATH)
+        tree = mount.open_tree(inner, "", CLONED | OpenTree.AT_EMPTY_PATH)
         os.close(inner)
         return tree
 

@@ -6,6 +6,7 @@ set-up -> supervisor   {"t": "forked", "pid": N}          the main process, in t
                        {"t": "ready", ...} [+ fds]        everything that can fail has been done
                        {"t": "failed", "step", "errno", "subject", "cause", "detail"}
                        {"t": "again"}                     the short way failed (`launch`): take the long one
+                       8 bytes                            its execve failed, after "go"; read as {"t": "outcome", "errno": N}
 supervisor -> set-up   b"go"                              execve now
 end of file            execve has happened (the socket is close-on-exec), or the process is gone
 
@@ -17,10 +18,13 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 from typing import Any
 
 GO = b"go"
+READY = b'{"t":"ready"}'
 AGAIN = b'{"t":"again"}'
+OUTCOME = 8  # bytes of a message that is the negative errno of execve, in the machine's order: no JSON is as short
 MESSAGE_MAX = 64 << 10  # bytes; far below the default SO_SNDBUF of a SEQPACKET socket
 
 
@@ -96,4 +100,6 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     data, fds, _flags, _ = socket.recv_fds(sock, MESSAGE_MAX, 4, socket.MSG_CMSG_CLOEXEC)
     for fd in fds:
         os.set_inheritable(fd, False)
+    if len(data) == OUTCOME:
+        return {"t": "outcome", "errno": -int.from_bytes(data, sys.byteorder, signed=True)}, fds
     return (json.loads(data), fds) if data else (None, fds)

@@ -26,10 +26,10 @@ from typing import NoReturn
 from minipod.init import sync
 from minipod.init.child import run
 from minipod.init.device import LINKS, NODES, keep_null
-from minipod.init.filesystem import target_directory, target_file
 from minipod.init.isolation import names
 from minipod.init.operation import Context, Operation
 from minipod.init.sources import attach_layers
+from minipod.init.targets import target_directory, target_file
 from minipod.linux import mount, namespaces, prctl
 from minipod.linux.flags import AT_FDCWD, CloneFlag, MountFlag, MoveMount, OpenTree
 from minipod.spec.bundle import RootFs

@@ -98,9 +98,20 @@ class Requests:
             raise
         self._tables.containers[bundle.id] = container
         self._setups.await_for(container, client, message["n"])
-        self._setups.fork(
-            container, made, bundle.title, bundle.fail_at, target=target, program=program
+
+        def long_way() -> None:
+            self._setups.fork(
+                container, made, bundle.title, bundle.fail_at, target=target, program=program
+            )
+
+        container.long_way = long_way
+        context = Context(
+            sync=Unheard(), hierarchy=self._s.hierarchy, filter=program, nofile=self._s.nofile
         )
+        short = launch.may_be_born(bundle)
+        if not (short and self._setups.launch(container, made, context, bundle.title, bundle.fail_at)):  # fmt: skip
+            long_way()
+            container.let_go()
 
     def _target(self, bundle: Bundle) -> int:
         """Return a pidfd of the process whose pid namespace is joined, -1: none is. Copied from ours: its pid may be another's by now."""

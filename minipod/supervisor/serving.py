@@ -40,12 +40,12 @@ def start_services(supervisor: Supervisor, config: dict[str, Any]) -> None:
         prober.start()
 
 
-def launcher() -> Launcher | None:
-    """Return what makes execs short, where this machine has it."""
+def launcher(vault_fd: int) -> Launcher | None:
+    """Return what makes containers and execs by the short way, where this machine has it."""
     try:
-        return Launcher()
+        return Launcher(vault_fd)
     except OSError as e:
-        logger.info("execs take the long way: %s", e)
+        logger.info("containers and execs take the long way: %s", e)
         return None
 
 
@@ -59,7 +59,7 @@ def serve(supervisor: Supervisor, config: dict[str, Any]) -> None:
     adoption.adopt_all()
     adoption.end_execs(orphans)
     default_filter()
-    setups.launcher = launcher()
+    setups.launcher = launcher(supervisor.vault_fd)
     child.warm_up()
     start_services(supervisor, config)
     supervisor.run()

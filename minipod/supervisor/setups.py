@@ -16,6 +16,8 @@ import time
 from dataclasses import replace
 
 from minipod.init import child, launch, sync
+from minipod.init.filesystem import MountRoot
+from minipod.init.identity import Execve
 from minipod.init.launch import Launcher
 from minipod.init.operation import Context, NotDirect, Plan
 from minipod.linux import credentials, process, seccomp, seccomp_json
@@ -103,13 +105,18 @@ class Setups:
         self._limit(made)
         self._s.watch(ours, lambda: self._from_setup(made))
 
-    def launch(self, made: Process, steps: Plan, context: Context, title: str) -> bool:
-        """Fork it by the short way (`init.launch`) and let it go; False: that can't be, and nothing has happened."""
+    def launch(
+        self, made: Process, steps: Plan, context: Context, title: str, fail_at: str = ""
+    ) -> bool:
+        """Fork it by the short way (`init.launch`), an exec goes on at once; False: that can't be, and nothing has happened."""
         if self.launcher is None:
             return False
         ours, context.sync = sync.pair()
         try:
-            pid = self.launcher.launch(steps, context, title)
+            if isinstance(made, Container):
+                pid = self.launcher.launch_container(steps, context, title, fail_at)
+            else:
+                pid = self.launcher.launch_exec(steps, context, title)
         except (NotDirect, OSError) as e:
             logger.debug("%s takes the long way: %s", made.id, e)
             ours.close()
@@ -120,8 +127,11 @@ class Setups:
         made.sync = ours
         self._forked(made, pid)
         made.warnings += launch.finish(steps, pid)
-        made.ready = True
-        self._created(made)
+        if isinstance(made, Exec):
+            made.ready = True
+            self._created(made)
+        else:
+            self._limit(made)
         self._s.watch(ours, lambda: self._from_setup(made))
         return True
 
@@ -131,10 +141,30 @@ class Setups:
         assert long_way is not None
         made.held = []
         self._tables.by_pid.pop(made.pid, None)
+        if isinstance(made, Container):
+            self._undo(made)
         self.close(made)
         made.pid, made.ready, made.phase, made.held = 0, False, Phase.SETTING_UP, held
         long_way()
         made.let_go()
+
+    def _undo(self, made: Container) -> None:
+        """Take away what a container's set-up by the short way left, of which nobody knows how far it got."""
+        logger.info("%s takes the long way: a step of the short one failed", made.bundle.title)
+        self._s.setup_done()
+        process.kill(made.pidfd, DEATH)
+        try:
+            self._s.hierarchy.remove(made.bundle.cgroup)
+            self._s.hierarchy.make_unified(made.bundle.cgroup)
+            MountRoot(root=made.bundle.rootfs).forget()
+        except OSError as e:
+            logger.warning("%s, to be made anew: %s", made.bundle.title, e)
+
+    def _said_outcome(self, made: Process, message: protocol.Message, _: list[int]) -> None:
+        """A container's execve failed."""
+        name = made.bundle.process.argv[0] if isinstance(made, Container) else made.id
+        failed = Execve.failed(name, message["errno"])
+        made.error = _failed(failed.step, failed.errno, failed.subject, failed.detail)
 
     # -- the deadline
 

@@ -8,19 +8,20 @@ import sys
 
 import pytest
 
-from minipod.linux import program
-from minipod.linux.program import SIZE
+from minipod.linux import machine
+from minipod.linux.machine import SIZE
 
 PRELUDE = """
 import os, sys
-from minipod.linux.program import FAIL, Buffer, Call, Machine, Result
+from minipod.linux.machine import Machine, Part
+from minipod.linux.program import FAIL, Buffer, Call, Result, either, equal, unless
 machine, told = Machine(), os.pipe()
 os.set_blocking(told[0], False)
 failed = Call("write", (told[1], b"failed", 6))
 true = Call("execve", (b"/bin/true", (b"true", 0), (0,)))
 
 def run(*theirs, **more):
-    pid = machine.launch(theirs, failed=failed, **more)
+    pid = machine.launch(Part([theirs], failed), **more)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     try:
         return code, os.read(told[0], 16)
@@ -31,7 +32,7 @@ MISSING = 'Call("chdir", (b"/nosuch",)'
 
 
 def python(code: str) -> str:
-    environment = {**os.environ, "GLIBC_TUNABLES": program.TUNABLE}
+    environment = {**os.environ, "GLIBC_TUNABLES": machine.TUNABLE}
     command = [sys.executable, "-c", PRELUDE + code]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=False, timeout=60
@@ -90,17 +91,17 @@ except FileNotFoundError as e:
     print(e.errno, os.getcwd())
 """
     assert python(code).splitlines() == ["(0, b'') /proc", "2 /proc"]
-    leave = f"machine.launch([true], failed=failed, leave=[{MISSING})])"
+    leave = f"machine.launch(Part([[true]], failed), leave=[{MISSING})])"
     done = subprocess.run(
         [sys.executable, "-c", PRELUDE + leave],
-        env={**os.environ, "GLIBC_TUNABLES": program.TUNABLE}, check=False, timeout=60,
+        env={**os.environ, "GLIBC_TUNABLES": machine.TUNABLE}, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 70  # not where it should be: it ends
 
 
 def test_a_child_has_no_memory_but_its_program_and_ours_is_complete_afterwards() -> None:
     code = """
-pid = machine.launch([Call("pause", ())] if "pause" in machine._numbers else [Call("ppoll", (0, 0, 0, 0, 8))], failed=failed)
+pid = machine.launch(Part([[Call("pause", ())] if "pause" in machine._numbers else [Call("ppoll", (0, 0, 0, 0, 8))]], failed))
 names = [line.split()[5:] for line in open(f"/proc/{pid}/maps")]
 print(names.count([]), sorted(n[0] for n in names if n and not n[0].startswith("[v")))
 os.kill(pid, 9), os.waitpid(pid, 0)
@@ -127,7 +128,71 @@ print(run(true))
 
 def test_with_memory_that_the_kernel_writes_to_it_refuses_to_work() -> None:
     """glibc 2.35 and later register it; the supervisor starts without."""
-    if not program._registered():
+    if not machine._registered():
         pytest.skip("this C library registers no restartable sequences")
     with pytest.raises(OSError, match="restartable sequences"):
-        program.Machine()
+        machine.Machine()
+
+
+NO = "Call('exit_group', (7,))"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        pytest.param(f"run(*either(Call('chdir', (b'/',)), [true], [{NO}]))", "(0, b'')", id="good"),
+        pytest.param(f"run(*either({MISSING}), [{NO}], [true]))", "(0, b'')", id="bad"),
+        pytest.param(
+            f"run(*either(Call('chdir', (b'/',)), [{MISSING}, on_error=0)], [{NO}, {NO}]), true)", "(0, b'')",
+            id="what leads out of the good ones leads behind the bad ones",
+        ),
+        pytest.param(f"run(*either(Call('chdir', (b'/',)), [], [{NO}]), true)", "(0, b'')", id="no good ones"),
+        pytest.param(f"run(*unless(Call('chdir', (b'/',)), [{NO}]), true)", "(0, b'')", id="not needed"),
+        pytest.param(f"run(*unless({MISSING}), [Call('chdir', (b'/',))]), true)", "(0, b'')", id="needed"),
+        pytest.param(f"run(*unless({MISSING}), [{MISSING})]), true)", "(1, b'failed')", id="needed in vain"),
+        pytest.param(f"run(Call('chdir', (b'/',), then=1), {NO}, true)", "(0, b'')", id="a success that skips"),
+        pytest.param("run(Call('chdir', (b'/',), then=FAIL), true)", "(1, b'failed')", id="a success that is none"),
+        pytest.param(
+            f"run({MISSING}, on_error=0, gives=(b := Buffer(8))), equal(b, -2, yes=1, no=FAIL), {NO}, true)", "(0, b'')",
+            id="the errno it was to be",
+        ),
+        pytest.param(
+            f"run({MISSING}, on_error=0, gives=(b := Buffer(8))), equal(b, -20, yes=FAIL, no=1), {NO}, true)", "(0, b'')",
+            id="another errno",
+        ),
+    ],
+)  # fmt: skip
+def test_an_outcome_leads_where_it_is_to(code: str, said: str) -> None:
+    assert python(f"print({code})") == said
+
+
+def test_the_second_part_fails_in_its_own_way_and_tells_what_it_was() -> None:
+    code = f"""
+outcome = Buffer(8)
+told_errno = Call("write", (told[1], outcome, 8))
+first, second = Part([[Call("chdir", (b"/",))]], failed), Part([[{MISSING}, gives=outcome)]], told_errno)
+pid = machine.launch(first, second)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), int.from_bytes(os.read(told[0], 16), sys.byteorder, signed=True))
+"""
+    assert python(code) == "1 -2"
+
+
+def test_a_block_that_is_kept_runs_again_with_other_texts_while_they_fit() -> None:
+    code = """
+from minipod.linux.program import Text
+path = Text(b"/")
+block = machine.keep([Call("chdir", (path,)), Call("chdir", (path,))])
+launch = lambda: os.waitstatus_to_exitcode(os.waitpid(machine.launch(Part([block, [true]], failed)), 0)[1])
+print(launch(), machine.fill(block, [b"/nosuch"]), launch(), machine.fill(block, [b"/proc"]), launch())
+print(machine.fill(block, [b"x" * 256]), launch())
+try:
+    machine.fill(block, [])
+except ValueError as e:
+    print("not as many")
+kept = 0
+while machine.keep([true] * 100):
+    kept += 1
+machine.forget()
+print(kept > 5, machine.keep([true]) is not None)
+"""
+    assert python(code).splitlines() == ["0 True 1 True 0", "False 0", "not as many", "True True"]

@@ -1,0 +1,88 @@
+"""A cgroup of the v1 trees, made, limited and entered by nothing but system calls (`minipod.linux.program`).
+
+The same as `Hierarchy.create` and `attach_self` do. What a hierarchy refuses ends the program: those say why. The working directory goes
+along: what differs from cgroup to cgroup is one name, and one path for each tree.
+"""
+
+from __future__ import annotations
+
+import os
+
+from minipod.cgroups.devices import DevicePolicy
+from minipod.cgroups.hierarchy import Hierarchy
+from minipod.cgroups.resources import v1_settings
+from minipod.linux.flags import AT_FDCWD
+from minipod.linux.program import FAIL, Buffer, Call, Result, Text
+from minipod.spec.container import Resources
+
+_CPUSET = 4096  # bytes of a list of cpus or memory nodes that we take over
+
+
+def names(hierarchy: Hierarchy, path: str) -> list[Text]:
+    """Return what `creation` names: the directory above in each v1 tree, and the cgroup's name behind the first of them."""
+    parent, name = os.path.split(path)
+    above = [Text(os.fsencode(t.path(parent))) for t in hierarchy.trees if not t.unified]
+    return [*above[:1], Text(os.fsencode(name)), *above[1:]] if above else []
+
+
+def creation(
+    hierarchy: Hierarchy, named: list[Text], resources: Resources, devices: DevicePolicy, fd: int
+) -> list[Call]:
+    """Make the cgroup in every v1 tree, below one that exists, and write its limits; *fd* is the number of what is opened."""
+    calls: list[Call] = []
+    settings = v1_settings(resources)
+    trees = [tree for tree in hierarchy.trees if not tree.unified]
+    for tree, above in zip(trees, (*named[:1], *named[2:]), strict=True):
+        # One that exists will do; what is wrong otherwise, the next call tells.
+        calls.append(Call("chdir", (above,)))
+        calls.append(Call("mkdirat", (AT_FDCWD, named[1], 0o755), on_error=0))
+        calls.append(Call("chdir", (named[1],)))
+        if "cpuset" in tree.controllers:
+            calls += _inherited(fd)
+        for setting in settings:
+            if setting.controller in tree.controllers:
+                calls += _written(
+                    setting.file.encode(), setting.value, fd=fd, optional=setting.optional
+                )
+        if "devices" in tree.controllers and not devices.allow_all:
+            calls += _written(b"devices.deny", "a", fd=fd)
+            rules = (rule.v1() for rule in devices.rules)
+            calls += _written(b"devices.allow", *rules, fd=fd)
+    return calls
+
+
+def tasks(hierarchy: Hierarchy, path: str) -> list[Text]:
+    """Return what `entering` names: the cgroup's `tasks` in each v1 tree."""
+    return [Text(os.fsencode(f"{t.path(path)}/tasks")) for t in hierarchy.trees if not t.unified]
+
+
+def entering(named: list[Text], fd: int) -> list[Call]:
+    """Move the calling thread there in every v1 tree."""
+    return [call for text in named for call in _written(text, "0", fd=fd)]
+
+
+def _written(path: bytes, *values: str, fd: int, optional: bool = False) -> list[Call]:
+    words = [value.encode() for value in values]
+    writes = [Call("write", (fd, word, len(word))) for word in words]
+    missing = len(writes) + 1 if optional else FAIL
+    return [_open(path, os.O_WRONLY, on_error=missing), *writes, Call("close", (fd,))]
+
+
+def _inherited(fd: int) -> list[Call]:
+    """Copy cpus and mems from the parent (`files.inherit_cpuset`)."""
+    calls: list[Call] = []
+    for name in (b"cpuset.cpus", b"cpuset.mems"):
+        content, length = Buffer(_CPUSET), Result()
+        calls += [
+            _open(b"../" + name, os.O_RDONLY),
+            Call("read", (fd, content, content.size), gives=length),
+            Call("close", (fd,)),
+            _open(name, os.O_WRONLY),
+            Call("write", (fd, content, length)),
+            Call("close", (fd,)),
+        ]
+    return calls
+
+
+def _open(path: bytes, flags: int, *, on_error: int = FAIL) -> Call:
+    return Call("openat", (AT_FDCWD, path, flags | os.O_CLOEXEC), on_error=on_error)

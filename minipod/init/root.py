@@ -1,0 +1,139 @@
+"""Operations that make the container's root `/`, and hide or protect what is in it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from minipod.init.filesystem import NOSUID_NODEV_NOEXEC
+from minipod.init.operation import Context, Repeats
+from minipod.linux import mount
+from minipod.linux.flags import AT, AT_FDCWD, MountAttr, MountFlag, MoveMount, OpenTree, UmountFlag
+from minipod.linux.program import FAIL, Buffer, Call, equal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskPaths(Repeats):
+    """Hide paths: the null device (`device.keep_null`) over a file, an empty read-only tmpfs over a directory."""
+
+    paths: tuple[str, ...]
+    cause: str = ""
+
+    def describe(self) -> str:
+        return f"mask {' '.join(self.paths)}"
+
+    def apply(self, context: Context) -> None:
+        flags = MountFlag.MS_RDONLY | NOSUID_NODEV_NOEXEC
+        null = f"/proc/self/fd/{context.fds['null']}"
+        for path in self.paths:
+            try:
+                mount.mount(null, path, "", MountFlag.MS_BIND)
+            except FileNotFoundError:
+                continue
+            except NotADirectoryError:
+                mount.mount("tmpfs", path, "tmpfs", flags, _EMPTY)
+
+    def calls(self, context: Context) -> list[Call]:
+        flags = int(MountFlag.MS_RDONLY | NOSUID_NODEV_NOEXEC)
+        null = f"/proc/self/fd/{context.fds['null']}".encode()
+        found: list[Call] = []
+        for path in map(os.fsencode, self.paths):
+            said, bind = Buffer(8), int(MountFlag.MS_BIND)
+            found += [
+                Call("mount", (null, path, 0, bind, 0), gives=said, on_error=0, then=3),
+                equal(said, -errno.ENOENT, yes=2, no=0),
+                equal(said, -errno.ENOTDIR, yes=0, no=FAIL),
+                Call("mount", (b"tmpfs", path, b"tmpfs", flags, _EMPTY.encode())),
+            ]
+        return found
+
+
+_EMPTY = "size=0,nr_inodes=1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOnlyPaths(Repeats):
+    """Make paths read-only by binding them over themselves."""
+
+    paths: tuple[str, ...]
+    cause: str = ""
+
+    def describe(self) -> str:
+        return f"read-only {' '.join(self.paths)}"
+
+    def apply(self, context: Context) -> None:
+        for path in self.paths:
+            try:
+                tree = mount.open_tree(
+                    AT_FDCWD, path, OpenTree.CLONE | OpenTree.CLOEXEC | OpenTree.AT_RECURSIVE
+                )
+            except FileNotFoundError:
+                continue
+            mount.mount_setattr(tree, "", MountAttr.RDONLY, flags=AT.EMPTY_PATH | AT.RECURSIVE)
+            mount.move_mount(tree, "", AT_FDCWD, path, MoveMount.F_EMPTY_PATH)
+            os.close(tree)
+
+    def calls(self, context: Context) -> list[Call]:
+        clone = int(OpenTree.CLONE | OpenTree.CLOEXEC | OpenTree.AT_RECURSIVE)
+        attrs = struct.pack("<4Q", MountAttr.RDONLY, 0, 0, 0)  # struct mount_attr
+        flags, tree = int(AT.EMPTY_PATH | AT.RECURSIVE), context.numbers.next()
+        found: list[Call] = []
+        for path in map(os.fsencode, self.paths):
+            said = Buffer(8)
+            found += [
+                Call("open_tree", (AT_FDCWD, path, clone), gives=said, on_error=0, then=1),
+                equal(said, -errno.ENOENT, yes=3, no=FAIL),
+                Call("mount_setattr", (tree, b"", flags, attrs, len(attrs))),
+                Call("move_mount", (tree, b"", AT_FDCWD, path, int(MoveMount.F_EMPTY_PATH))),
+                Call("close", (tree,)),
+            ]
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PivotRoot(Repeats):
+    """Make the new root `/` and let the old one go: both at ".", no put_old directory (pivot_root(2))."""
+
+    mountpoint: str
+    cause: str = ""
+
+    def describe(self) -> str:
+        return f"pivot_root {self.mountpoint}"
+
+    def apply(self, context: Context) -> None:
+        # The mount, not the directory below it that was opened before the overlay came.
+        os.fchdir(context.fds["root"])
+        mount.pivot_root(".", ".")
+        mount.umount2(".", UmountFlag.MNT_DETACH)
+        os.chdir("/")
+
+    def shape(self) -> Hashable:
+        return (type(self),)
+
+    def calls(self, context: Context) -> list[Call]:
+        return [
+            Call("fchdir", (context.fds["root"],)),
+            Call("pivot_root", (b".", b".")),
+            Call("umount2", (b".", int(UmountFlag.MNT_DETACH))),
+            Call("chdir", (b"/",)),
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOnlyRoot(Repeats):
+    """Make the root mount read-only; mounts below it keep their own attributes."""
+
+    cause: str = ""
+
+    def describe(self) -> str:
+        return "read-only /"
+
+    def apply(self, context: Context) -> None:
+        mount.mount_setattr(AT_FDCWD, "/", MountAttr.RDONLY)
+
+    def calls(self, context: Context) -> list[Call]:
+        attrs = struct.pack("<4Q", MountAttr.RDONLY, 0, 0, 0)  # struct mount_attr
+        return [Call("mount_setattr", (AT_FDCWD, b"/", 0, attrs, len(attrs)))]

@@ -1,0 +1,193 @@
+"""A container by the short way, a child without an interpreter: it becomes what the long way makes, whatever it asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from minipod.errors import SetupFailed
+from minipod.runtime.state import SandboxRecord
+from minipod.spec.container import (
+    ContainerSpec,
+    Mount,
+    Propagation,
+    Resources,
+    SeccompMode,
+    Security,
+)
+from tests.node import eventually
+from tests.parts import Parts, sandbox_spec
+
+SHOW = (
+    "exec 2>&1; id; pwd; umask; env | sort; ls -l /proc/self/fd/0; ls /proc/self/fd | wc -l;"
+    " cat /proc/self/limits /proc/self/oom_score_adj /proc/self/cgroup; cut -d' ' -f5-6,8- /proc/self/mountinfo;"
+    " for n in cgroup ipc mnt net pid uts user; do readlink /proc/self/ns/$n | cut -d: -f1; done; readlink /proc/self/ns/net;"
+    " grep -v -E '^(Pid|Ngid|Tgid|PPid|NS|Vm|Rss|Hugetlb|Threads|.*_ctxt_switches|SigQ|Cpus|Mems|Speculation|x86_)' /proc/self/status;"
+    " ls -lR /dev | sed -E 's/ [A-Z][a-z]+ +[0-9]+ [0-9:]+ / /'; find / -xdev | sort; cat /a/file /f /sub/x; echo $$; echo THE END"
+)
+MOUNTS = (
+    Mount(host_path="{0}", container_path="/a"),
+    Mount(host_path="{0}", container_path="/b/c", readonly=True),
+    Mount(
+        host_path="{0}",
+        container_path="/r",
+        recursive_readonly=True,
+        propagation=Propagation.HOST_TO_CONTAINER,
+    ),
+    Mount(host_path="{0}/file", container_path="/f", readonly=True),
+    Mount(host_path="{0}/file", container_path="/etc/passwd"),  # over a file of the image's
+    Mount(host_path="{0}", container_path="/sub", sub_path="deep/er"),
+    Mount(host_path="{0}", container_path="/dev/own", propagation=Propagation.BIDIRECTIONAL),
+)
+SPECS = {
+    "plain": {},
+    "mounts": {"mounts": MOUNTS},
+    "user": {
+        "security": Security(run_as_user=1000, run_as_group=2000, no_new_privs=True, supplemental_groups=(4000,)),
+        "working_dir": "/new/one",
+    },
+    "privileged": {"security": Security(privileged=True)},
+    "few rights": {
+        "security": Security(
+            readonly_rootfs=True, drop_capabilities=("ALL",), add_capabilities=("CHOWN",), seccomp=SeccompMode.UNCONFINED
+        ),
+    },
+    "limits": {
+        "resources": Resources(memory_limit=64 << 20, cpu_shares=512, cpu_quota=50000, cpu_period=100000, pids_limit=50),
+        "rlimits": (("RLIMIT_NOFILE", 64, 64),),
+    },
+    "stdin": {"stdin": True},
+}  # fmt: skip
+
+
+@asynccontextmanager
+async def sandbox_of(node, logs: str) -> AsyncIterator[tuple[Parts, SandboxRecord]]:
+    """A sandbox whose containers log to *logs*."""
+    parts = Parts(node)
+    parts.supervisor.connect()
+    await parts.supervisor.request("subscribe")
+    made = await parts.sandboxes.run(sandbox_spec(logs=logs))
+    try:
+        yield parts, parts.state.sandbox(made)
+    finally:
+        await parts.sandboxes.remove(made)
+        parts.supervisor.close()
+        parts.sandboxes.close()
+
+
+async def said(
+    parts: Parts, sandbox: SandboxRecord, spec: ContainerSpec, fault: str = ""
+) -> tuple[str, bool]:
+    """Return what a container says, and whether it was made without an interpreter; *fault*: where its set-up fails."""
+    made = await parts.containers.create(sandbox, spec, "", fail_at=fault)
+    try:
+        known = parts.state.container(made)
+        maps = await asyncio.to_thread(Path(f"/proc/{known.pid}/maps").read_text, "ascii")
+        await parts.containers.start(known)
+        log = Path(known.record.log_path)
+        await asyncio.to_thread(
+            eventually, lambda: log.exists() and "THE END" in log.read_text("utf-8")
+        )
+        lines = log.read_text("utf-8").splitlines()
+    finally:
+        await parts.containers.remove(made)
+    log.unlink()
+    words = "\n".join(line.split(" ", 3)[3] for line in lines)
+    return re.sub(r"[0-9a-f]{32}", "ID", words), "python" not in maps
+
+
+@pytest.mark.parametrize("name", list(SPECS))
+def test_a_container_is_the_same_by_both_ways(node, tmp_path, name: str) -> None:
+    """Excluded: numbers of processes, and of mounts. A fault that never comes asks for the long way."""
+    volume = tmp_path / "volume"
+    (volume / "deep" / "er").mkdir(parents=True)
+    (volume / "file").write_text("a file")
+    (volume / "deep" / "er" / "x").write_text("x")
+    asked = SPECS[name]
+    mounts = tuple(
+        replace(m, host_path=m.host_path.format(volume)) for m in asked.get("mounts", ())
+    )
+    spec = ContainerSpec(
+        name="c", image="busybox", command=("sh", "-c", SHOW), log_path="c.log", envs=(("A", "b c"),),
+        **{**asked, "mounts": mounts},
+    )  # fmt: skip
+
+    async def both() -> list[tuple[str, bool]]:
+        async with sandbox_of(node, str(tmp_path)) as (parts, sandbox):
+            # Twice by the short way: the second one finds its calls written down.
+            return [await said(parts, sandbox, spec, fault) for fault in ("", "", "nothing")]
+
+    short, again, long = asyncio.run(both())
+    assert short == (long[0], True)
+    assert again == short
+    assert not long[1]
+    assert re.search(r"^NoNewPrivs:\s" + ("1" if name == "user" else "0"), long[0], re.MULTILINE)
+
+
+def test_what_the_short_way_can_not_do_the_long_one_does(node, tmp_path) -> None:
+    """A path of a volume that is to be made, a file of /proc; the next one takes the short way again."""
+    (tmp_path / "v").mkdir()
+    more = (
+        {"mounts": (Mount(host_path=f"{tmp_path}/v", container_path="/s", sub_path="to/be/made"),)},
+        {"mounts": (Mount(host_path="/proc/uptime", container_path="/proc/uptime"),)},
+        {},
+    )
+    base = ContainerSpec(
+        name="c", image="busybox", command=("sh", "-c", "pwd; ls -d /s; echo THE END"), log_path="c.log"
+    )  # fmt: skip
+
+    async def all_of_them() -> list[tuple[str, bool]]:
+        async with sandbox_of(node, str(tmp_path)) as (parts, sandbox):
+            return [await said(parts, sandbox, replace(base, **asked)) for asked in more]
+
+    (mounted, _), *_ = made = asyncio.run(all_of_them())
+    assert "/s\n" in mounted
+    assert [bare for _, bare in made] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("command", "number", "detail"),
+    [
+        pytest.param("nosuch", errno.ENOENT, "executable file not found in $PATH", id="in no directory"),
+        pytest.param("/no/such", errno.ENOENT, "no such file or directory", id="named, missing"),
+        pytest.param("/etc/passwd", errno.EACCES, "permission denied", id="not executable"),
+        pytest.param("/v/broken", errno.ENOEXEC, "exec format error", id="no program"),
+        pytest.param("/v/lost", errno.ENOENT, "no such file or directory", id="no interpreter"),
+        pytest.param("/tmp", errno.EACCES, "permission denied", id="a directory"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("fault", ["", "nothing"])
+def test_what_can_not_be_executed_is_told_alike(
+    node, tmp_path, command: str, number: int, detail: str, fault: str
+) -> None:
+    for name, content in (("broken", "\1\2\3\4"), ("lost", "#!/no/interpreter\n")):
+        (tmp_path / name).write_text(content)
+        (tmp_path / name).chmod(0o755)
+    spec = ContainerSpec(
+        name="c", image="busybox", command=(command,), mounts=(Mount(host_path=str(tmp_path), container_path="/v"),)
+    )  # fmt: skip
+
+    async def start() -> SetupFailed:
+        async with sandbox_of(node, str(tmp_path)) as (parts, sandbox):
+            made = await parts.containers.create(sandbox, spec, "", fail_at=fault)
+            try:
+                with pytest.raises(SetupFailed) as caught:
+                    await parts.containers.start(parts.state.container(made))
+            finally:
+                await parts.containers.remove(made)
+            return caught.value
+
+    error = asyncio.run(start())
+    assert (error.step, error.errno, error.subject, error.detail) == (
+        "exec",
+        number,
+        command,
+        detail,
+    )
