@@ -14,13 +14,13 @@ either is found within a minute. TCP_USER_TIMEOUT would be shorter to write down
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import socket as sockets
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-from minipod.aio.fds import resolve
 from minipod.linux.tcp import TcpInfo, tcp_info
 
 if TYPE_CHECKING:
@@ -50,66 +50,95 @@ class Presence:
 
     async def hold(self, work: Coroutine[Any, Any, None], ping: Ping | None = None) -> None:
         """Run *work* to its end, or until the client has gone: it is cancelled then. Raises what *work* raises."""
-        working = asyncio.create_task(work)
-        watching = [asyncio.create_task(self._lost()), asyncio.create_task(self._silent())]
-        if ping is not None:
-            watching.append(asyncio.create_task(_keep_saying(ping)))
-        try:
-            await asyncio.wait({working, *watching}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({working}, timeout=DELIVERY)
-            if working.done():
-                working.result()
-        finally:
-            for task in (working, *watching):
-                task.cancel()
-            await asyncio.gather(working, *watching, return_exceptions=True)
-
-    async def _silent(self) -> None:
-        """Return when the peer's machine answers no more; the connection is given up then. A local peer can't vanish so."""
-        transport = self._request.transport
-        if transport is None:
-            return
-        socket: sockets.socket = transport.get_extra_info("socket")
-        if socket.family == sockets.AF_UNIX:
-            await asyncio.Event().wait()
-        for option in KEEPALIVE:
-            socket.setsockopt(*option)
-        while True:
-            await asyncio.sleep(PING)
-            if transport.is_closing() or is_silent(tcp_info(socket)):
-                transport.abort()  # whoever waits to send something hears of it
-                return
-
-    async def _lost(self) -> None:
-        """Return when the peer has shut its side down."""
-        transport = self._request.transport
-        if transport is None:
-            return
         loop = asyncio.get_running_loop()
-        lost: asyncio.Future[None] = loop.create_future()
-        # A descriptor of our own: the transport may close its one before we have heard anything.
-        own = os.dup(transport.get_extra_info("socket").fileno())
-        epoll = select.epoll()
+        limit = asyncio.timeout(None)
         try:
-            epoll.register(own, select.EPOLLRDHUP)
-            loop.add_reader(epoll.fileno(), resolve, lost)
-            await lost
-        finally:
-            loop.remove_reader(epoll.fileno())
-            epoll.close()
-            os.close(own)
+            async with limit:
+                watch = _Watch(
+                    self._request.transport, ping, lambda: limit.reschedule(loop.time() + DELIVERY)
+                )
+                try:
+                    await work
+                finally:
+                    await watch.close()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+
+
+class _Watch:
+    """Calls *gone*, once, when the client is there no more. `close` it in any case.
+
+    Each exec has one, and most are over soon: it takes a timer and a reader of the loop, and no task.
+    """
+
+    def __init__(
+        self, transport: asyncio.Transport | None, ping: Ping | None, gone: Callable[[], None]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ping = ping
+        self._gone = gone
+        self._told = False
+        self._saying: asyncio.Task[None] | None = None
+        self._stack = contextlib.ExitStack()
+        if transport is None:
+            self._lost()
+            return
+        self._transport = transport
+        self._socket: sockets.socket = transport.get_extra_info("socket")
+        self._remote = self._socket.family != sockets.AF_UNIX  # a local peer's machine can't vanish
+        try:
+            self._begin()
+        except OSError:  # no descriptor is left to watch it with
+            self._lost()
+
+    def _begin(self) -> None:
+        if self._remote:
+            for option in KEEPALIVE:
+                self._socket.setsockopt(*option)
+        # A descriptor of our own: the transport may close its one before we have heard anything.
+        own = os.dup(self._socket.fileno())
+        self._stack.callback(os.close, own)
+        epoll = self._stack.enter_context(select.epoll())
+        epoll.register(own, select.EPOLLRDHUP)
+        self._loop.add_reader(epoll.fileno(), self._lost)
+        self._stack.callback(self._loop.remove_reader, epoll.fileno())
+        self._timer = self._loop.call_later(PING, self._look)
+        self._stack.callback(self._stop_timer)
+
+    def _stop_timer(self) -> None:
+        self._timer.cancel()
+
+    def _lost(self) -> None:
+        self._stack.close()
+        if not self._told:
+            self._told = True
+            self._gone()
+
+    def _look(self) -> None:
+        """Give up a connection whose other machine is gone, and ask again that one."""
+        if self._remote and (self._transport.is_closing() or is_silent(tcp_info(self._socket))):
+            self._transport.abort()  # whoever waits to send something hears of it
+            self._lost()
+            return
+        self._timer = self._loop.call_later(PING, self._look)
+        if self._ping is not None and (self._saying is None or self._saying.done()):
+            self._saying = asyncio.create_task(self._say(self._ping))
+
+    async def _say(self, ping: Ping) -> None:
+        try:
+            await ping()
+        except ConnectionError:
+            self._lost()
+
+    async def close(self) -> None:
+        self._stack.close()
+        if self._saying is not None:
+            self._saying.cancel()
+            await asyncio.gather(self._saying, return_exceptions=True)
 
 
 def is_silent(info: TcpInfo) -> bool:
     """Whether a peer acknowledges nothing, though we sent again, or asked."""
     limit = SILENCE if info.snd_wnd else SILENCE_FULL
     return max(info.retransmits, info.probes) >= 2 and info.last_ack_recv >= limit
-
-
-async def _keep_saying(ping: Ping) -> None:
-    try:
-        while True:
-            await asyncio.sleep(PING)
-            await ping()
-    except ConnectionError:
-        return

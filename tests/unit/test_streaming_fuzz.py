@@ -74,8 +74,8 @@ class Present(Presence):
     def __init__(self) -> None:
         pass
 
-    async def _lost(self) -> None:
-        await asyncio.Event().wait()
+    async def hold(self, work, ping=None) -> None:
+        await work
 
 
 STEPS = st.lists(
