@@ -36,6 +36,7 @@ def test_explain(kubectl) -> None:
         "role.rules": ["verbs", "<[]string>", "The rights; they add up."],
         "configmaps": ["binaryData", "<map[string]string>"],
         "pv.spec.claimRef": ["uid", "<string>"],
+        "deployments.spec.strategy": ["rollingUpdate", "<RollingUpdateDeployment>"],  # of a kind without objects
     }  # fmt: skip
     shown = kubectl.each(f"explain {field}" for field in expected)
     for told, words in zip(shown, expected.values(), strict=True):
