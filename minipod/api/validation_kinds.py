@@ -233,17 +233,6 @@ def validate_runtime_class(item: Object) -> Errors:
     yield from validation_placement.tolerations(listed, "scheduling.tolerations")
 
 
-def validate_event(item: Object) -> Errors:
-    about = item.get("involvedObject") or {}
-    namespace = item["metadata"].get("namespace", "")
-    if about.get("namespace", "") != namespace and (
-        about.get("namespace") or namespace != "default"
-    ):
-        yield invalid(
-            "involvedObject.namespace", about.get("namespace", ""), "does not match event.namespace"
-        )
-
-
 # -- access
 
 

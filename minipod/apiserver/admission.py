@@ -73,7 +73,7 @@ class Admission:
             findings = check_pod(obj, lenient=lenient)
             found, warnings = [*findings.errors, *self._placement(findings.rest)], findings.warnings
         found += metadata.validate(obj, namespaced=resource.namespaced, rule=strategy.name)
-        found += strategy.validate(obj)
+        found += [*strategy.validate(obj), *strategy.validate_new(obj)]
         return list(dict.fromkeys(found)), warnings  # a pod's name is looked at twice
 
     def update(

@@ -53,6 +53,7 @@ class Strategy:
 
     default: Callable[[Object], None] = _nothing  # fill in what was not given
     validate: Callable[[Object], Errors] = _no_errors  # a new or changed object, defaulted
+    validate_new: Callable[[Object], Errors] = _no_errors  # more, of a new one
     validate_update: Callable[[Object, Object], Errors] = _no_errors  # more, of (wanted, current)
     prepare: Callable[[Object], None] = _nothing  # a new object: drop what clients don't set
     # A write of a part, of (wanted, current, subresource): keep what is not its own; what it may not change.

@@ -227,11 +227,11 @@ async def test_events_are_one_kind_under_two_names(server) -> None:
         "items"
     ]
     assert (core[0]["message"], core[0]["involvedObject"]["name"]) == ("n", "p")
-    patched = await server.call(
-        "PATCH", f"{path}/e", {"note": "m"}, media="application/merge-patch+json"
-    )
-    assert patched.json["note"] == "m"
-    assert (await server.call("GET", f"{SPACE}/events/e")).json["message"] == "m"
+    change = {"metadata": {"labels": {"l": "m"}}}
+    patched = await server.call("PATCH", f"{path}/e", change, media="application/merge-patch+json")
+    assert (patched.json["note"], patched.json["metadata"]["labels"]) == ("n", {"l": "m"})
+    core = (await server.call("GET", f"{SPACE}/events/e")).json
+    assert (core["message"], core["metadata"]["labels"]) == ("n", {"l": "m"})
 
 
 WRONG = [

@@ -119,6 +119,56 @@ async def test_fields_are_selected_by_the_names_of_the_version_that_is_asked(ser
     watching.close()
 
 
+NEW_EVENTS = "/apis/events.k8s.io/v1/namespaces/default/events"
+NEW_EVENT = {
+    "metadata": {"name": "e"}, "eventTime": "2024-01-01T00:00:00.000000Z", "type": "Normal", "reason": "R", "action": "A",
+    "reportingController": "example.com/c", "reportingInstance": "c-1", "note": "words",
+    "regarding": {"kind": "Pod", "name": "p", "namespace": "default"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"eventTime": None}, ["eventTime: Required value"]),
+        ({"type": "Odd"}, ["type: Invalid value", "has invalid value: Odd"]),
+        ({"reason": ""}, ["reason: Required value"]),
+        ({"action": "x" * 129}, ["action: Invalid value", "can have at most 128 characters"]),
+        ({"note": "x" * 1025}, ["message: Invalid value", "can have at most 1024 characters"]),
+        ({"reportingController": ""}, ["reportingController: Required value", "name part must be non-empty"]),
+        ({"reportingInstance": None}, ["reportingInstance: Required value"]),
+        ({"deprecatedCount": 3}, ["count: Invalid value", "needs to be unset"]),
+        ({"deprecatedSource": {"host": "h"}}, ["source: Invalid value", "needs to be unset"]),
+        ({"series": {"count": 1}}, ["should be at least 2", "series.lastObservedTime: Required value"]),
+        ({"regarding": {"namespace": "other"}}, []),
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_an_event_of_the_new_version_says_everything(server, change, said) -> None:
+    answer = await server.call("POST", NEW_EVENTS, {**NEW_EVENT, **change})
+    assert answer.status == (422 if said else 201), answer.json
+    for words in said:
+        assert words in answer.json["message"]
+
+
+async def test_only_the_series_of_an_event_changes_by_the_new_version(server) -> None:
+    """By the old one everything does, and an event of the old one says little."""
+    await server.call("POST", NEW_EVENTS, NEW_EVENT)
+    merge = "application/merge-patch+json"
+    series = {"count": 2, "lastObservedTime": "2024-01-01T00:00:01.000000Z"}
+    for patch, status in (
+        ({"series": series}, 200),
+        ({"series": {"count": 1}}, 422),
+        ({"note": "x"}, 422),
+    ):
+        answer = await server.call("PATCH", f"{NEW_EVENTS}/e", patch, media=merge)
+        assert answer.status == status, answer.json
+    answer = await server.call("PATCH", f"{SPACE}/events/e", {"message": "x"}, media=merge)
+    assert answer.status == 200, answer.json
+    old = {"metadata": {"name": "old"}, "involvedObject": {"namespace": "default"}}
+    assert (await server.call("POST", f"{SPACE}/events", old)).status == 201
+
+
 async def test_a_truth_that_is_not_there_is_false_for_selectors(server) -> None:
     await server.call("POST", "/api/v1/nodes", {"metadata": {"name": "n1"}})
     await server.call(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minipod.api import validation_kinds as rules
+from minipod.api import validation_events as rules
 from minipod.apiserver.resources import Printer, Resource, Strategy
 from minipod.apiserver.table import age
 
@@ -85,7 +85,11 @@ EVENT_V1 = Resource(
     short_names=("ev",),
     durable=False,
     fields=tuple(_new_name(path) for path in FIELDS if path != "source"),
-    strategy=Strategy(validate=rules.validate_event),
+    strategy=Strategy(
+        validate=rules.validate_event,
+        validate_new=rules.validate_new_v1,
+        validate_update=rules.validate_v1_update,
+    ),
     printer=PRINTER,
     to_storage=to_core,
     from_storage=from_core,
