@@ -39,6 +39,8 @@ from minipod.spec.instance import Instance
 
 logger = logging.getLogger("minipod.daemon")
 
+SETTLED = 10.0  # seconds until kubelet and controllers hold what they keep: a full collection of 1,000 pods takes 25 ms
+
 
 class Daemon:
     """One node's daemon."""
@@ -127,6 +129,7 @@ class Daemon:
         root("controllers", manager.run(self.store, self._kinds(), means))
         self.api.open()
         gc.freeze()
+        asyncio.get_running_loop().call_later(SETTLED, gc.freeze)
         return started
 
     def _kinds(self) -> Kinds:
