@@ -17,12 +17,12 @@ from typing import Any
 
 from minipod.errors import ImageError
 from minipod.image import debian, packages, recipe
+from minipod.image.config import RECIPE_LABEL
 from minipod.image.content import Descriptor
 from minipod.image.layer import EPOCH, Member, pack
 from minipod.image.manifest import LAYER
 from minipod.image.store import Image, ImageStore
 
-RECIPE_LABEL = "org.minipod.recipe"
 PACKAGES_LABEL = "org.minipod.packages"  # "busybox-static=1:1.35.0-4 ..."
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 

@@ -13,6 +13,8 @@ from typing import Any
 from minipod.errors import ImageError
 from minipod.image.content import DIGEST
 
+RECIPE_LABEL = "org.minipod.recipe"  # of images that `image.build` made: the digest of their recipe
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageConfig:

@@ -34,7 +34,7 @@ from minipod.kubelet.objects import ObjectReader, ObjectWatch
 from minipod.kubelet.pod_worker import PodWorker
 from minipod.kubelet.pressure import PressureGauge
 from minipod.kubelet.probe.manager import ProbeManager
-from minipod.kubelet.probe.prober import socket_path
+from minipod.kubelet.probe.targets import socket_path
 from minipod.kubelet.rules import references
 from minipod.kubelet.rules.dns import Cluster
 from minipod.kubelet.rules.probe import Outcome

@@ -6,17 +6,21 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from minipod.errors import ImageError, NotFound
 from minipod.image import reference
-from minipod.image.build import RECIPE_LABEL
+from minipod.image.config import RECIPE_LABEL
 from minipod.image.registry.progress import Tell, quiet
-from minipod.image.registry.pull import Puller
 from minipod.image.store import Image, ImageStore
 from minipod.linux import files
 from minipod.runtime.bundle import ImageFacts
 from minipod.runtime.service import ImageStatus
 from minipod.spec.registry import ANONYMOUS, AuthConfig
+
+if TYPE_CHECKING:
+    from minipod.image.registry.pull import Puller
 
 ACCOUNT_FILE_MAX = 1 << 20  # bytes of passwd or group that we read
 
@@ -26,9 +30,15 @@ class Images:
 
     def __init__(self, store: ImageStore, in_use: Callable[[], set[str]], registries: str) -> None:
         self._store = store
-        self._puller = Puller(store, registries)
+        self._registries = registries
         self._in_use = in_use
         self._facts: dict[str, ImageFacts] = {}  # by image id
+
+    @cached_property
+    def _puller(self) -> Puller:
+        from minipod.image.registry.pull import Puller  # 15 modules, for a node that pulls
+
+        return Puller(self._store, self._registries)
 
     async def facts(self, image: str) -> ImageFacts:
         """Return what a bundle needs. Raises ImageError when the image is not here."""

@@ -10,13 +10,16 @@ import pytest
 # Loaded now; a few more may be right, but each costs memory in every fork and time at every start. Raise it with a reason.
 MODULES = {
     "minipod.supervisor.start": 106, "minipod.supervisor.serving": 144, "minipod.supervisor.__main__": 45, "minipod.cli": 70,
-    "minipod.daemon.prober": 205,
+    "minipod.daemon.prober": 205, "minipod.daemon.serve": 650,
 }  # fmt: skip
 NEVER = {
     "minipod.supervisor.serving": (
         "asyncio", "subprocess", "ssl", "http", "yaml", "click", "aiohttp", "pyroute2", "tempfile",
     ),
     "minipod.daemon.prober": ("ssl", "aiohttp", "pyroute2", "sqlite3", "yaml", "http"),
+    "minipod.daemon.serve": (
+        "minipod.kubelet.probe.prober", "minipod.image.build", "minipod.image.registry.pull",
+    ),
     "minipod.cli": ("asyncio", "ssl", "yaml", "aiohttp", "pyroute2", "sqlite3", "http"),
 }  # fmt: skip
 

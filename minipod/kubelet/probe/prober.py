@@ -22,7 +22,7 @@ from minipod import log
 from minipod.aio.tasks import Background
 from minipod.kubelet.probe import handlers, metrics
 from minipod.kubelet.probe.flight import Engine
-from minipod.kubelet.probe.targets import Command, News, Report, Target
+from minipod.kubelet.probe.targets import Command, News, Report, Target, socket_path
 from minipod.kubelet.probe.timers import Timers
 from minipod.kubelet.probe.worker import Landed, Launch, Worker
 from minipod.kubelet.rules.probe import ProbeKind, ProbeResult
@@ -41,11 +41,6 @@ _LINE_LIMIT = 16 << 20  # bytes of one JSON line: 1,000 pods in one sync
 _BEHIND = 32 << 20  # bytes that a daemon may leave unread: it is stopped, or hangs
 _KEPT = 1000  # reports that wait for a daemon
 _NICE = -10  # due times come before what the node does in bulk: builds of pods, logs, lists
-
-
-def socket_path(run_dir: str) -> str:
-    """Where the prober of a node listens."""
-    return f"{run_dir}/prober.sock"
 
 
 class Prober:

@@ -11,6 +11,11 @@ from dataclasses import dataclass, field
 from minipod.kubelet.rules.probe import Outcome, ProbeKind, ProbeResult, Thresholds
 
 
+def socket_path(run_dir: str) -> str:
+    """Where the prober of a node listens."""
+    return f"{run_dir}/prober.sock"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpGet:
     """A GET; the port is resolved, *host* is an address or a name."""
