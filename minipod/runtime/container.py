@@ -24,6 +24,7 @@ from minipod.runtime import pod_init
 from minipod.runtime.bundle import ImageFacts, Places
 from minipod.runtime.images import Images
 from minipod.runtime.making import Making
+from minipod.runtime.mountpoints import MountPoints
 from minipod.runtime.service import ContainerState, EventType
 from minipod.runtime.state import Container, ContainerRecord, SandboxRecord, State
 from minipod.runtime.supervisor_client import SupervisorClient
@@ -50,6 +51,8 @@ class Containers:
         tell: Tell,
     ) -> None:
         self._storage = f"{instance.state_dir}/containers"
+        ours = (instance.run_dir, instance.state_dir)
+        self._mount_points = MountPoints(f"{instance.state_dir}/mountpoints", ours)
         self._cgroup_root = instance.cgroup_root
         self._state = state
         self._supervisor = supervisor
@@ -160,9 +163,13 @@ class Containers:
             target = self._state.container(ContainerId(record.spec.pid_target)).pid
         elif sandbox.spec.pid is NamespaceMode.POD and record.spec.name != pod_init.NAME:
             target = pod_init.pid_of(self._state, sandbox.id)
-        return bundles.build(
+        bundle = bundles.build(
             record, sandbox, image, places, own, target_pid=target, fail_at=fail_at
         )
+        if image.of_node:
+            return bundle
+        lower = self._mount_points.below(bundle.rootfs.lower, bundle.mounts)
+        return replace(bundle, rootfs=replace(bundle.rootfs, lower=lower))
 
     async def _with_layers(self, spec: ContainerSpec) -> tuple[ContainerSpec, tuple[str, ...]]:
         """Find the layers of image volumes, and the ids of their images. Raises ImageError."""

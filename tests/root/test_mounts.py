@@ -194,3 +194,18 @@ def test_a_node_in_a_young_mount_namespace_gets_its_vault(tmp_path, first: int, 
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_the_standard_mounts_leave_nothing_in_a_containers_own_layer(node, pods) -> None:
+    """Hosts, hostname, resolv.conf and the token: their places are in a layer below the image's (`runtime.mountpoints`)."""
+    pods.append("points")
+    pod = node.pod("points", sleeper())
+    container = node.containers(pod)["app"]["id"]
+    upper = f"{node.instance.state_dir}/containers/{container}/upper"
+    shown = node.exec(
+        "points", "cat", "/etc/hostname", "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+    )
+    assert shown.split() == ["points", "default"]
+    assert os.listdir(upper) == []
+    node.exec("points", "sh", "-c", "touch /etc/x && rm -r /var/tmp")
+    assert sorted(os.listdir(upper)) == ["etc", "var"]
