@@ -247,6 +247,8 @@ class Kubelet:
         self._wake(report.pod_uid)
 
     def _runtime_event(self, event: RuntimeEvent) -> None:
+        if event.type in (EventType.CONTAINER_CREATED, EventType.CONTAINER_STARTED):
+            return  # by the worker's own sync, which looks again behind it
         if event.type is EventType.CONTAINER_OOM:
             self._tasks.spawn(self._tell_oom(event), name="oom event")
         if event.type is EventType.CONTAINER_LOG_FULL:

@@ -11,6 +11,7 @@ Owns which static pods there are. Mirrors never get a worker (`sources` hands th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _Name = tuple[str, str]  # namespace, name
+_RETRY = 1.0  # seconds until mirrors are tried again that the store did not take
 
 
 class StaticPods:
@@ -81,6 +83,7 @@ class StaticPods:
                     await self._sync()
                 except MinipodError:
                     logger.exception("static pods")
+                    asyncio.get_running_loop().call_later(_RETRY, self._changed.set)
         finally:
             self._manifests.close()
 
@@ -165,13 +168,11 @@ class StaticPods:
 
     async def _remove(self, mirror: dict[str, Any]) -> None:
         namespace, name = _name(mirror)
-        self._mirrors.pop((namespace, name), None)
-        try:
+        with contextlib.suppress(NotFound, Conflict):
             await self._context.store.delete(
                 "pods", namespace, name, grace_period=0, uid=mirror["metadata"]["uid"]
             )
-        except (NotFound, Conflict):
-            return
+        self._mirrors.pop((namespace, name), None)
 
     async def _make(self, pod: Pod) -> None:
         metadata = dict(pod.raw["metadata"])

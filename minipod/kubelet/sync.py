@@ -78,6 +78,7 @@ class PodSync:
         self._standing = Standing(context, self.stopper)
         self._sized_for: object = None  # the amounts that were compared last
         self._interrupted = False
+        self._untold = False  # something has started since the last word about the pod
 
     def interrupt(self) -> None:
         """A termination waits: end long waits, begin nothing new; what is being built is finished."""
@@ -201,6 +202,7 @@ class PodSync:
     ) -> str:
         """Tell the probes and the status manager; return the phase. *soon* False: the next step may change it at once."""
         context = self.context
+        self._untold = False
         pod = self.current(pod)
         ip = pod_ip(pod, observed.sandbox, context)
         context.probes.set_pod(pod.uid, probing.targets(pod, observed, ip))
@@ -247,9 +249,11 @@ class PodSync:
         for container in containers:
             if self._interrupted:
                 break
+            if self._untold:
+                self.publish(pod, await self.observe(pod), soon=False)
             if await self._start(pod, container, await self.observe(pod)):
                 began.append(container)
-                self.publish(pod, await self.observe(pod), soon=False)
+                self._untold = True  # until the next one starts, or the step is over
             elif container.role is Role.INIT and not container.is_sidecar:
                 break
         return began
@@ -265,9 +269,7 @@ class PodSync:
         ip = pod_ip(pod, observed.sandbox, self.context)
         async with asyncio.TaskGroup() as group:
             for kill in kills:
-                grace = kill.grace
-                if grace is None:
-                    grace = pod.termination_grace_period_seconds
+                grace = pod.termination_grace_period_seconds if kill.grace is None else kill.grace
                 stop = Stop(grace=float(grace), message=kill.message)
                 group.create_task(
                     self.stopper.stop_container(pod, kill.container, kill.container_id, ip, stop)
@@ -311,8 +313,7 @@ class PodSync:
         except MinipodError as error:
             self._later(pod, "FailedCreatePodSandBox", error)
             return False
-        observed = await self.observe(pod)
-        self._write_hosts(pod, observed)
+        self._write_hosts(pod, await self.observe(pod))
         return True
 
     async def _set_up_first(self, pod: Pod, begun: SandboxStatus) -> ahead.Made | None:

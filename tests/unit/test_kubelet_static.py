@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from minipod.api import static
+from minipod.errors import Unavailable
 from minipod.kubelet.manifests import Manifests
 from tests.fakes.kubelet import Node, running
 from tests.fakes.runtime import FakeRuntime
@@ -78,6 +79,28 @@ async def test_a_deleted_mirror_comes_back_and_the_pod_runs_on(node):
                 30,
             )
         assert starts(node) == 1
+
+
+@pytest.mark.parametrize("verb", ["create", "delete"])
+async def test_a_mirror_that_the_store_did_not_take_is_tried_again(node, monkeypatch, verb):
+    """Nothing changes in between that would wake anybody."""
+    refused, real = [], getattr(node.store, verb)
+
+    async def once(resource, *words, **options):
+        if resource == "pods" and not refused:
+            refused.append(words)
+            raise Unavailable("the store is busy")
+        return await real(resource, *words, **options)
+
+    async with running(node):
+        if verb == "create":
+            monkeypatch.setattr(node.store, verb, once)
+        path = write(node)
+        await node.until(lambda: node.status("web-node").get("phase") == "Running", 30)
+        monkeypatch.setattr(node.store, verb, once)
+        os.unlink(path)
+        await node.until(lambda: KEY not in node.store.objects, 30)
+        assert refused
 
 
 async def test_a_changed_file_ends_the_old_pod_before_the_new_one_starts(node):

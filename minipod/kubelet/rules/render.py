@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from minipod.kubelet.rules.pods import Raw, parse_time
@@ -13,8 +14,12 @@ PREFIX = "minipod://"  # of status.containerStatuses[].containerID
 
 def timestamp(seconds: float) -> str | None:
     """RFC 3339 in whole seconds, UTC; None for "not yet"."""
-    if not seconds:
-        return None
+    return _whole(int(seconds)) if seconds else None
+
+
+@lru_cache(maxsize=256)
+def _whole(seconds: int) -> str:
+    """The same times are rendered again with each status of a pod."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
