@@ -14,6 +14,7 @@ import os
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
+from typing import IO
 
 logger = logging.getLogger(__name__)
 
@@ -120,8 +121,7 @@ class Journal:
         records = ring if whole else (record,)
         text = "".join(json.dumps(asdict(r), separators=(",", ":")) + "\n" for r in records)
         try:
-            os.makedirs(self._directory, 0o700, exist_ok=True)
-            with open(path, mode, encoding="utf-8") as file:
+            with self._opened(path, mode) as file:
                 file.write(text)
             if whole:
                 os.rename(path, self._path(uid))
@@ -129,3 +129,11 @@ class Journal:
             logger.warning("journal of pod %s: %s", uid, error)
             return
         self._lines[uid] = len(ring) if whole else self._lines[uid] + 1
+
+    def _opened(self, path: str, mode: str) -> IO[str]:
+        """Open a pod's file, in a directory that may be missing. Raises OSError."""
+        try:
+            return open(path, mode, encoding="utf-8")
+        except FileNotFoundError:
+            os.makedirs(self._directory, 0o700, exist_ok=True)
+            return open(path, mode, encoding="utf-8")

@@ -31,6 +31,7 @@ class PodDirectory:
         self.path = f"{state_dir}/pods/{uid}"
         self.memory = f"{run_dir}/pods/{uid}"  # on the run directory's tmpfs
         self.userns: UserNamespace | None = None  # of a pod with hostUsers: false
+        self._hosts = ""  # what is in its hosts file, as far as we know
 
     def volume(self, plugin: str, name: str) -> str:
         """The directory of one volume; *plugin* as the kubelet names it, like "empty-dir"."""
@@ -45,13 +46,16 @@ class PodDirectory:
         return f"{self.path}/etc-hosts"
 
     def write_hosts(self, text: str) -> None:
-        """Write the managed hosts file in place: it is bind-mounted, a rename would not be seen."""
+        """Write the managed hosts file, where it is another, in place: it is bind-mounted, a rename would not be seen."""
+        if text == self._hosts and os.path.exists(self.hosts_path):
+            return
         os.makedirs(self.path, mode=0o750, exist_ok=True)
         with open(
             os.open(self.hosts_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), "w"
         ) as file:
             file.write(text)
         self.give(self.hosts_path)
+        self._hosts = text
 
     def give(self, path: str, group: int = 0) -> None:
         """Make the pod's root the owner of what we made for it, where that is another than the host's; *group* is the pod's id of one."""
