@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from minipod.aio.timers import Clock
+    from minipod.aio.trash import Trash
     from minipod.api.tokens import TokenIssuer
     from minipod.journal import Journal
     from minipod.kubelet.admission import Admission
@@ -36,6 +37,7 @@ class Context:
     statuses: StatusManager
     probes: ProbeManager
     journal: Journal
+    trash: Trash
     objects: ObjectReader
     tokens: TokenIssuer | None
     admission: Admission

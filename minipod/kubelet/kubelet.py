@@ -18,6 +18,7 @@ import random
 from typing import TYPE_CHECKING
 
 from minipod.aio.tasks import Background, run_root
+from minipod.aio.trash import Trash
 from minipod.api.informer import Informer
 from minipod.api.placement import node_facts
 from minipod.errors import MinipodError, NotFound
@@ -120,6 +121,7 @@ class Kubelet:
                 on_attempt=self._attempt_failed,
             ),
             journal=Journal(f"{instance.run_dir}/journal"),
+            trash=Trash(f"{instance.state_dir}/trash/pods"),
             objects=ObjectReader(store),
             tokens=tokens,
             api_address=instance.gateways[0],
@@ -331,6 +333,7 @@ class Kubelet:
             for uid in os.listdir(directory) if os.path.isdir(directory) else ():
                 if uid not in wanted:
                     PodDirectory(instance.state_dir, instance.run_dir, uid).remove()
+        self.context.trash.sweep()
 
     async def _remove_sandbox(self, sandbox: SandboxId) -> None:
         """One that can't be removed (a process that hangs in the kernel) is left for the next start: the other pods are not to wait."""

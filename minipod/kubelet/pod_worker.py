@@ -182,13 +182,13 @@ class PodWorker:
             *(context.runtime.remove_pod_sandbox(SandboxId(s.id)) for s in observed.sandboxes),
             asyncio.to_thread(self._remove_directories, observed),
         )
-        # 4. The object goes last: who sees it gone knows that the node is clean.
+        # 4. The object goes last: who sees it gone knows that the node is clean, but for blocks of the disk (`aio.trash`).
         await self._delete_object()
         context.statuses.forget(pod.uid)
         context.journal.forget(pod.uid)
 
     def _remove_directories(self, observed: Observed) -> None:
-        self._sync.directory.remove()
+        self._sync.directory.remove(self._context.trash)
         instance = self._context.instance
         shutil.rmtree(pod_log_directory(instance.log_dir, self._pod), ignore_errors=True)
         for container in observed.containers:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 
 from minipod import errors
+from minipod.aio.trash import Trash
 from minipod.cgroups.hierarchy import Hierarchy
 from minipod.runtime import bundle as bundles
 from minipod.runtime import pod_init
@@ -52,6 +53,7 @@ class Containers:
     ) -> None:
         self._storage = f"{instance.state_dir}/containers"
         ours = (instance.run_dir, instance.state_dir)
+        self.trash = Trash(f"{instance.state_dir}/trash/containers")
         self._mount_points = MountPoints(f"{instance.state_dir}/mountpoints", ours)
         self._cgroup_root = instance.cgroup_root
         self._state = state
@@ -257,14 +259,16 @@ class Containers:
         if (known := self._state.containers.get(container)) is not None:
             await self.remove_all([known])
 
-    async def remove_all(self, all_: list[Container], above: tuple[str, ...] = ()) -> None:
-        """Remove containers, and the cgroups *above* them when theirs are gone.
+    async def remove_all(
+        self, all_: list[Container], above: tuple[str, ...] = (), *, later: bool = False
+    ) -> None:
+        """Remove containers, and the cgroups *above* them when theirs are gone; *later*: the disk's blocks behind it (`remove_traces`).
 
         In one thread: several would fight for the interpreter's lock, which each of their many short system calls lets go of.
         """
         await asyncio.gather(*(self._forget(container) for container in all_))
         found = {container.record.id: container.record.cgroup for container in all_}
-        await asyncio.to_thread(self.remove_traces, found, above)
+        await asyncio.to_thread(self.remove_traces, found, above, later=later)
         for known in all_:
             self._state.drop_container(known.record.id)
             known.drained.set()
@@ -276,13 +280,21 @@ class Containers:
             await self.kill(container)
         await self._supervisor.request("forget", id=container.record.id)
 
-    def remove_traces(self, containers: Mapping[ContainerId, str], above: tuple[str, ...]) -> None:
-        """Remove the cgroups of containers ("" for none), those *above*, and the directories with the records. In a thread; idempotent."""
+    def remove_traces(
+        self, containers: Mapping[ContainerId, str], above: tuple[str, ...], *, later: bool = False
+    ) -> None:
+        """Remove the cgroups of containers ("" for none), those *above*, and the directories with the records.
+
+        *later*: what they wrote on the disk is out of sight now, and goes behind it. In a thread; idempotent.
+        """
         for cgroup in (*filter(None, containers.values()), *above):
             self._hierarchy.kill(cgroup)
             self._hierarchy.remove(cgroup)
         for container in containers:
-            shutil.rmtree(f"{self._storage}/{container}", ignore_errors=True)
+            if later:
+                self.trash.put(f"{self._storage}/{container}")
+            else:
+                shutil.rmtree(f"{self._storage}/{container}", ignore_errors=True)
             shutil.rmtree(self._state.container_directory(container), ignore_errors=True)
 
     async def update_resources(self, container: Container, to: Resources) -> None:

@@ -135,3 +135,4 @@ class Recovery:
                 if ContainerId(name) not in self._state.containers:
                     gone = {ContainerId(name): ""}
                     await asyncio.to_thread(self._containers.remove_traces, gone, ())
+        self._containers.trash.sweep()

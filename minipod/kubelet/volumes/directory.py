@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from minipod.errors import FailedPrecondition
 
 if TYPE_CHECKING:
+    from minipod.aio.trash import Trash
     from minipod.kubelet.rules.pods import Container
     from minipod.spec.sandbox import UserNamespace
 
@@ -75,9 +76,14 @@ class PodDirectory:
         self.give(path)
         return path
 
-    def remove(self) -> None:
-        """Unmount and remove everything. Idempotent; may block: call it in a thread."""
-        _remove(self.path, self.memory)
+    def remove(self, trash: Trash | None = None) -> None:
+        """Unmount and remove everything, what is on the disk by way of *trash*. Idempotent; may block: call it in a thread."""
+        if trash is None:
+            _remove(self.path, self.memory)
+            return
+        _unmount((self.path, self.memory))
+        trash.put(self.path)
+        shutil.rmtree(self.memory, onerror=_unless_gone)
 
     def remove_volumes(self) -> None:
         """Of a pod that is over: its volumes, and what they hold. Idempotent; may block."""
@@ -86,6 +92,14 @@ class PodDirectory:
 
 def _remove(*paths: str) -> None:
     """Remove directories and what is mounted below them. Raises FailedPrecondition where a mount stays."""
+    _unmount(paths)
+    for path in paths:
+        if os.path.isdir(path):
+            shutil.rmtree(path, onerror=_unless_gone)
+
+
+def _unmount(paths: tuple[str, ...]) -> None:
+    """Unmount what is mounted below. Raises FailedPrecondition where a mount stays."""
     if points := _mount_points_below(paths):
         from minipod.linux import flags, mount  # loads ctypes; only where there is a mount
 
@@ -93,9 +107,6 @@ def _remove(*paths: str) -> None:
             mount.umount2(point, flags.UmountFlag.MNT_DETACH)
         if left := _mount_points_below(paths):
             raise FailedPrecondition(f"{left[0]} is still mounted")
-    for path in paths:
-        if os.path.isdir(path):
-            shutil.rmtree(path, onerror=_unless_gone)
 
 
 def _unless_gone(_: object, path: str, error: tuple[type, BaseException, object]) -> None:

@@ -1,0 +1,62 @@
+"""What is put into the trash is out of sight at once and gone soon, whatever it is; what another process left goes, too."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+
+import pytest
+
+from minipod.aio.trash import Trash
+from tests.node import eventually
+
+
+def tree(path) -> str:
+    (path / "a" / "b").mkdir(parents=True)
+    (path / "a" / "file").write_text("x")
+    return str(path / "a")
+
+
+def empty(directory) -> bool:
+    return not os.listdir(directory)
+
+
+def test_what_is_put_there_is_out_of_sight_at_once_and_gone_soon(tmp_path) -> None:
+    trash = Trash(f"{tmp_path}/trash")
+    for n in range(20):  # while it works, and when it has ended
+        path = tree(tmp_path / str(n))
+        trash.put(path)
+        assert not os.path.exists(path)
+    eventually(lambda: empty(f"{tmp_path}/trash"))
+
+
+def test_many_threads_may_put_things_there(tmp_path) -> None:
+    trash = Trash(f"{tmp_path}/trash")
+    paths = [tree(tmp_path / str(n)) for n in range(40)]
+    threads = [threading.Thread(target=trash.put, args=(path,)) for path in paths]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not any(os.path.exists(path) for path in paths)
+    eventually(lambda: empty(f"{tmp_path}/trash"))
+
+
+def test_what_is_not_there_is_fine_and_a_sweep_takes_what_another_one_left(tmp_path) -> None:
+    Trash(f"{tmp_path}/none").sweep()
+    tree(tmp_path / "trash" / "old")
+    trash = Trash(f"{tmp_path}/trash")
+    trash.put(f"{tmp_path}/nothing")
+    assert os.listdir(f"{tmp_path}/trash") == ["old"]
+    trash.sweep()
+    eventually(lambda: empty(f"{tmp_path}/trash"))
+
+
+def test_what_is_on_another_file_system_is_removed_at_once(tmp_path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        if os.stat(other).st_dev == os.stat(tmp_path).st_dev:
+            pytest.skip("one file system only")
+        os.makedirs(f"{other}/a/b")
+        Trash(f"{tmp_path}/trash").put(f"{other}/a")
+        assert os.listdir(other) == []
