@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from minipod.late_methods import COMPILE, late_methods
+from minipod.late_methods import COMPILE, compile_constructors, late_methods
 
 
 def define() -> tuple[type[Any], type[Any]]:
@@ -74,6 +76,21 @@ def test_a_method_is_compiled_at_its_first_call_and_then_in_its_place() -> None:
     assert base.__init__ is not stub
     assert base.__init__.__code__.co_varnames[:3] == ("self", "name", "words")
     assert base.__init__.__qualname__ == stub.__qualname__
+
+
+def test_constructors_are_compiled_when_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with late_methods():
+        base, derived = define()
+    module = ModuleType("warm.one")
+    vars(module).update(base=base, again=base, derived=derived, other=int, number=1)
+    monkeypatch.setitem(sys.modules, "warm.one", module)
+    monkeypatch.setitem(sys.modules, "warmer", ModuleType("warmer"))
+    stubs = base.__init__, derived.__init__
+    for n, _ in enumerate(compile_constructors("warm"), 1):
+        assert (base.__init__ is not stubs[0]) + (derived.__init__ is not stubs[1]) == n
+    assert (base.__init__ is not stubs[0], derived.__init__ is not stubs[1]) == (True, True)
+    assert not list(compile_constructors("warm"))
+    assert described(base, derived) == described(*define())
 
 
 def test_another_python_compiles_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
