@@ -13,7 +13,8 @@ from minipod.runtime.recover import Recovery
 from minipod.runtime.service import SandboxStatus
 from minipod.spec.container import ContainerSpec
 from minipod.spec.ids import ContainerId
-from tests.root.test_node_faults import NoLink, Parts, directories, sandbox_spec
+from tests.parts import NoLink, Parts, sandbox_spec
+from tests.root.test_node_faults import directories
 
 SPEC = ContainerSpec(name="c", image="busybox", command=("sleep", "1000"))
 

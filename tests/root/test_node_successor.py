@@ -17,8 +17,9 @@ from minipod.spec.container import ContainerSpec, Mount
 from minipod.spec.sandbox import UserNamespace
 from tests.node import PATIENCE, eventually, shell
 from tests.parked import hanging
+from tests.parts import Parts, sandbox_spec
 from tests.root.test_node_adoption import await_other, kill_and_wait
-from tests.root.test_node_faults import USERNS, Parts, sandbox_spec
+from tests.root.test_node_faults import USERNS
 
 RETRY = (
     9.0  # seconds; a supervisor needs half of one, a kubelet's next try without news ten to fifteen
