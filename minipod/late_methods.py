@@ -67,7 +67,7 @@ def _late(
 
 def compile_constructors(package: str) -> Iterator[None]:
     """Compile the constructors that the modules of *package* have, one before each item."""
-    modules = [m for n, m in sys.modules.items() if n.partition(".")[0] == package]
+    modules = [m for n, m in list(sys.modules.items()) if n.partition(".")[0] == package]
     for module in modules:
         for cls in list(vars(module).values()):
             if isinstance(cls, type) and (put := getattr(vars(cls).get("__init__"), PUT, None)):
