@@ -30,6 +30,7 @@ Made by `scripts/bench` ([how]({readme})); do not edit.
 """
 EMULATED = """* Emulated: qemu executes every instruction of this machine in software, some thirty times slower than a processor does,
   and programs in Python or Go more than those in C. Only the ratios say something: how minipod and its peers compare on cgroup v2.
+  The load is the guest's own; what else ran on the machine around it is not seen.
 """
 VM = "What was measured on cgroup v2, in a virtual machine, is in [vm/results.md](vm/results.md).\n"
 QUIET = 1.0  # a load up to this disturbs little
