@@ -10,7 +10,7 @@ import os
 import stat
 import struct
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from minipod.init.operation import Context, NotDirect, Repeats
 from minipod.init.targets import directory_calls, file_calls, target_directory, target_file
@@ -76,7 +76,8 @@ class AttachMount(Repeats):
         os.close(target)
 
     def shape(self) -> Hashable:
-        return replace(self, source="", cause="")
+        ways = (self.readonly, self.recursive_readonly, self.propagation, self.part)
+        return type(self), self.key, self.target, ways
 
     def calls(self, context: Context) -> list[Call]:
         """A part of an image, and what may be in /proc, take the long way; so does what must not, and that says why."""

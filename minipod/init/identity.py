@@ -6,13 +6,14 @@ import errno
 import os
 import resource
 import struct
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from minipod.init.operation import Context, Repeats
 from minipod.init.sync import StepFailed
 from minipod.linux import apparmor, credentials, prctl, seccomp
 from minipod.linux.flags import AT_FDCWD
-from minipod.linux.program import FAIL, Argument, Buffer, Call, unless
+from minipod.linux.program import FAIL, Argument, Buffer, Call, Text, unless
 
 PATH_MAX = 4096
 RLIM_INFINITY = 2**64 - 1
@@ -258,23 +259,34 @@ class FindExecutable(Repeats):
                 error = errno.EACCES
         context.executable_errno = error
 
+    def candidates(self) -> list[str]:
+        """Return where it may be."""
+        if "/" in self.name:
+            return [self.name]
+        return [f"{directory or '.'}/{self.name}" for directory in self.path.split(":")]
+
     def calls(self, context: Context) -> list[Call]:
         """`Execve` tries the candidates. Who will be *parked* looks now whether there is one, and that it is no directory."""
-        if "/" in self.name:
-            context.candidates = (self.name,)
-            return []
-        context.candidates = tuple(f"{d or '.'}/{self.name}" for d in self.path.split(":"))
-        if not self.parked:
-            return []
         found: list[Call] = []
-        for candidate in map(os.fsencode, context.candidates):
-            left = (
-                2 * len(context.candidates) - len(found) - 1
-            )  # of the candidates, behind the next call
-            found.append(Call("faccessat", (AT_FDCWD, candidate, os.X_OK), on_error=1))
-            test = (AT_FDCWD, candidate + b"/", os.F_OK)
+        texts = self.texts(context)
+        for number in range(0, len(texts), 2):
+            found.append(Call("faccessat", (AT_FDCWD, texts[number], os.X_OK), on_error=1))
+            left = len(texts) - number - 1  # behind the next call
+            test = (AT_FDCWD, texts[number + 1], os.F_OK)
             found.append(Call("faccessat", test, then=FAIL, on_error=left))
-        return [*found, Call("close", (-1,))]
+        return [*found, Call("close", (-1,))] if found else []
+
+    def shape(self) -> Hashable:
+        return type(self), len(self.candidates()) if self._looks() else 0
+
+    def texts(self, context: Context) -> list[Text]:
+        if not self._looks():
+            return []
+        names = map(os.fsencode, self.candidates())
+        return [Text(name + end) for name in names for end in (b"", b"/")]
+
+    def _looks(self) -> bool:
+        return self.parked and "/" not in self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

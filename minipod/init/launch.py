@@ -20,11 +20,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 from minipod.init.descriptors import Descriptors
-from minipod.init.identity import ChangeProfile, SetOomScoreAdj, SetRlimits
+from minipod.init.device import InstallStdio
+from minipod.init.identity import ChangeProfile, FindExecutable, SetOomScoreAdj, SetRlimits
 from minipod.init.isolation import CreateCgroup, EnterCgroup, JoinContainer, OpenCgroup
 from minipod.init.operation import Context, Direct, NotDirect, Operation, Plan, Repeats
 from minipod.init.sync import AGAIN, OUTCOME, READY
@@ -72,8 +73,7 @@ class Launcher:
         }
         self._vault, self._mounts = _above(vault_fd), _above(self._home["mnt"])
         self._sync = _above(vault_fd)  # the place of a container's socket, for its launch
-        # By all that containers do alike: its block, and where their commands may be.
-        self._blocks: dict[Hashable, tuple[Block, tuple[str, ...]]] = {}
+        self._blocks: dict[Hashable, Block] = {}  # by all that those do alike who have it
 
     # -- containers
 
@@ -85,6 +85,7 @@ class Launcher:
         context.vault_fd, context.fds["home"] = VAULT, HOST_MOUNTS
         context.numbers = Descriptors(range(HOST_MOUNTS + 1))
         context.outcome = outcome = Buffer(OUTCOME)
+        context.candidates = _candidates(plan)
         cgroup = context.hierarchy.open_unified(plan.cgroup)
         try:
             made = self._made(plan, context, Text(os.fsencode(f"minipod:[init] {title}")), fail_at)
@@ -117,19 +118,30 @@ class Launcher:
         profiles = tuple(o for o in plan.inner if isinstance(o, ChangeProfile))
         key = (tuple(o.shape() for o in repeating), profiles, context.filter)
         texts = [title, *(text for o in repeating for text in o.texts(context))]
-        if (found := self._blocks.get(key)) is not None:
-            block, candidates = found
+
+        def calls() -> list[Call]:
+            return self._up_to_go(plan, context, title, _calls(operations, context))
+
+        return self._once(key, texts, calls)
+
+    def _once(
+        self,
+        key: Hashable,
+        texts: Sequence[bytes],
+        calls: Callable[[], list[Call]],
+    ) -> Piece:
+        """Return the block that was made for *key*, with *texts*; or what *calls* gives, which will be that block the next time."""
+        if (block := self._blocks.get(key)) is not None:
             if self._machine.fill(block, texts):
-                context.candidates = candidates
                 return block
             del self._blocks[key]  # one of them is longer than its room
-        calls = self._up_to_go(plan, context, title, _calls(operations, context))
-        if (kept := self._machine.keep(calls)) is not None:
-            self._blocks[key] = (kept, context.candidates)
+        made = calls()
+        if (kept := self._machine.keep(made)) is not None:
+            self._blocks[key] = kept
         else:
             self._machine.forget()
             self._blocks.clear()
-        return calls
+        return made
 
     def _up_to_go(
         self, plan: Plan, context: Context, title: Text, operations: Sequence[Call]
@@ -161,13 +173,14 @@ class Launcher:
         Raises NotDirect, OSError: nothing has happened, and the long way is open.
         """
         opened: list[int] = []
+        context.candidates = _candidates(plan)
         try:
             tasks = _open_cgroups(plan, context, opened)
             theirs = self._program(plan, context, title, tasks)
             back = [Call("setns", (fd, int(HOME[kind]))) for kind, fd in self._home.items()]
             again = Call("write", (context.sync.fileno(), AGAIN, len(AGAIN)))
             return self._machine.launch(
-                Part([theirs], again),
+                Part(theirs, again),
                 cgroup=context.fds.pop("cgroup", -1),
                 enter=_entrance(plan, context),
                 leave=back,
@@ -180,8 +193,8 @@ class Launcher:
 
     def _program(
         self, plan: Plan, context: Context, title: str, tasks: Sequence[int]
-    ) -> list[Call]:
-        """Return what the child does, up to execve."""
+    ) -> list[Piece]:
+        """Return what the child does, up to execve. From where its streams are its own, execs do what many others do."""
         sync, target = context.sync.fileno(), context.target_pidfd
         profiles = [o.profile for o in plan.inner if isinstance(o, ChangeProfile)]
         keep = [0, 1, 2, sync, target, *tasks, *(fd for fd in context.stdio if fd >= 0)]
@@ -190,7 +203,11 @@ class Launcher:
         name = os.fsencode(f"minipod:[init] {title}")
         done = (*_OURS, EnterCgroup)
         operations = [o for o in (*plan.outer, *plan.inner) if not isinstance(o, done)]
-        return [
+        behind = [isinstance(o, InstallStdio) for o in operations].index(True) + 1  # fmt: skip
+        own, alike = operations[:behind], [o for o in operations[behind:] if isinstance(o, Repeats)]
+        if len(own) + len(alike) < len(operations):
+            raise NotDirect("an operation that is another one for each exec")
+        born = [
             *(Call("close_range", (*between, 0)) for between in process.ranges_but(keep)),
             *_limit_descriptors(context),
             Call("prctl", (prctl.PR_SET_PDEATHSIG, _SIGKILL)),
@@ -200,12 +217,17 @@ class Launcher:
             *(call for name in profiles for call in apparmor.calls_on_exec(name, self._proc)),
             Call("setsid", ()),
             Call("prctl", (prctl.PR_SET_NAME, name)),
-            *_calls(operations, context),
-            # "go" says that we are known, and what only the host's root could give us is there. Its end: the supervisor's.
+            *_calls(own, context),
+        ]
+        key = (tuple(o.shape() for o in alike), context.filter)
+        become = self._once(key, (), lambda: _calls(alike, context))
+        # "go" says that we are known, and what only the host's root could give us is there. Its end: the supervisor's.
+        gone = [
             Call("read", (sync, heard, heard.size), on_zero=FAIL),
             Call("prctl", (prctl.PR_SET_PDEATHSIG, 0)),
             *_calls(plan.execute, context),
         ]
+        return [born, become, gone]
 
 
 # What is done in another order, or by the supervisor.
@@ -257,6 +279,11 @@ def _limit_descriptors(context: Context) -> list[Call]:
 def _entrance(plan: Plan, context: Context) -> list[Call]:
     joins = (o for o in plan.outer if isinstance(o, JoinContainer))
     return [Call("setns", (context.target_pidfd, int(o.flags()))) for o in joins]
+
+
+def _candidates(plan: Plan) -> tuple[str, ...]:
+    """Return where a plan's command may be."""
+    return tuple(c for o in plan.inner if isinstance(o, FindExecutable) for c in o.candidates())
 
 
 def _calls(operations: Sequence[Operation], context: Context) -> list[Call]:

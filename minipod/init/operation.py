@@ -71,7 +71,9 @@ class Context:
     stdio: tuple[int, int, int] = (-1, -1, -1)
     executable: str = ""  # where argv[0] was found, set by FindExecutable
     executable_errno: int = 0
-    candidates: tuple[str, ...] = ()  # where argv[0] may be, set by FindExecutable.calls
+    candidates: tuple[
+        str, ...
+    ] = ()  # where argv[0] may be, as FindExecutable says, for Execve.calls
     outcome: Buffer | None = None  # takes what execve(2), or the look before it, gives
     numbers: Descriptors = field(default_factory=Descriptors)  # for `calls` of a container
 

@@ -30,9 +30,9 @@ from minipod.linux.libc import MACHINE, check, libc
 from minipod.linux.program import FAIL, Argument, Buffer, Call, Result, Text
 from minipod.linux.syscalls import table
 
-SIZE: Final = 512 << 10  # bytes of the region; a page that was never written costs nothing
+SIZE: Final = 2 << 20  # bytes of the region; a page that was never written costs nothing
 _PAGE: Final = mmap.PAGESIZE
-_KEPT: Final = 192 << 10  # where the blocks that are kept end
+_KEPT: Final = SIZE - (320 << 10)  # where the blocks that are kept end
 _STEP: Final = 88  # bytes: number, six arguments, where the result goes; where to go on failure, on 0, and else
 PARTS: Final = 2
 _ROOM: Final = 256  # bytes, for a text; or a multiple
