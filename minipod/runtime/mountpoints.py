@@ -16,6 +16,7 @@ from minipod.spec.container import Mount
 
 ALWAYS = ("/dev", "/proc", "/sys")
 FILES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
+LAYERS = 500  # that overlayfs takes (fs/overlayfs/params.h, OVL_MAX_STACK)
 SECRETS = "/var/run/secrets/kubernetes.io/serviceaccount"
 LINKED_SECRETS = SECRETS.removeprefix("/var")
 _LINKS = ("/run", "../run")
@@ -35,12 +36,14 @@ class MountPoints:
         """Return *layers* (top first), and below them the one for *mounts*. Raises OSError.
 
         It is left out where it is on another file system: overlayfs would show files and directories with different devices
-        (overlayfs.rst, "Inode properties").
+        (overlayfs.rst, "Inode properties"). So it is where it would be one layer too many.
         """
+        if not 0 < len(layers) < LAYERS:
+            return layers
         wanted = tuple(sorted({path for m in mounts if (path := self._place(m, layers))}))
         if (layer := self._made.get(wanted)) is None:
             layer = self._made[wanted] = self._make(wanted)
-        if layers and os.stat(layers[-1]).st_dev == os.stat(layer).st_dev:
+        if os.stat(layers[-1]).st_dev == os.stat(layer).st_dev:
             return (*layers, layer)
         return layers
 
@@ -69,9 +72,14 @@ class MountPoints:
 
 @lru_cache(maxsize=64)
 def secrets_in(layers: tuple[str, ...]) -> str:
-    """Return where `SECRETS` leads in an image: /var/run is a link to /run in most; "" for another link."""
+    """Return where `SECRETS` leads in an image: /var/run is a link to /run in most; "" for another link.
+
+    No link of an image's is followed here: it leads to a place of ours, which may hang (autofs), or be another one in the container.
+    """
     for layer in layers:
         path = f"{layer}/var/run"
+        if os.path.islink(f"{layer}/var"):
+            return ""
         if os.path.islink(path):
             return LINKED_SECRETS if os.readlink(path) in _LINKS else ""
         if os.path.isdir(path):

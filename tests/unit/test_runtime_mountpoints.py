@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minipod.runtime.mountpoints import SECRETS, MountPoints, secrets_in
+from minipod.runtime.mountpoints import LAYERS, SECRETS, MountPoints, secrets_in
 from minipod.spec.container import Mount
 
 
@@ -79,6 +79,22 @@ def test_an_images_link_is_followed_to_run_and_nowhere_else(tmp_path, link, wher
     secrets_in.cache_clear()
     os.mkdir(f"{upper}/var/run")
     assert secrets_in((upper, lower)) == SECRETS
+
+
+def test_no_link_of_an_image_leads_to_the_node(tmp_path) -> None:
+    """Its /var leads to a directory of the node's, which has a /var/run of its own."""
+    (tmp_path / "node").mkdir()
+    os.symlink("/run", tmp_path / "node" / "run")
+    (tmp_path / "layer").mkdir()
+    os.symlink(tmp_path / "node", tmp_path / "layer" / "var")
+    assert secrets_in((str(tmp_path / "layer"),)) == ""
+
+
+@pytest.mark.parametrize(("layers", "more"), [(0, 0), (1, 1), (LAYERS - 1, 1), (LAYERS, 0)])
+def test_there_are_not_more_layers_than_overlayfs_takes(ours, layers: int, more: int) -> None:
+    image = (str(ours.parent / "image"),) * layers
+    points = MountPoints(str(ours.parent / "points"), [str(ours)])
+    assert len(points.below(image, ())) == layers + more
 
 
 def test_on_another_file_system_there_is_none(ours) -> None:
