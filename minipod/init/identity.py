@@ -9,7 +9,7 @@ import struct
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from minipod.init.operation import Context, Repeats
+from minipod.init.operation import Context, NotDirect, Repeats
 from minipod.init.sync import StepFailed
 from minipod.linux import apparmor, credentials, prctl, seccomp
 from minipod.linux.flags import AT_FDCWD
@@ -140,9 +140,11 @@ class ChangeDirectory(Repeats):
         context.fds["cwd"] = -1
 
     def calls(self, context: Context) -> list[Call]:
-        """Once: what only the user may enter takes the long way."""
+        """Once: what only the user may enter takes the long way; so does what is no path, and that says so."""
         if self.final:
             return []
+        if "\0" in self.path:
+            raise NotDirect(self.describe())
         enter = Call("chdir", (os.fsencode(self.path),))
         if not self.create:
             return [enter]
@@ -320,8 +322,13 @@ class Execve:
         return StepFailed("exec", number, name, detail=os.strerror(number).lower())
 
     def calls(self, context: Context) -> list[Call]:
-        """Execute the first candidate that may be executed. To find none takes the long way, which tells why."""
+        """Execute the first candidate that may be executed. To find none takes the long way, which tells why.
+
+        So do words that C can't hold: the kernel would read them up to the null byte.
+        """
         environment = dict(pair.partition("=")[::2] for pair in self.env)
+        if "" in environment or any("\0" in word for word in (*self.argv, *self.env)):
+            raise NotDirect("a word with a null byte, or a variable without a name")
         words = [os.fsencode(f"{name}={value}") for name, value in environment.items()]
         argv: Argument = (*map(os.fsencode, self.argv), 0)
         envp: Argument = (*words, 0)

@@ -191,3 +191,28 @@ def test_what_can_not_be_executed_is_told_alike(
         command,
         detail,
     )
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param({"envs": (("A", "b\0c"),)}, id="a value with a null byte"),
+        pytest.param({"envs": (("", "c"),)}, id="a variable without a name"),
+        pytest.param({"args": ("\0",)}, id="a word with a null byte"),
+        pytest.param({"working_dir": "/tmp\0/x"}, id="a path with a null byte"),
+    ],
+)
+def test_what_the_kernel_would_read_in_part_is_refused_by_both_ways(node, tmp_path, asked) -> None:
+    """A program of calls holds it, and execve(2) reads up to the null byte."""
+    spec = ContainerSpec(name="c", image="busybox", command=("true",), **asked)
+
+    async def create_and_start() -> None:
+        async with sandbox_of(node, str(tmp_path)) as (parts, sandbox):
+            made = await parts.containers.create(sandbox, spec, "")
+            try:
+                await parts.containers.start(parts.state.container(made))
+            finally:
+                await parts.containers.remove(made)
+
+    with pytest.raises(SetupFailed, match=r"null byte|illegal environment variable name"):
+        asyncio.run(create_and_start())
