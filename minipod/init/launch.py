@@ -50,8 +50,9 @@ def may_be_met(bundle: Bundle, process: Process) -> bool:
     """Whether a child of the supervisor's may be born among the processes of *bundle*.
 
     For a moment it has the supervisor's descriptors, so nobody in there may look into it: no tracer (CAP_SYS_PTRACE), nobody who
-    mounts what the supervisor would walk into (CAP_SYS_ADMIN, an autofs over /), no other container that may have these. A user
-    namespace can't be entered for a moment: the way back needs a capability outside of it.
+    mounts what the supervisor would walk into (CAP_SYS_ADMIN, an autofs over /), no other container that may have these (one that
+    joined its pid namespace later is the caller's to look for). A user namespace can't be entered for a moment: the way back needs
+    a capability outside of it.
     """
     return may_be_born(bundle) and not bundle.privileged and not TRACERS & set(process.capabilities)
 

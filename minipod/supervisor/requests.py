@@ -237,10 +237,22 @@ class Requests:
             sync=Unheard(), hierarchy=self._s.hierarchy, filter=program, nofile=self._s.nofile, target_pidfd=target
         )  # fmt: skip
         context.stdio = (stdio[0], stdio[1], stdio[2]) if len(stdio) == 3 else context.stdio
-        short = not bundle.fail_at and launch.may_be_met(made_with, bundle.process)
+        alone = not self._is_joined(container)
+        short = not bundle.fail_at and alone and launch.may_be_met(made_with, bundle.process)
         if not (short and self._setups.launch(started, steps, context, title)):
             long_way()
             started.let_go()
+
+    def _is_joined(self, container: Container) -> bool:
+        """Whether another container may live in its pid namespace (`kubectl debug --target`), which may have rights that it has not."""
+        return any(
+            c.bundle.pid is NamespaceMode.TARGET
+            and (
+                c.bundle.target_pid == container.pid
+                or c.bundle.sandbox_id == container.bundle.sandbox_id
+            )
+            for c in self._tables.containers.values()
+        )
 
     def on_signal_exec(
         self, _: Client, message: protocol.Message, __: list[int]

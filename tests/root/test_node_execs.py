@@ -71,6 +71,24 @@ def test_an_exec_is_born_where_it_belongs_and_with_no_memory_of_ours(node, pods)
     assert set(names) <= {"", "[vvar]", "[vvar_vclock]", "[vdso]", "[vsyscall]"}
 
 
+@needs_strace
+def test_who_debugs_a_container_meets_no_exec_with_what_is_ours(node, pods) -> None:
+    """It has CAP_SYS_PTRACE, which its target has not: the target's execs take the long way from then on."""
+    pods.append("met")
+    node.pod("met", sleeper())
+    debug = ["debug", "met", "--image=busybox:1.36", "--target=app", "-c", "tools", "--"]
+    node.run(*debug, "sh", "-c", "echo begun; sleep 1000")
+    eventually(lambda: "begun" in node.run("logs", "met", "-c", "tools", check=False).stdout)
+    supervisor = node.status()["supervisor_pid"]
+    before = children(supervisor)
+    with slowed(supervisor, "close_range", 0.3):
+        client = subprocess.Popen([*node.command, "exec", "met", "-c", "app", "--", "true"])
+        (child,) = eventually(lambda: children(supervisor) - before)
+        with open(f"/proc/{child}/maps", encoding="ascii") as f:
+            assert "python" in f.read()  # it joins no namespace before it has closed what is ours
+        assert client.wait() == 0
+
+
 def test_what_the_short_way_can_not_do_is_told_by_the_long_one(node, pods) -> None:
     """A command that is not there, one that is no program, a directory that went away; each after a try that left nothing."""
     pods.append("odd")
