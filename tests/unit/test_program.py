@@ -196,3 +196,30 @@ machine.forget()
 print(kept > 5, machine.keep([true]) is not None)
 """
     assert python(code).splitlines() == ["0 True 1 True 0", "False 0", "not as many", "True True"]
+
+
+def test_a_volume_that_root_may_not_search_is_taken_for_no_file() -> None:
+    """As on NFS, where root is nobody: who looks into it gets EACCES, which does not say that it is no directory."""
+    if os.getuid() != 0:
+        pytest.skip("needs root")
+    code = """
+import tempfile
+from minipod.init.attach import AttachMount
+from minipod.init.descriptors import Descriptors
+from minipod.init.operation import Context
+from minipod.init.sources import CLONED
+from minipod.init.sync import Unheard
+from minipod.linux import credentials, flags, mount, namespaces
+namespaces.unshare(flags.CloneFlag.CLONE_NEWNS)
+mount.mount("", "/", "", flags.MountFlag.MS_REC | flags.MountFlag.MS_PRIVATE)
+with tempfile.TemporaryDirectory() as root, tempfile.TemporaryDirectory() as volume:
+    os.chown(volume, 1000, 1000)
+    tree = mount.open_tree(flags.AT_FDCWD, volume, CLONED)
+    context = Context(sync=Unheard(), hierarchy=None, fds={"volume": tree, "root": os.open(root, os.O_PATH)})
+    context.numbers = Descriptors(map(int, os.listdir("/proc/self/fd")[:-1]))
+    rights = frozenset({credentials.number("SYS_ADMIN")})
+    less = credentials.capset_arguments(effective=rights, permitted=rights, inheritable=frozenset())
+    attach = AttachMount(key="volume", target="/target").calls(context)
+    print(run(Call("capset", less), *attach, true), os.listdir(root))
+"""
+    assert python(code) == "(1, b'failed') []"
