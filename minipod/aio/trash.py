@@ -8,11 +8,13 @@ meanwhile leaves the rest to the next one (`sweep`).
 from __future__ import annotations
 
 import _thread
-import contextlib
+import logging
 import os
 import shutil
 import threading
 import uuid
+
+logger = logging.getLogger(__name__)
 
 
 class Trash:
@@ -23,6 +25,7 @@ class Trash:
         self._lock = threading.Lock()
         self._works = False  # a thread empties it, and will look once more
         self._again = False
+        self._stuck: set[str] = set()  # what has been told of
 
     def put(self, path: str) -> None:
         """Let *path* be gone; one that is none is fine. Raises OSError where it can neither be moved nor removed."""
@@ -49,9 +52,21 @@ class Trash:
 
     def _empty(self) -> None:
         while self._wanted():
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 for name in os.listdir(self._directory):
-                    shutil.rmtree(f"{self._directory}/{name}", ignore_errors=True)
+                    self._remove(f"{self._directory}/{name}")
+            except FileNotFoundError:
+                pass  # nothing was ever put here
+            except OSError as e:
+                logger.warning("what is to be removed can't be listed: %s", e)
+
+    def _remove(self, path: str) -> None:
+        """Remove one; of what stays (a file that is immutable, chattr(1)) the log tells once, for nothing else shows it."""
+        errors: list[BaseException] = []
+        shutil.rmtree(path, onerror=lambda _, __, error: errors.append(error[1]))
+        if errors and path not in self._stuck and os.path.lexists(path):
+            self._stuck.add(path)
+            logger.warning("what was removed stays on the disk: %s", errors[0])
 
     def _wanted(self) -> bool:
         with self._lock:

@@ -60,3 +60,15 @@ def test_what_is_on_another_file_system_is_removed_at_once(tmp_path) -> None:
         os.makedirs(f"{other}/a/b")
         Trash(f"{tmp_path}/trash").put(f"{other}/a")
         assert os.listdir(other) == []
+
+
+def test_of_what_can_not_be_removed_the_log_tells_once(tmp_path, caplog) -> None:
+    trash = Trash(str(tmp_path / "trash"))
+    (tmp_path / "no directory").write_text("")
+    trash.put(str(tmp_path / "no directory"))
+    eventually(lambda: "stays on the disk" in caplog.text)
+    (tmp_path / "next").mkdir()
+    trash.put(str(tmp_path / "next"))
+    eventually(lambda: len(list((tmp_path / "trash").iterdir())) == 1)
+    eventually(lambda: not trash._works)
+    assert caplog.text.count("stays on the disk") == 1
