@@ -4,7 +4,7 @@
 (EROFS). Whoever starts a supervisor executes it from there at once; one that was started otherwise (in a scope of systemd's) executes
 itself again, for 25 ms.
 
-The C library registers no memory with the kernel there, which a child without it would die of (`linux.program`); Python has no use for
+The C library registers no memory with the kernel there, which a child without it would die of (`linux.machine`); Python has no use for
 that.
 """
 
