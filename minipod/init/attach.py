@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import struct
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -86,10 +85,10 @@ class AttachMount(Repeats):
         tree, target = context.fds.pop(self.key), context.numbers.next()
         found = []
         if kind := self._propagation():
-            found.append(_set_attributes(tree, recursive=True, propagation=int(kind)))
+            found.append(mount.setattr_call(tree, recursive=True, propagation=kind))
         if self.readonly or self.recursive_readonly:
-            attrs = int(MountAttr.RDONLY)
-            found.append(_set_attributes(tree, recursive=self.recursive_readonly, set_=attrs))
+            deep = self.recursive_readonly
+            found.append(mount.setattr_call(tree, attr_set=MountAttr.RDONLY, recursive=deep))
         kind_of_system, said = Buffer(_STATFS), Buffer(8)
         moved = int(MoveMount.F_EMPTY_PATH | MoveMount.T_EMPTY_PATH)
         return [
@@ -150,10 +149,3 @@ class AttachMount(Repeats):
 
 
 _STATFS = 256  # bytes, more than struct statfs has; f_type is its first field
-
-
-def _set_attributes(tree: int, *, recursive: bool, set_: int = 0, propagation: int = 0) -> Call:
-    """Return mount_setattr(2) of the detached *tree*."""
-    attrs = struct.pack("<4Q", set_, 0, propagation, 0)  # struct mount_attr
-    flags = AT.EMPTY_PATH | (AT.RECURSIVE if recursive else AT(0))
-    return Call("mount_setattr", (tree, b"", int(flags), attrs, len(attrs)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import struct
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -189,8 +188,6 @@ class MountCgroups(Repeats):
             trees += _mount_tree("cgroup", name, name)
         if self.unified not in ("", "."):
             trees += _mount_tree("cgroup2", self.unified)
-        attrs = struct.pack("<4Q", MountAttr.RDONLY, 0, 0, 0)  # struct mount_attr
-        flags = int(AT.EMPTY_PATH | AT.RECURSIVE)
         return [
             *directory_calls(context, CGROUPS, base),
             Call("fchdir", (base,)),
@@ -198,7 +195,7 @@ class MountCgroups(Repeats):
             Call("close", (base,)),
             in_root(context, CGROUPS, os.O_PATH | os.O_DIRECTORY),  # what is mounted there
             *([Call("fchdir", (base,)), *trees] if trees else []),
-            Call("mount_setattr", (base, b"", flags, attrs, len(attrs))),
+            mount.setattr_call(base, attr_set=MountAttr.RDONLY, recursive=True),
             context.numbers.close(base),
         ]
 

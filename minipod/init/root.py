@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -78,15 +77,14 @@ class ReadOnlyPaths(Repeats):
 
     def calls(self, context: Context) -> list[Call]:
         clone = int(OpenTree.CLONE | OpenTree.CLOEXEC | OpenTree.AT_RECURSIVE)
-        attrs = struct.pack("<4Q", MountAttr.RDONLY, 0, 0, 0)  # struct mount_attr
-        flags, tree = int(AT.EMPTY_PATH | AT.RECURSIVE), context.numbers.next()
+        tree = context.numbers.next()
         found: list[Call] = []
         for path in map(os.fsencode, self.paths):
             said = Buffer(8)
             found += [
                 Call("open_tree", (AT_FDCWD, path, clone), gives=said, on_error=0, then=1),
                 equal(said, -errno.ENOENT, yes=3, no=FAIL),
-                Call("mount_setattr", (tree, b"", flags, attrs, len(attrs))),
+                mount.setattr_call(tree, attr_set=MountAttr.RDONLY, recursive=True),
                 Call("move_mount", (tree, b"", AT_FDCWD, path, int(MoveMount.F_EMPTY_PATH))),
                 Call("close", (tree,)),
             ]
@@ -135,5 +133,4 @@ class ReadOnlyRoot(Repeats):
         mount.mount_setattr(AT_FDCWD, "/", MountAttr.RDONLY)
 
     def calls(self, context: Context) -> list[Call]:
-        attrs = struct.pack("<4Q", MountAttr.RDONLY, 0, 0, 0)  # struct mount_attr
-        return [Call("mount_setattr", (AT_FDCWD, b"/", 0, attrs, len(attrs)))]
+        return [mount.setattr_call(AT_FDCWD, b"/", MountAttr.RDONLY)]
