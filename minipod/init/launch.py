@@ -68,11 +68,12 @@ class Launcher:
 
     def __init__(self, vault_fd: int) -> None:
         self._machine = Machine()
-        self._proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._home = {
             kind: os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in HOME
         }
-        self._vault, self._mounts = _above(vault_fd), _above(self._home["mnt"])
+        proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._proc, self._vault, self._mounts = map(_above, (proc, vault_fd, self._home["mnt"]))
+        os.close(proc)
         self._sync = _above(vault_fd)  # the place of a container's socket, for its launch
         self._blocks: dict[Hashable, Block] = {}  # by all that those do alike who have it
 
@@ -148,10 +149,11 @@ class Launcher:
         self, plan: Plan, context: Context, title: Text, operations: Sequence[Call]
     ) -> list[Call]:
         """Return *operations* and what is around them: of what we have open the child keeps `SYNC` and what follows that, no more."""
-        moved = [(self._sync, SYNC), (self._vault, VAULT), (self._mounts, HOST_MOUNTS)]
+        moved = [(self._vault, VAULT), (self._mounts, HOST_MOUNTS)]
         profiles = [o.profile for o in plan.inner if isinstance(o, ChangeProfile)]
         heard = Buffer(16)
         return [
+            Call("dup3", (self._sync, SYNC, os.O_CLOEXEC)),  # first: a failure is told there
             *(call for name in profiles for call in apparmor.calls_on_exec(name, self._proc)),
             *(Call("dup3", (fd, place, os.O_CLOEXEC)) for fd, place in moved),
             Call("close_range", (HOST_MOUNTS + 1, process.UINT_MAX, 0)),

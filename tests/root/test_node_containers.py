@@ -152,6 +152,20 @@ def test_what_the_short_way_can_not_do_the_long_one_does(node, tmp_path) -> None
     assert [bare for _, bare in made] == [False, False, True]
 
 
+@pytest.mark.parametrize("fault", ["", "nothing"])
+def test_a_profile_that_can_not_be_entered_is_told_alike(node, tmp_path, fault: str) -> None:
+    """The first thing that a child may fail at, before it has closed what it does not need. Without AppArmor there is no profile at all."""
+    spec = ContainerSpec(name="c", image="busybox", security=Security(apparmor="nobody-has-it"))
+
+    async def create() -> SetupFailed:
+        async with sandbox_of(node, str(tmp_path)) as (parts, sandbox):
+            with pytest.raises(SetupFailed) as caught:
+                await parts.containers.create(sandbox, spec, "", fail_at=fault)
+            return caught.value
+
+    assert "AppArmor" in str(asyncio.run(create()))
+
+
 @pytest.mark.parametrize(
     ("command", "number", "detail"),
     [
