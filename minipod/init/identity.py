@@ -90,7 +90,8 @@ class LoadSeccomp(Repeats):
         if not context.filter:
             return []
         program = (len(context.filter) // 8, context.filter)  # struct sock_fprog
-        return [Call("seccomp", (seccomp.SECCOMP_SET_MODE_FILTER, 0, program))]
+        mode = seccomp.SECCOMP_SET_MODE_FILTER
+        return [Call("seccomp", (mode, 0, program), gives=context.outcome)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
