@@ -12,7 +12,13 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from minipod.init.operation import Context, NotDirect, Repeats
-from minipod.init.targets import directory_calls, file_calls, target_directory, target_file
+from minipod.init.targets import (
+    directory_calls,
+    file_calls,
+    setattr_call,
+    target_directory,
+    target_file,
+)
 from minipod.linux import files, mount
 from minipod.linux.files import PROC_SUPER_MAGIC
 from minipod.linux.flags import AT, MountAttr, MountFlag, MoveMount, OpenTree, UmountFlag
@@ -85,10 +91,10 @@ class AttachMount(Repeats):
         tree, target = context.fds.pop(self.key), context.numbers.next()
         found = []
         if kind := self._propagation():
-            found.append(mount.setattr_call(tree, recursive=True, propagation=kind))
+            found.append(setattr_call(tree, recursive=True, propagation=kind))
         if self.readonly or self.recursive_readonly:
             deep = self.recursive_readonly
-            found.append(mount.setattr_call(tree, attr_set=MountAttr.RDONLY, recursive=deep))
+            found.append(setattr_call(tree, attr_set=MountAttr.RDONLY, recursive=deep))
         kind_of_system, said = Buffer(_STATFS), Buffer(8)
         moved = int(MoveMount.F_EMPTY_PATH | MoveMount.T_EMPTY_PATH)
         return [

@@ -8,7 +8,13 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from minipod.init.operation import Context, NotDirect, Repeats
-from minipod.init.targets import directory_calls, in_root, plain_directory, target_directory
+from minipod.init.targets import (
+    directory_calls,
+    in_root,
+    plain_directory,
+    setattr_call,
+    target_directory,
+)
 from minipod.linux import files, mount
 from minipod.linux.flags import AT, AT_FDCWD, MountAttr, MountFlag
 from minipod.linux.program import Call, Text
@@ -195,7 +201,7 @@ class MountCgroups(Repeats):
             Call("close", (base,)),
             in_root(context, CGROUPS, os.O_PATH | os.O_DIRECTORY),  # what is mounted there
             *([Call("fchdir", (base,)), *trees] if trees else []),
-            mount.setattr_call(base, attr_set=MountAttr.RDONLY, recursive=True),
+            setattr_call(base, attr_set=MountAttr.RDONLY, recursive=True),
             context.numbers.close(base),
         ]
 

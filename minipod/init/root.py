@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from minipod.init.filesystem import NOSUID_NODEV_NOEXEC
 from minipod.init.operation import Context, Repeats
+from minipod.init.targets import setattr_call
 from minipod.linux import mount
 from minipod.linux.flags import AT, AT_FDCWD, MountAttr, MountFlag, MoveMount, OpenTree, UmountFlag
 from minipod.linux.program import FAIL, Buffer, Call, equal
@@ -84,7 +85,7 @@ class ReadOnlyPaths(Repeats):
             found += [
                 Call("open_tree", (AT_FDCWD, path, clone), gives=said, on_error=0, then=1),
                 equal(said, -errno.ENOENT, yes=3, no=FAIL),
-                mount.setattr_call(tree, attr_set=MountAttr.RDONLY, recursive=True),
+                setattr_call(tree, attr_set=MountAttr.RDONLY, recursive=True),
                 Call("move_mount", (tree, b"", AT_FDCWD, path, int(MoveMount.F_EMPTY_PATH))),
                 Call("close", (tree,)),
             ]
@@ -133,4 +134,4 @@ class ReadOnlyRoot(Repeats):
         mount.mount_setattr(AT_FDCWD, "/", MountAttr.RDONLY)
 
     def calls(self, context: Context) -> list[Call]:
-        return [mount.setattr_call(AT_FDCWD, b"/", MountAttr.RDONLY)]
+        return [setattr_call(AT_FDCWD, b"/", MountAttr.RDONLY)]

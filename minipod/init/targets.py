@@ -1,4 +1,4 @@
-"""Where something is mounted: paths resolved inside the container's root, so that no symlink of the image leads out of it.
+"""Where something is mounted: paths resolved inside the container's root, so that no symlink of the image leads out of it; and how.
 
 Each way stands here twice: done, for a child that runs Python, and as calls, for one that does not (`minipod.init.launch`).
 """
@@ -11,7 +11,7 @@ import struct
 
 from minipod.init.operation import Context, NotDirect
 from minipod.linux import files
-from minipod.linux.flags import Resolve
+from minipod.linux.flags import AT, MountAttr, MountFlag, Resolve
 from minipod.linux.program import Call, unless
 
 MODE = 0o755  # of what is made on the way
@@ -80,3 +80,17 @@ def file_calls(context: Context, path: str, fd: int) -> list[Call]:
     made = Call("mknodat", (fd, os.fsencode(name), stat.S_IFREG | 0o644, 0), on_error=0)
     missing = [*directory_calls(context, parent, fd), made, Call("close", (fd,)), found]
     return unless(found, missing)
+
+
+def setattr_call(
+    dirfd: int,
+    path: bytes = b"",
+    attr_set: MountAttr = MountAttr(0),  # noqa: B008 an immutable flag
+    *,
+    propagation: MountFlag = MountFlag(0),  # noqa: B008
+    recursive: bool = False,
+) -> Call:
+    """Return mount_setattr(2) for a program, of what *dirfd* is itself where there is no *path*."""
+    attr = struct.pack("<4Q", attr_set, 0, propagation, 0)  # struct mount_attr
+    flags = (AT(0) if path else AT.EMPTY_PATH) | (AT.RECURSIVE if recursive else AT(0))
+    return Call("mount_setattr", (dirfd, path, int(flags), attr, len(attr)))

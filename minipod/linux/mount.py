@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-import struct
 
 from minipod.linux.flags import AT, MountAttr, MountFlag, MoveMount, OpenTree, UmountFlag
 from minipod.linux.libc import check, libc, syscall
-from minipod.linux.program import Call
 
 FSCONFIG_SET_FLAG = 0
 FSCONFIG_SET_STRING = 1
@@ -77,20 +75,6 @@ def mount_setattr(  # noqa: PLR0913 the call and its structure have as many
         "mount_setattr", dirfd, os.fsencode(path), int(flags), ctypes.byref(attr),
         ctypes.sizeof(attr), subject=path or None,
     )  # fmt: skip
-
-
-def setattr_call(
-    dirfd: int,
-    path: bytes = b"",
-    attr_set: MountAttr = MountAttr(0),  # noqa: B008 an immutable flag
-    *,
-    propagation: MountFlag = MountFlag(0),  # noqa: B008
-    recursive: bool = False,
-) -> Call:
-    """Return mount_setattr(2) for a program, of what *dirfd* is itself where there is no *path*."""
-    attr = struct.pack("<4Q", attr_set, 0, propagation, 0)  # struct mount_attr
-    flags = (AT(0) if path else AT.EMPTY_PATH) | (AT.RECURSIVE if recursive else AT(0))
-    return Call("mount_setattr", (dirfd, path, int(flags), attr, len(attr)))
 
 
 def fsopen(fstype: str) -> int:
