@@ -13,13 +13,15 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
 from minipod.linux import prctl, process
 from minipod.supervisor.records import ServiceRecord, write_service
 
+_HANDLED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 QUICK = 1.0  # seconds; a service that lived shorter waits that long before the next try
 
 
@@ -58,37 +60,51 @@ class Service:
                 os.kill(self.pid, number)
 
 
+@contextmanager
+def _signals_waiting() -> Iterator[None]:
+    """Fork inside: a signal to the child waits until that has left our handlers behind (`_clean`). They would take it for ours, and an
+    order to end, given at its birth, would be lost."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def fork_pump(entry: str) -> tuple[int, socket.socket]:
     """Fork the log pump; return its pid and our end of its control socket."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
-    pid = os.fork()
-    if pid == 0:
-        _become("minipod:[pump]", (theirs.fileno(),), entry, theirs.fileno())
+    with _signals_waiting():
+        pid = os.fork()
+        if pid == 0:
+            _become("minipod:[pump]", (theirs.fileno(),), entry, theirs.fileno())
     theirs.close()
     return pid, ours
 
 
 def fork_service(title: str, entry: str, argument: object) -> int:
     """Fork a service that needs nothing but its argument."""
-    pid = os.fork()
-    if pid == 0:
-        _become(title, (), entry, argument)
+    with _signals_waiting():
+        pid = os.fork()
+        if pid == 0:
+            _become(title, (), entry, argument)
     return pid
 
 
 def execute(argv: list[str], keep: tuple[int, ...]) -> int:
     """Fork and execute a program (the daemon: asyncio and threads never share our memory)."""
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        _clean(keep)
-        for fd in keep:
-            os.set_inheritable(fd, True)
-        os.execv(argv[0], argv)
-    finally:
-        os._exit(127)
+    with _signals_waiting():
+        pid = os.fork()
+        if pid == 0:
+            try:
+                _clean(keep)
+                for fd in keep:
+                    os.set_inheritable(fd, True)
+                os.execv(argv[0], argv)
+            finally:
+                os._exit(127)
+    return pid
 
 
 def _become(title: str, keep: tuple[int, ...], entry: str, argument: object) -> NoReturn:
@@ -110,7 +126,7 @@ def _become(title: str, keep: tuple[int, ...], entry: str, argument: object) -> 
 def _clean(keep: tuple[int, ...]) -> None:
     signal.set_wakeup_fd(-1)
     process.close_all_but((0, 1, 2, *keep))
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in _HANDLED:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.setsid()
