@@ -93,7 +93,7 @@ def _network(instance: Instance, sandboxes: set[str]) -> list[str]:
 
 
 def _pins(instance: Instance, sandboxes: set[str]) -> list[str]:
-    from minipod.init.isolation import pinned
+    from minipod.init.vault import pinned
 
     try:
         fd = os.open(f"{instance.run_dir}/vault", os.O_RDONLY | os.O_CLOEXEC)

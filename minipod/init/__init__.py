@@ -1,8 +1,11 @@
-"""Everything between fork and execve: a plan (pure values) and the two processes that execute it.
+"""Everything between fork and execve: a plan (pure values), and two ways to execute it.
 
-`plan` turns a Bundle into a tuple of operations; `operation` says what an operation is; `isolation`, `filesystem`,
-`device` and `identity` hold them; `child` forks and runs them; `launch` runs an exec's as a list of system calls, without an
-interpreter; `sync` is what the processes tell the supervisor.
+    plan, sandbox        a bundle -> a tuple of operations, in their order
+    operation            what an operation is
+    cgroup namespaces vault sources filesystem attach root device identity userns      the operations, in about that order
+    child                the long way: a fork that applies them in Python
+    launch               the short way: one that makes their system calls, without an interpreter (`descriptors`: the fds it will have)
+    sync                 what the processes of a set-up tell the supervisor
 
 Invariants: no import after the fork (a lazy import after pivot_root would load code from the *image*, with our
 capabilities: CVE-2019-14271), no NSS, no descriptor but the listed ones. Synchronous and single-threaded.

@@ -23,10 +23,11 @@ import os
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
+from minipod.init.cgroup import CreateCgroup, EnterCgroup, OpenCgroup
 from minipod.init.descriptors import Descriptors
 from minipod.init.device import InstallStdio
 from minipod.init.identity import ChangeProfile, FindExecutable, SetOomScoreAdj, SetRlimits
-from minipod.init.isolation import CreateCgroup, EnterCgroup, JoinContainer, OpenCgroup
+from minipod.init.namespaces import JoinContainer
 from minipod.init.operation import Context, Direct, NotDirect, Operation, Plan, Repeats
 from minipod.init.sync import AGAIN, OUTCOME, READY
 from minipod.linux import apparmor, prctl, process

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from minipod.cgroups.hierarchy import Hierarchy, Mode
 from minipod.init.attach import AttachMount
+from minipod.init.cgroup import CreateCgroup, EnterCgroup, OpenCgroup
 from minipod.init.device import (
     CopyDevice,
     InstallStdio,
@@ -33,16 +34,7 @@ from minipod.init.identity import (
     SetRlimits,
     VerifyDirectory,
 )
-from minipod.init.isolation import (
-    CreateCgroup,
-    EnterCgroup,
-    JoinCgroupNamespace,
-    JoinContainer,
-    JoinNamespaces,
-    OpenCgroup,
-    OpenPins,
-    Unshare,
-)
+from minipod.init.namespaces import JoinCgroupNamespace, JoinContainer, JoinNamespaces, Unshare
 from minipod.init.operation import Operation, Plan
 from minipod.init.root import MaskPaths, PivotRoot, ReadOnlyPaths, ReadOnlyRoot
 from minipod.init.sandbox import shared_kinds
@@ -58,6 +50,7 @@ from minipod.init.userns import (
     LinkDevices,
     MountMappedRoot,
 )
+from minipod.init.vault import OpenPins
 from minipod.linux.flags import CloneFlag, MountFlag
 from minipod.spec.bundle import Bundle, ExecBundle, Process
 from minipod.spec.container import Mount

@@ -7,8 +7,10 @@ that has threads (unshare(2)): that of a pod, and with it the others, is made in
 
 from __future__ import annotations
 
-from minipod.init.isolation import CreateCgroup, PinNamespaces, SetHostname, Unshare, WriteSysctl
+from minipod.init.cgroup import CreateCgroup
+from minipod.init.namespaces import SetHostname, Unshare, WriteSysctl
 from minipod.init.operation import Operation, Plan
+from minipod.init.vault import PinNamespaces
 from minipod.linux.flags import CloneFlag
 from minipod.spec.bundle import SandboxBundle
 from minipod.spec.sandbox import NamespaceMode

@@ -26,7 +26,7 @@ from typing import NoReturn
 from minipod.init import sync
 from minipod.init.child import run
 from minipod.init.device import LINKS, NODES, keep_null
-from minipod.init.isolation import names
+from minipod.init.namespaces import names
 from minipod.init.operation import Context, Operation
 from minipod.init.sources import attach_layers
 from minipod.init.targets import target_directory, target_file

@@ -46,7 +46,8 @@ def build(bundle: SandboxBundle, hierarchy: Hierarchy, vault: str) -> Made:
 
 def prepare(sandbox: str, shm_size: int, hierarchy: Hierarchy, vault: str) -> Made:
     """Make and pin the namespaces of a sandbox that is nobody's yet, in a thread that ends behind it. Raises SetupFailed."""
-    from minipod.init.isolation import PinNamespaces, Unshare
+    from minipod.init.namespaces import Unshare
+    from minipod.init.vault import PinNamespaces
 
     flags = CloneFlag.CLONE_NEWNET | CloneFlag.CLONE_NEWUTS | CloneFlag.CLONE_NEWIPC
     pin = PinNamespaces(sandbox_id=sandbox, kinds=KINDS, shm_size=shm_size)
@@ -58,8 +59,9 @@ def prepare(sandbox: str, shm_size: int, hierarchy: Hierarchy, vault: str) -> Ma
 
 def furnish(bundle: SandboxBundle, uts: int, hierarchy: Hierarchy) -> None:
     """Make a prepared sandbox the pod's: its cgroup, its name. In a thread that ends behind it: it enters *uts*. Raises SetupFailed."""
+    from minipod.init.cgroup import CreateCgroup
     from minipod.init.child import run
-    from minipod.init.isolation import CreateCgroup, SetHostname
+    from minipod.init.namespaces import SetHostname
     from minipod.linux import namespaces
 
     with _context(bundle.id, hierarchy) as context:

@@ -44,9 +44,11 @@ def open_vault(instance: Instance) -> int:
     """Open the mount namespace that holds the pins, made at the first start."""
     pin = f"{instance.run_dir}/vault"
     if not os.path.exists(pin):
-        from minipod.init import isolation  # 10 ms, which no other start needs before the daemon's
+        from minipod.init.vault import (
+            make_vault,  # 10 ms, which no other start needs before the daemon's
+        )
 
-        isolation.make_vault(pin, f"{instance.run_dir}/stage")
+        make_vault(pin, f"{instance.run_dir}/stage")
     return os.open(pin, os.O_RDONLY | os.O_CLOEXEC)
 
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from minipod.init.isolation import make_vault
+from minipod.init.vault import make_vault
 from minipod.linux import mount, namespaces
 from minipod.linux.flags import CloneFlag, MountFlag, UmountFlag
 from tests.node import eventually, shell, sleeper

@@ -8,9 +8,9 @@ import pytest
 from pyroute2 import IPRoute
 
 from minipod.cgroups.hierarchy import detect
-from minipod.init import isolation
 from minipod.init.operation import Context
 from minipod.init.sync import pair
+from minipod.init.vault import PinNamespaces
 from minipod.linux import mount
 from minipod.linux.flags import CloneFlag, MountFlag, UmountFlag
 from minipod.linux.namespaces import unshare
@@ -83,7 +83,7 @@ def test_pinned_namespaces(node) -> None:
     context = Context(sync=theirs, hierarchy=detect(), vault_fd=vault)
     if (child := os.fork()) == 0:
         unshare(CloneFlag.CLONE_NEWUTS)
-        isolation.PinNamespaces(sandbox_id=GHOST, kinds=("uts",), shm_size=0).apply(context)
+        PinNamespaces(sandbox_id=GHOST, kinds=("uts",), shm_size=0).apply(context)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     try:
