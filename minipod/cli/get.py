@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from minipod.cli import options
+from minipod.cli import jsonpath, options
 from minipod.cli.client import TABLE, Client, Object
 from minipod.errors import NotFound
 
@@ -15,7 +15,9 @@ from minipod.errors import NotFound
 @click.argument("words", nargs=-1, shell_complete=options.complete_names)
 @options.namespace_option
 @click.option("-A", "--all-namespaces", is_flag=True)
-@click.option("-o", "--output", default="", help="wide, yaml, json, name or jsonpath={.path}")
+@click.option(
+    "-o", "--output", default="", help="wide, yaml, json, name or jsonpath={.status.podIP}"
+)
 @click.option("-l", "--selector", default="", help="Labels, like app=web.")
 @click.option("--field-selector", default="")
 @click.option("-w", "--watch", is_flag=True, help="Go on with changes.")
@@ -92,7 +94,7 @@ def _print(found: dict[str, object], output: str, resource: str) -> None:
         for item in items:
             click.echo(f"{resource.removesuffix('s')}/{item['metadata']['name']}")
     elif output.startswith("jsonpath="):
-        click.echo(options.field(found, output.removeprefix("jsonpath=")))
+        click.echo(jsonpath.parse(output.removeprefix("jsonpath="))(found))
     elif output in ("json", "yaml"):
         options.print_object(found, output)
     else:

@@ -9,7 +9,7 @@ import click
 from minipod.api import static
 from minipod.cgroups.hierarchy import of_node
 from minipod.cgroups.view import view
-from minipod.cli import options
+from minipod.cli import jsonpath, options
 from minipod.cli.client import Object
 from minipod.errors import FailedPrecondition
 
@@ -67,7 +67,7 @@ def namespace_of(pid: object, kind: str) -> int:
 
 def _print(found: Object, output: str) -> None:
     if output.startswith("jsonpath="):
-        click.echo(options.field(found, output.removeprefix("jsonpath=")))
+        click.echo(jsonpath.parse(output.removeprefix("jsonpath="))(found))
     elif output in ("json", "yaml"):
         options.print_object(found, output)
     else:

@@ -193,16 +193,3 @@ def _read(name: str) -> str:
             return f.read()
     except OSError as e:
         raise FailedPrecondition(f"{name}: {(e.strerror or '').lower()}") from e
-
-
-def field(obj: Any, path: str) -> str:
-    """Return the value at a simple JSONPath such as `{.status.podIP}` or `.spec.containers[0].image`."""
-    import json
-    import re
-
-    for part in re.findall(r"[^.\[\]{}]+", path):
-        try:
-            obj = obj[int(part)] if isinstance(obj, list) else obj[part]
-        except (KeyError, IndexError, ValueError, TypeError):
-            return ""
-    return obj if isinstance(obj, str) else json.dumps(obj)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from minipod.cli import options
+from minipod.cli import jsonpath, options
 from minipod.cli.client import Client
 from minipod.cli.logs import seconds
 from minipod.errors import DeadlineExceeded, FailedPrecondition, NotFound
@@ -48,9 +48,8 @@ def parse(what: str) -> Test:
         )
     if kind == "jsonpath":
         path, _, value = rest.rpartition("=")
-        if not path:
-            return lambda obj: options.field(obj, rest) != ""
-        return lambda obj: options.field(obj, path.strip("'\"")) == value
+        shown = jsonpath.parse((path or rest).strip("'\""))
+        return lambda obj: shown(obj) == value if path else shown(obj) != ""
     raise FailedPrecondition(
         f"unknown condition {what!r}", hint="condition=NAME, delete or jsonpath={...}=VALUE"
     )
