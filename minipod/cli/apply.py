@@ -6,14 +6,19 @@ import json
 
 import click
 
-from minipod.cli import options
+from minipod.cli import manifests, options
 from minipod.cli.client import Client, Object, plural
 from minipod.errors import AlreadyExists, FailedPrecondition
 
 
 @click.command("apply")
 @click.option(
-    "-f", "--filename", "files", multiple=True, required=True, help='A manifest, "-" for stdin.'
+    "-f",
+    "--filename",
+    "files",
+    multiple=True,
+    required=True,
+    help='A manifest, a directory of them, "-" for stdin.',
 )
 @options.namespace_option
 @click.option(
@@ -27,7 +32,7 @@ def command(
     """Create the objects; one that exists gets what may change (images, labels)."""
     client = options.client(ctx)
     failed = 0
-    objects = options.load_manifests(files)
+    objects = manifests.load(files)
     if not objects:
         raise FailedPrecondition(f"no objects in {', '.join(files)}")
     for obj in objects:

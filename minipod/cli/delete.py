@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from minipod.cli import options
-from minipod.cli.client import Client, plural
-from minipod.errors import NotFound
+from minipod.cli import manifests, options
+from minipod.cli.client import Client, Object, plural
+from minipod.errors import FailedPrecondition, NotFound
 
 
 @click.command("delete")
 @click.argument("words", nargs=-1, shell_complete=options.complete_names)
-@click.option("-f", "--filename", "files", multiple=True)
+@click.option("-f", "--filename", "files", multiple=True, help="As for apply.")
 @options.namespace_option
 @click.option("--all", "everything", is_flag=True)
 @click.option("--grace-period", type=int, default=-1, help="Seconds; -1: the pod's own.")
@@ -34,7 +34,7 @@ def command(
     client = options.client(ctx)
     targets = [
         (plural(o["kind"]), o["metadata"].get("namespace") or namespace, o["metadata"]["name"])
-        for o in options.load_manifests(files)
+        for o in _named(manifests.load(files))
     ]
     if words:
         targets += [(r, namespace, n) for r, n in options.split_target(words) if n]
@@ -50,6 +50,14 @@ def command(
     return delete_all(
         client, targets, grace, wait=bool(flags["wait"]), ignore=bool(flags["ignore_not_found"])
     )
+
+
+def _named(objects: list[Object]) -> list[Object]:
+    """Return them all. Raises FailedPrecondition for one that has no name to delete it by."""
+    for obj in objects:
+        if not obj["metadata"].get("name"):
+            raise FailedPrecondition(f"{obj['kind']}: no metadata.name, so none can be deleted")
+    return objects
 
 
 def delete_all(

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import click
 
 from minipod.cli.client import Client, Object, plural
 from minipod.errors import FailedPrecondition, MinipodError, NotFound
 from minipod.spec.instance import Instance
-
-if TYPE_CHECKING:
-    import yaml
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -147,49 +144,3 @@ def print_object(obj: Object, form: str) -> None:
         import yaml
 
         print(yaml.safe_dump(obj, sort_keys=False, default_flow_style=False), end="")
-
-
-def load_manifests(files: Iterable[str]) -> list[Object]:
-    """Read every document of the files ("-": stdin). Raises FailedPrecondition naming file and place."""
-    import yaml
-
-    found: list[Object] = []
-    for name in files:
-        text = sys.stdin.read() if name == "-" else _read(name)
-        try:
-            documents = list(yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-        except yaml.MarkedYAMLError as e:
-            raise _not_yaml(name, text, e) from e
-        except yaml.YAMLError as e:
-            raise FailedPrecondition(f"{name}: not valid YAML: {e}") from e
-        for number, document in enumerate(documents, 1):
-            if document is None:
-                continue
-            if not isinstance(document, dict) or "kind" not in document:
-                raise FailedPrecondition(
-                    f"{name}: document {number} is no Kubernetes object",
-                    hint="each needs apiVersion, kind and metadata",
-                )
-            found += document.get("items", []) if document["kind"] == "List" else [document]
-    return found
-
-
-def _not_yaml(name: str, text: str, e: yaml.MarkedYAMLError) -> FailedPrecondition:
-    """Say where, and what is wrong; of a tab, which looks like the spaces that it is not, that it is one."""
-    mark = e.problem_mark or e.context_mark
-    line, column = (0, 0) if mark is None else (mark.line, mark.column)
-    lines = text.splitlines()
-    tab = line < len(lines) and lines[line][column : column + 1] == "\t"
-    words = ", ".join(part for part in (e.context, e.problem) if part)
-    return FailedPrecondition(
-        f"{name}: line {line + 1}, column {column + 1}: not valid YAML: {words}",
-        hint="there is a tab: YAML indents with spaces" if tab else "",
-    )
-
-
-def _read(name: str) -> str:
-    try:
-        with open(name, encoding="utf-8") as f:
-            return f.read()
-    except OSError as e:
-        raise FailedPrecondition(f"{name}: {(e.strerror or '').lower()}") from e

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from minipod.cli import options, run_image
+from minipod.cli import manifests, options, run_image
 from minipod.cli.apply import apply_object
 from minipod.cli.client import Client
 from minipod.cli.delete import delete_all
@@ -73,7 +73,7 @@ def _run_file(ctx: click.Context, file: str, namespace: str, *, lenient: bool, k
             f"{file}: no such file or directory",
             hint=f"to run an image: minipod run NAME --image={file}",
         )
-    pods = [o for o in options.load_manifests([file]) if o["kind"] == "Pod"]
+    pods = [o for o in manifests.load([file]) if o["kind"] == "Pod"]
     if len(pods) != 1:
         raise FailedPrecondition(
             f"{file}: run takes one pod, found {len(pods)}",

@@ -7,7 +7,7 @@ import os
 import pytest
 from click.testing import CliRunner, Result
 
-from minipod.cli import MEANT, VERBS, group, options
+from minipod.cli import MEANT, VERBS, group, manifests
 from minipod.cli.client import plural
 from minipod.errors import FailedPrecondition, MinipodError, NotFound
 
@@ -40,10 +40,75 @@ def test_bad_yaml_is_told_with_its_place(
 ) -> None:
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(FailedPrecondition) as caught:
-        options.load_manifests([f"{tmp_path}/x.yaml"])
+        manifests.load([f"{tmp_path}/x.yaml"])
     assert caught.value.message.startswith(f"{tmp_path}/x.yaml: {place}: not valid YAML: ")
     assert words in caught.value.message
     assert hint in caught.value.hint if hint else not caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- a\n", "document 1 is no Kubernetes object"),
+        (POD + "---\nx\n", "document 2 is no Kubernetes object"),
+        ("kind: Pod\nmetadata: {name: x}\n", "document 1 is no Kubernetes object: no apiVersion"),
+        ("apiVersion: v1\nmetadata: {name: x}\n", "document 1 is no Kubernetes object: no kind"),
+        ("apiVersion: v1\nkind: Pod\n", "document 1 is no Kubernetes object: no metadata"),
+        (POD.replace("Pod", "5"), "document 1: kind is not text"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: x\n", "document 1: metadata is not an object"),
+        ("apiVersion: v1\nkind: List\nitems: 5\n", "document 1: items is no list"),
+        (
+            "kind: List\nitems: [{}]\n",
+            "document 1: items[0] is no Kubernetes object: no apiVersion",
+        ),
+    ],
+)
+@pytest.mark.parametrize("verb", ["apply", "delete"])
+def test_what_is_no_object_is_told_with_its_place(
+    tmp_path, verb: str, text: str, words: str
+) -> None:
+    """Excluded: a traceback."""
+    (tmp_path / "x.yaml").write_text(text)
+    done = minipod(verb, "-f", f"{tmp_path}/x.yaml")
+    assert isinstance(done.exception, FailedPrecondition)
+    assert done.exception.message == f"{tmp_path}/x.yaml: {words}"
+
+
+def test_a_directory_is_the_manifests_in_it(tmp_path) -> None:
+    for name in ("b.yml", "a.yaml", "README.md", "c.json"):
+        (tmp_path / name).write_text(POD.replace("name: x", f"name: {name}"))
+    (tmp_path / "c.json").write_text(
+        '{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "c.json"}}'
+    )
+    found = manifests.load([str(tmp_path)])
+    assert [pod["metadata"]["name"] for pod in found] == ["a.yaml", "b.yml", "c.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "hint"),
+    [
+        ("https://example.com/pod.yaml", "no such file or directory", "curl -fsSL https://example.com/"),
+        ("empty", "no file that ends in .yaml, .yml, .json", ""),
+        ("latin.yaml", "not UTF-8 at byte 0", ""),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_read_is_told(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, name: str, words: str, hint: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "latin.yaml").write_bytes(b"\xff\xfe")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FailedPrecondition) as caught:
+        manifests.load([name])
+    assert caught.value.message == f"{name}: {words}"
+    assert hint in caught.value.hint
+
+
+def test_an_object_without_a_name_can_not_be_deleted(tmp_path) -> None:
+    (tmp_path / "x.yaml").write_text(POD.replace("  name", "  generateName"))
+    done = minipod("delete", "-f", f"{tmp_path}/x.yaml")
+    assert isinstance(done.exception, FailedPrecondition)
+    assert "no metadata.name" in done.exception.message
 
 
 @pytest.mark.parametrize("text", ["", "---\n---\n", "# nothing\n"])
