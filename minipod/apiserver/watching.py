@@ -14,7 +14,8 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
+from aiohttp.http import HttpVersion11
 
 from minipod import errors
 from minipod.apiserver import status

@@ -13,7 +13,8 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, Protocol
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import web
+from aiohttp.http import WSCloseCode, WSMsgType
 
 from minipod.errors import FailedPrecondition
 from minipod.streaming.channels import by_name

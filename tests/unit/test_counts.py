@@ -10,8 +10,9 @@ import pytest
 # Loaded now; a few more may be right, but each costs memory in every fork and time at every start. Raise it with a reason.
 MODULES = {
     "minipod.supervisor.start": 106, "minipod.supervisor.serving": 144, "minipod.supervisor.__main__": 45, "minipod.cli": 70,
-    "minipod.daemon.prober": 205, "minipod.daemon.serve": 650,
+    "minipod.daemon.prober": 205, "minipod.daemon.serve": 622,
 }  # fmt: skip
+BEFORE = {"minipod.daemon.serve": "from minipod.daemon.lean_aiohttp import import_server; import_server(); "}  # as its __main__ does
 NEVER = {
     "minipod.supervisor.serving": (
         "asyncio", "subprocess", "ssl", "http", "yaml", "click", "aiohttp", "pyroute2", "tempfile",
@@ -19,13 +20,14 @@ NEVER = {
     "minipod.daemon.prober": ("ssl", "aiohttp", "pyroute2", "sqlite3", "yaml", "http"),
     "minipod.daemon.serve": (
         "minipod.kubelet.probe.prober", "minipod.image.build", "minipod.image.registry.pull",
+        "aiohttp.client", "frozenlist._frozenlist", "backports.zstd",
     ),
     "minipod.cli": ("asyncio", "ssl", "yaml", "aiohttp", "pyroute2", "sqlite3", "http"),
 }  # fmt: skip
 
 
 def loaded(module: str) -> set[str]:
-    code = f"import sys; before = set(sys.modules); import {module}; print(*(set(sys.modules) - before))"
+    code = f"import sys; before = set(sys.modules); {BEFORE.get(module, '')}import {module}; print(*(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 

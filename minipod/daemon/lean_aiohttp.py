@@ -1,0 +1,51 @@
+"""aiohttp without its client: what a server needs of it, until somebody asks for more.
+
+`import aiohttp` loads the client with all that belongs to it, 20 modules and 3 MB, before the server in `aiohttp.web`. Only who talks to
+a registry uses that (`image.registry.http`). So the package's module is put into sys.modules unexecuted: its parts can be imported,
+and the first look at a name of the package itself (`aiohttp.ClientSession`) executes it, in 25 ms.
+
+The server's own optional parts stay away, too: zstd for bodies of requests (an extension of 0.5 MB), and the C form of its lists of
+signal handlers, with which comes the C++ library (1 MB).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import ssl
+import sys
+from types import ModuleType
+from typing import Any
+
+ZSTD = "backports.zstd"
+
+
+class _Unexecuted(ModuleType):
+    """A package whose parts are there."""
+
+    def __getattr__(self, name: str) -> Any:
+        self.__class__ = ModuleType
+        # aiohttp.connector makes a context with all of the machine's authorities, 65 ms and 2 MB, for clients that name none. Ours do.
+        usual = ssl.create_default_context
+        ssl.create_default_context = lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # type: ignore[assignment]
+        try:
+            self.__spec__.loader.exec_module(self)  # type: ignore[union-attr]
+        finally:
+            ssl.create_default_context = usual
+        return getattr(self, name)
+
+
+def import_server() -> None:
+    """Import aiohttp.web. Comes before any `import aiohttp`."""
+    spec = importlib.util.find_spec("aiohttp")
+    if spec is None:
+        raise ModuleNotFoundError("aiohttp is not installed", name="aiohttp")
+    package = importlib.util.module_from_spec(spec)
+    package.__version__ = ""  # type: ignore[attr-defined]  # for the header Server of answers
+    sys.modules["aiohttp"] = package
+    os.environ["FROZENLIST_NO_EXTENSIONS"] = "1"
+    sys.modules[ZSTD] = None  # type: ignore[assignment]
+    importlib.import_module("aiohttp.web")
+    del sys.modules[ZSTD], os.environ["FROZENLIST_NO_EXTENSIONS"]
+    package.__class__ = _Unexecuted
