@@ -14,6 +14,9 @@ if __name__ == "__main__":
     if not sealing.is_sealed():
         argv = [sys.executable, "-P", "-m", "minipod.supervisor", *sys.argv[1:]]
         os.execve(sealing.path(sealing.interpreter()), argv, sealing.environment(os.environ))
+    from minipod.late_inspect import import_dataclasses
+
+    import_dataclasses()
     from minipod.supervisor.start import main
 
     main()

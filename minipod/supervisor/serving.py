@@ -5,6 +5,7 @@ Steps: adopt, start pump and prober, serve.
 
 from __future__ import annotations
 
+import importlib
 import logging
 from typing import Any
 
@@ -60,6 +61,9 @@ def serve(supervisor: Supervisor, config: dict[str, Any]) -> None:
     adoption.end_execs(orphans)
     default_filter()
     setups.launcher = launcher(supervisor.vault_fd)
+    importlib.import_module(
+        config["pump"].partition(":")[0]
+    )  # here: an import after the fork copies the pages of every name it knows
     child.warm_up()
     start_services(supervisor, config)
     supervisor.run()

@@ -9,15 +9,22 @@ import pytest
 
 # Loaded now; a few more may be right, but each costs memory in every fork and time at every start. Raise it with a reason.
 MODULES = {
-    "minipod.supervisor.start": 106, "minipod.supervisor.serving": 144, "minipod.supervisor.__main__": 45, "minipod.cli": 70,
-    "minipod.daemon.prober": 205, "minipod.daemon.serve": 622,
+    "minipod.supervisor.start": 100, "minipod.supervisor.serving": 138, "minipod.supervisor.__main__": 42, "minipod.cli": 70,
+    "minipod.daemon.prober": 158, "minipod.daemon.serve": 622,
 }  # fmt: skip
-BEFORE = {"minipod.daemon.serve": "from minipod.daemon.lean_aiohttp import import_server; import_server(); "}  # as its __main__ does
+DATACLASSES = "from minipod.late_inspect import import_dataclasses; import_dataclasses(); "
+BEFORE = {
+    "minipod.supervisor.start": DATACLASSES, "minipod.supervisor.serving": DATACLASSES, "minipod.daemon.prober": DATACLASSES,
+    "minipod.daemon.serve": "from minipod.daemon.lean_aiohttp import import_server; import_server(); ",
+}  # fmt: skip  # what their __main__ does
 NEVER = {
     "minipod.supervisor.serving": (
         "asyncio", "subprocess", "ssl", "http", "yaml", "click", "aiohttp", "pyroute2", "tempfile",
+        "inspect", "ast",
     ),
-    "minipod.daemon.prober": ("ssl", "aiohttp", "pyroute2", "sqlite3", "yaml", "http"),
+    "minipod.daemon.prober": (
+        "ssl", "aiohttp", "pyroute2", "sqlite3", "yaml", "http", "inspect", "ast", "hashlib", "minipod.runtime",
+    ),
     "minipod.daemon.serve": (
         "minipod.kubelet.probe.prober", "minipod.image.build", "minipod.image.registry.pull",
         "aiohttp.client", "frozenlist._frozenlist", "backports.zstd",

@@ -21,9 +21,8 @@ def test_the_client_comes_with_the_first_look_at_the_package() -> None:
 
 
 def test_a_client_s_import_reads_no_authorities_and_leaves_ssl_as_it_was() -> None:
-    code = "import ssl; usual = ssl.create_default_context; import aiohttp; aiohttp.ClientSession; from aiohttp import connector; " + (
-        "print(connector._SSL_CONTEXT_VERIFIED.cert_store_stats()['x509'], ssl.create_default_context is usual)"
-    )
+    code = "import ssl; usual = ssl.create_default_context; import aiohttp; aiohttp.ClientSession; from aiohttp import connector; "
+    code += "print(connector._SSL_CONTEXT_VERIFIED.cert_store_stats()['x509'], ssl.create_default_context is usual)"
     assert run(code) == "0 True"
 
 

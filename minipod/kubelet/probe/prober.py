@@ -220,26 +220,32 @@ def prefer() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)
 
 
-def main(instance: Instance, connect_exec: Callable[[Instance], ExecRunner] | None = None) -> None:
-    """Run the prober of *instance* until SIGTERM. *connect_exec* makes the way to the
-    supervisor."""
+def cancel_at_sigterm(task: asyncio.Future[None]) -> None:
+    """What `add_signal_handler` does, without `inspect` (`minipod.late_inspect`)."""
+    loop = asyncio.get_running_loop()
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def stop() -> None:
+        loop.remove_reader(reader)
+        task.cancel()
+
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.set_wakeup_fd(writer)
+    loop.add_reader(reader, stop)
+
+
+def main(instance: Instance, runner: ExecRunner) -> None:
+    """Run the prober of *instance* until SIGTERM. *runner* is the way to the supervisor."""
 
     log.setup(process="prober")
     prefer()
 
     async def run() -> None:
-        runner = (connect_exec or _supervisor_runner)(instance)
         prober = Prober(runner, clock=time.time)
         task = asyncio.ensure_future(prober.serve(socket_path(instance.run_dir)))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        cancel_at_sigterm(task)
         gc.freeze()  # modules are not garbage: a full collection would only pause probes
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
     asyncio.run(run())
-
-
-def _supervisor_runner(instance: Instance) -> ExecRunner:
-    from minipod.runtime.probe_exec import ProbeExec
-
-    return ProbeExec(instance)
