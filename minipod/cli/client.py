@@ -120,7 +120,8 @@ class Client:
             raise PermissionError(e.errno, e.strerror, self.instance.api_socket) from None
         except OSError as e:
             raise errors.Unavailable(
-                f"the node {self.instance.name!r} is not running", hint="start it: minipod up"
+                f"node {self.instance.name} is not running",
+                hint=f"start it: {self.instance.command} up",
             ) from e
         if answer.status >= 400:
             self._raise(answer.read())

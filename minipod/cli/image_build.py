@@ -82,7 +82,7 @@ def _text(directory: str, file: str) -> str:
         with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as found:
             return found.read()
     wanted = file or f"{' nor '.join(('recipe.toml', *FILES))} in {directory}"
-    raise InvalidSpec(f"no {wanted}", hint="minipod image build DIRECTORY, or -f FILE")
+    raise InvalidSpec(f"no file {wanted}", hint="minipod image build DIRECTORY, or -f FILE")
 
 
 def _builder(  # type: ignore[no-untyped-def]  # noqa: ANN202 imported below

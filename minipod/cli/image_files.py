@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from minipod.cli.image_show import open_store, short
-from minipod.errors import FailedPrecondition, NotFound
+from minipod.errors import FailedPrecondition, ImageError
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
 
-def _open(source: str) -> BinaryIO:
-    if source == "-":
-        return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+@contextlib.contextmanager
+def _opened(source: str) -> Iterator[BinaryIO]:
+    """Open *source*; what is wrong with its content is told with its name."""
     try:
-        return open(source, "rb")
-    except FileNotFoundError as e:
-        raise NotFound(f"no file {source}") from e
+        fd = os.dup(sys.stdin.fileno()) if source == "-" else os.open(source, os.O_RDONLY)
+        file = os.fdopen(fd, "rb")
+    except OSError as e:
+        raise FailedPrecondition(f"{source}: {(e.strerror or '').lower()}") from e
+    with file:
+        try:
+            yield file
+        except ImageError as e:
+            raise ImageError(f"{source}: {e.message}", reason=e.reason, hint=e.hint) from e
 
 
 @click.command("save")
@@ -74,7 +82,7 @@ def load(ctx: click.Context, source: str, option: str) -> None:
     if os.path.isdir(source):
         images = archive.load(store, source, base=base)
     else:
-        with _open(source) as file:
+        with _opened(source) as file:
             images = archive.load(store, file, base=base)
     for image in images:
         click.echo(f"loaded {', '.join(image.tags) or short(image.id)}")
@@ -96,6 +104,6 @@ def import_tree(ctx: click.Context, source: str, name: str, change: tuple[str, .
     from minipod.image import archive, dockerfile
 
     config = dockerfile.config_of(change)
-    with _open(source) as file:
+    with _opened(source) as file:
         image = archive.import_tree(open_store(ctx), file, [name], config)
     click.echo(f"imported {', '.join(image.tags)}")

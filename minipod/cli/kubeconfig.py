@@ -26,7 +26,7 @@ def command(ctx: click.Context, user: str | None, groups: tuple[str, ...]) -> No
     if not os.path.exists(instance.kubeconfig):
         raise NotFound(
             f"node {instance.name} has no kubeconfig yet",
-            hint="it is made by its first start: minipod up",
+            hint=f"it is made by its first start: {instance.command} up",
         )
     if user is None:
         if groups:

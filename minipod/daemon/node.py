@@ -68,7 +68,7 @@ def start_node(instance: Instance, foreground: bool = False) -> bool:
     if _answers(instance):
         if foreground:
             raise FailedPrecondition(
-                f"node {instance.name} is running already", hint="minipod down"
+                f"node {instance.name} is running already", hint=f"{instance.command} down"
             )
         return False
     if not node_pids(instance):
@@ -201,7 +201,7 @@ def request(
         body = answer.read()
     except OSError as e:
         raise Unavailable(
-            f"node {instance.name} is not running", hint="start it: minipod up"
+            f"node {instance.name} is not running", hint=f"start it: {instance.command} up"
         ) from e
     if answer.status >= 400:
         raise Internal(f"{method} {path}: {answer.status} {body[:200].decode(errors='replace')}")

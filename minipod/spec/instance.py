@@ -97,6 +97,11 @@ class Instance:
             )
 
     @property
+    def command(self) -> str:
+        """What one types in front of a verb to mean this node: for hints."""
+        return "minipod" if self.name == "minipod" else f"minipod --instance {self.name}"
+
+    @property
     def run_dir(self) -> str:
         """A tmpfs (0700) for what must outlive our processes, not the machine."""
         return f"{self.run_root}/{self.name}"

@@ -110,7 +110,7 @@ def test_a_pod_runs_from_150_layers(node, pods, forget, tmp_path):
     [
         (["inspect", "none:1"], "error: no image none:1"),
         (["save", "none:1"], "error: no image none:1"),
-        (["load", "-i", "/nowhere.tar"], "error: no file /nowhere.tar"),
+        (["load", "-i", "/nowhere.tar"], "error: /nowhere.tar: no such file or directory"),
         (["tag", "busybox:1.36", "Upper:1"], "must be lowercase"),
         (["build", "/var/empty-of-recipes"], "does not exist"),
         (["import", "/dev/null", "x:1", "-c", "RUN x"], "only instructions that change the configuration"),

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from minipod.cli import MEANT, VERBS, group, manifests
 from minipod.cli.client import plural
-from minipod.errors import FailedPrecondition, MinipodError, NotFound
+from minipod.errors import FailedPrecondition, ImageError, MinipodError, NotFound, Unavailable
 
 POD = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: x\n"
 
@@ -137,6 +137,34 @@ def test_a_kind_that_is_not_there_yet(kind: str) -> None:
     with pytest.raises(NotFound) as caught:
         plural(kind)
     assert "spec.template" in caught.value.hint
+
+
+def test_a_node_that_does_not_run_is_told_with_the_command_that_starts_it() -> None:
+    done = minipod("get", "pods")
+    assert isinstance(done.exception, Unavailable)
+    assert done.exception.message == "node nosuch is not running"
+    assert done.exception.hint == "start it: minipod --instance nosuch up"
+
+
+@pytest.mark.parametrize("verb", ["load", "import"])
+def test_an_archive_that_is_none_is_told_with_its_name(tmp_path, verb: str) -> None:
+    config = tmp_path / "minipod.toml"
+    config.write_text(f'[instance.nosuch]\nstate_root = "{tmp_path}"\n')
+    (tmp_path / "x.tar").write_text("no archive\n" * 100)
+    arguments = ["image", verb, f"{tmp_path}/x.tar", *(["x:1"] if verb == "import" else [])]
+    done = CliRunner().invoke(group, ["--config", str(config), "--instance", "nosuch", *arguments])
+    assert isinstance(done.exception, ImageError)
+    assert done.exception.message.startswith(f"{tmp_path}/x.tar: not a valid tar archive: ")
+
+
+@pytest.mark.parametrize("name", ["nowhere", "."])
+def test_what_is_no_file_is_told(tmp_path, name: str) -> None:
+    config = tmp_path / "minipod.toml"
+    config.write_text(f'[instance.nosuch]\nstate_root = "{tmp_path}"\n')
+    arguments = ["image", "import", f"{tmp_path}/{name}", "x:1"]
+    done = CliRunner().invoke(group, ["--config", str(config), "--instance", "nosuch", *arguments])
+    assert isinstance(done.exception, FailedPrecondition)
+    assert done.exception.message.startswith(f"{tmp_path}/{name}: ")
 
 
 def test_a_node_that_may_not_be_looked_at_is_not_taken_for_one_that_is_down(
