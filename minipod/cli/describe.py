@@ -1,4 +1,4 @@
-"""minipod describe pod: one pod and its events, in words."""
+"""minipod describe: pods and their events in words, other objects as YAML."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ from minipod.cli.client import TABLE
 @options.namespace_option
 @click.pass_context
 def command(ctx: click.Context, words: tuple[str, ...], namespace: str) -> None:
-    """Show one pod: state of its containers, conditions, events."""
+    """Show pods: state of their containers, conditions, events."""
     client = options.client(ctx)
+    found = []
     for resource, name in options.split_target(words):
         obj = client.request("GET", client.path(resource, namespace, name))
-        if resource != "pods" or not name:
+        found += [(resource, one) for one in obj.get("items", [obj])]
+    for number, (resource, obj) in enumerate(found):
+        if number:
+            click.echo("" if resource == "pods" else "---")
+        if resource != "pods":
             options.print_object(obj, "yaml")
             continue
         describe_pod(obj)
@@ -27,6 +32,8 @@ def command(ctx: click.Context, words: tuple[str, ...], namespace: str) -> None:
         table = client.request("GET", client.path("events", namespace), query=query, accept=TABLE)
         click.echo("Events:" if table["rows"] else "Events: <none>")
         options.print_rows(_events(table))
+    if not found:
+        click.echo(f"No resources found in {namespace} namespace.", err=True)
 
 
 def _events(table: dict[str, Any]) -> list[list[str]]:
@@ -54,6 +61,7 @@ def describe_pod(pod: dict[str, Any]) -> None:
     for title, group, statuses in (
         ("Init Containers", "initContainers", "initContainerStatuses"),
         ("Containers", "containers", "containerStatuses"),
+        ("Ephemeral Containers", "ephemeralContainers", "ephemeralContainerStatuses"),
     ):
         if spec.get(group):
             click.echo(f"{title}:")

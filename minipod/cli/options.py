@@ -135,7 +135,9 @@ def print_rows(rows: list[list[str]], least: Sequence[int] = ()) -> list[int]:
 
 
 def print_object(obj: Object, form: str) -> None:
-    """Print as JSON or YAML."""
+    """Print as JSON or YAML; who manages which field is left out, as kubectl does."""
+    for one in obj["items"] if obj.get("kind", "").endswith("List") else [obj]:
+        one.get("metadata", {}).pop("managedFields", None)
     if form == "json":
         import json
 

@@ -25,6 +25,16 @@ def test_describe_shows_the_words_of_events(node, pods) -> None:
     assert re.search(r"Normal +Pulled +Container image .* already present", said)
 
 
+def test_describe_of_a_type_is_one_of_each(node, pods) -> None:
+    for name in ("one", "two"):
+        pods.append(name)
+        node.pod(name, sleeper())
+    said = node.run("describe", "pods").stdout
+    assert re.findall(r"^Name: +(one|two)$", said, re.MULTILINE) == ["one", "two"]
+    assert said.count("\nEvents:") == said.count("Name: ")
+    assert "managedFields" not in node.run("get", "pods", "-o", "yaml").stdout
+
+
 def test_get_watches_in_the_columns_of_its_header(node, pods) -> None:
     pods.append("seen")
     node.pod("seen", sleeper())
