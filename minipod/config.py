@@ -1,9 +1,11 @@
 """The settings of a node: defaults, one TOML file, environment, flags; each value with where it came from.
 
 /etc/minipod/minipod.toml    node_name = "lab"      (any field of Instance but the name)
-                             [instance.two]         the same for the node called "two"
+                             [instance.two]         the same for the node called "two", which takes nothing from above
                              subnet4 = "10.99.0.0/16"
 MINIPOD_INSTANCE, MINIPOD_CONFIG
+
+docs/settings.md lists the settings.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from minipod.errors import InvalidSpec, NotFound
 from minipod.spec.instance import Instance
 
 DEFAULT_FILE = "/etc/minipod/minipod.toml"
+WORDS = {
+    str: "a text", int: "a whole number", float: "a number", bool: "true or false", tuple: "a list of texts",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +49,37 @@ def load(path: str | None = None, *, name: str | None = None) -> Config:
             sources |= dict.fromkeys(derived, "derived from the name")
     for where, found in _from_file(path, name or "minipod"):
         for key, value in found.items():
-            if key not in fields or key == "name":
-                known = ", ".join(sorted(fields.keys() - {"name"}))
-                raise InvalidSpec(f"unknown setting {key!r}", path=where, hint=f"known: {known}")
-            values[key] = tuple(value) if isinstance(value, list) else value
+            values[key] = _checked(key, value, fields, where)
             sources[key] = where
-    return Config(instance=Instance(**values), sources=sources)
+    try:
+        return Config(instance=Instance(**values), sources=sources)
+    except InvalidSpec as e:
+        where = sources.get(e.path, "")
+        if not where.startswith("/"):
+            raise
+        raise InvalidSpec(e.detail, path=f"{where}: {e.path}", hint=e.hint) from e
+
+
+def _checked(key: str, value: Any, fields: dict[str, Any], where: str) -> Any:
+    """Return the value as `Instance` takes it. Raises InvalidSpec for an unknown key and a value of another type."""
+    if key not in fields or key == "name":
+        import difflib  # only for a typing error
+
+        near = difflib.get_close_matches(key, fields, 1)
+        hint = (
+            f"did you mean {near[0]}?"
+            if near
+            else f"known: {', '.join(sorted({*fields} - {'name'}))}"
+        )
+        raise InvalidSpec(f"unknown setting {key!r}", path=where, hint=hint)
+    kind = type(fields[key])
+    if kind is tuple and isinstance(value, list) and all(isinstance(v, str) for v in value):
+        return tuple(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise InvalidSpec(f"{value!r} is not {WORDS[kind]}", path=f"{where}: {key}")
+    return value
 
 
 def _derived(name: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ def command(ctx: click.Context) -> None:
     for field in dataclasses.fields(loaded.instance):
         value = getattr(loaded.instance, field.name)
         shown = ",".join(value) if isinstance(value, tuple) else str(value)
+        shown = shown.lower() if isinstance(value, bool) else shown
         rows.append([field.name, shown or "<empty>", loaded.sources[field.name]])
     rows += [[name, str(getattr(loaded.instance, name)), "derived"] for name in DERIVED]
     options.print_rows(rows)

@@ -20,51 +20,55 @@ _NAME = re.compile(r"[a-z]([a-z0-9]{0,8}[a-z0-9])?")  # leaves room for suffixes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """The names and places of one node. The defaults are those of the node called `minipod`."""
+    """The names, places and limits of one node. The defaults are those of the node called `minipod`.
 
-    name: str = "minipod"
+    A field's comment is what docs/settings.md says of it.
+    """
+
+    name: str = "minipod"  # by --instance, not in the file
     face: str = "kubernetes"  # what the daemon serves; "cri" for `minipod cri`
-    run_root: str = "/run"  # a tmpfs of ours is mounted at run_dir, whatever /run is
-    state_root: str = "/var/lib"
-    log_root: str = "/var/log/pods"  # the kubelet's place; the default instance uses it as it is
-    subnet4: str = "10.88.0.0/16"
-    subnet6: str = "fd00:6d70:88::/64"
+    run_root: str = "/run"  # run_root/NAME is a tmpfs of ours: sockets, records
+    state_root: str = "/var/lib"  # state_root/NAME: the store, images, volumes
+    log_root: str = "/var/log/pods"  # the node called minipod logs here, others below state_root
+    subnet4: str = "10.88.0.0/16"  # the pods' addresses; the first one is the node's
+    subnet6: str = "fd00:6d70:88::/64"  # the same for IPv6
     node_name: str = ""  # "" = the host's name
-    cluster_domain: str = "cluster.local"
+    cluster_domain: str = "cluster.local"  # of the pods' search domains and full host names
     setup_deadline: float = 60.0  # seconds a sandbox, container or exec may take until it runs
-    static_pods: str = (
-        ""  # directory of manifests; "" = /etc/minipod/manifests, or in the state directory
-    )
+    # directory of static pods; "" = /etc/minipod/manifests, of a node of another name state_root/NAME/manifests
+    static_pods: str = ""
     log_max_bytes: int = 10 << 20  # a container's log is rotated from this size on; 0 = never
-    log_max_files: int = 5  # of a container instance, the one that is written included
-    cluster_dns: tuple[str, ...] = ()  # none: ClusterFirst falls back to Default
-    allowed_unsafe_sysctls: tuple[
-        str, ...
-    ] = ()  # beside the safe ones; "net.core.*" allows all below
+    # log files that are kept of a container, the one that is written included
+    log_max_files: int = 5
+    # name servers for dnsPolicy ClusterFirst; none: such pods get the node's, as with Default, and an event says so
+    cluster_dns: tuple[str, ...] = ()
+    # that pods may set beside the safe ones; "net.core.*" allows all below
+    allowed_unsafe_sysctls: tuple[str, ...] = ()
     reserved_cpu: str = "0"  # a quantity that pods do not get: system, kubelet and runtime together
-    reserved_memory: str = "0"
-    max_pods: int = 110  # that the node takes, as the kubelet's maxPods
-    prepared_sandboxes: int = 4  # made while the node is idle, for the next pods; 0 = none
+    reserved_memory: str = "0"  # as much memory
+    max_pods: int = 110  # pods that the node takes, as the kubelet's maxPods
+    prepared_sandboxes: int = 4  # sandboxes made while the node is idle, for the next pods
     eviction_memory: int = 100 << 20  # bytes of available memory below which pods are evicted
     eviction_disk: int = 10  # percent of the disk below which pods are evicted
-    eviction_inodes: int = 5  # percent of its inodes
+    eviction_inodes: int = 5  # percent of its inodes below which they are
     eviction_interval: float = 10.0  # seconds between looks at the disk
     eviction_transition: float = 300.0  # seconds that the node's condition outlives the shortage
-    runtime_handlers: tuple[str, ...] = ("minipod",)  # of RuntimeClasses; all mean this runtime
+    # that a RuntimeClass may name; all mean this runtime
+    runtime_handlers: tuple[str, ...] = ("minipod",)
     image_layer_max: int = 64 << 30  # bytes that one layer may unpack to
     image_layer_entries: int = 4_000_000  # files that one layer may have
     image_devices: bool = True  # whether layers may hold device nodes
     image_absolute_names: bool = True  # whether names in layers may begin with a slash
-    image_gc_high: int = 85  # percent of the disk at which unused images go...
-    image_gc_low: int = 80  # ...until no more than this is used
+    image_gc_high: int = 85  # percent of the disk at which unused images go
+    image_gc_low: int = 80  # percent of the disk at which enough of them have gone
     image_gc_min_age: float = 120.0  # seconds that an image stays, whatever the disk says
     image_gc_max_age: float = 0.0  # seconds after which an unused image goes; 0: never
-    registries: str = "/etc/minipod/registries"  # <registry>/hosts.toml, config.json (credentials)
-    secure_port: int = 0  # of the API over TLS; 0 = 6443, for another name derived from it
-    api_addresses: tuple[str, ...] = ()  # where TLS listens besides 127.0.0.1 and the gateway
-    # The host's ids for pods with hostUsers: false, 65536 each, above those that systemd and adduser hand out (systemd's UIDS-GIDS).
+    registries: str = "/etc/minipod/registries"  # REGISTRY/hosts.toml and config.json (credentials)
+    secure_port: int = 0  # TCP, of the API; 0 = 6443, for another name derived from it
+    api_addresses: tuple[str, ...] = ()  # where the API listens besides 127.0.0.1 and the gateway
+    # the first of the host's ids for pods with hostUsers: false, 65536 each; above those of systemd and adduser (systemd's UIDS-GIDS)
     userns_first: int = 0x7000_0000
-    userns_pods: int = 1024
+    userns_pods: int = 1024  # how many such pods there may be
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

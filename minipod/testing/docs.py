@@ -1,9 +1,16 @@
-"""The pages of docs/ that are generated from the code: pod fields, seccomp, cgroups. `python -m minipod.testing.docs` writes them."""
+"""The pages of docs/ that are generated from the code: pod fields, settings, seccomp, cgroups.
+
+`python -m minipod.testing.docs` writes them.
+"""
 
 from __future__ import annotations
 
+import ast
+import inspect
+import io
 import json
 import os
+import tokenize
 
 from minipod.api.schema import types
 from minipod.cgroups.resources import v1_settings, v2_settings
@@ -17,6 +24,7 @@ from minipod.linux.seccomp_profile import (
 )
 from minipod.linux.syscalls import table
 from minipod.spec.container import Resources
+from minipod.spec.instance import Instance
 
 HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NOTE = "Generated from the code by `scripts/docs`; a test checks that it is current.\n"
@@ -26,6 +34,7 @@ def pages() -> dict[str, str]:
     """Return file name -> content."""
     return {
         "pod-fields.md": pod_fields(),
+        "settings.md": settings_page(),
         "seccomp.md": seccomp_page(),
         "cgroups.md": cgroups_page(),
     }
@@ -50,6 +59,35 @@ def pod_fields() -> str:
             f"| {name} | {field} | not yet: refused (a warning with --lenient) |"
             for field in sorted(kind.later)
         ]
+    return "\n".join(lines) + "\n"
+
+
+def settings_page() -> str:
+    """Return the table of every setting of a node: what is said of it beside its field in `Instance`."""
+    lines = [
+        "# Settings of a node", "", NOTE,
+        "In `/etc/minipod/minipod.toml`, or the file that `--config` or `MINIPOD_CONFIG` names. They hold from the next `minipod up` on;",
+        "`minipod config` prints each effective value, and where it is from.", "",
+        "    node_name = \"lab\"                  # of the node called minipod",
+        "    api_addresses = [\"192.0.2.10\"]", "",
+        "    [instance.two]                     # of minipod --instance two (or MINIPOD_INSTANCE=two), which takes nothing from above",
+        "    max_pods = 20", "",
+        "A node of another name than minipod has subnets and user ids of its own, which derive from its name, unless they are set.", "",
+        "| setting | default | |", "|---|---|---|",
+    ]  # fmt: skip
+    source = inspect.getsource(Instance)
+    comments = {  # by the line of the field that it is beside, or above
+        token.start[0] + (not token.line[: token.start[1]].strip()): token.string.removeprefix("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    (instance,) = ast.parse(source).body
+    assert isinstance(instance, ast.ClassDef)
+    for field in instance.body:
+        if isinstance(field, ast.AnnAssign) and field.value and isinstance(field.target, ast.Name):
+            default = getattr(Instance(), field.target.id)
+            shown = json.dumps(list(default) if isinstance(default, tuple) else default)
+            lines.append(f"| {field.target.id} | `{shown}` | {comments[field.lineno]} |")
     return "\n".join(lines) + "\n"
 
 

@@ -155,11 +155,38 @@ def test_settings_say_where_they_are_from(tmp_path) -> None:
     assert config.load(str(file), name="two").instance.subnet4 == "10.99.0.0/16"
 
 
-def test_a_wrong_setting_is_named(tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("text", "words", "hint"),
+    [
+        ("subnet = 'x'", ": unknown setting 'subnet'", "did you mean subnet6?"),
+        ("xyz = 1", ": unknown setting 'xyz'", "known: allowed_unsafe_sysctls, api_addresses, "),
+        ("name = 'two'", ": unknown setting 'name'", ""),
+        ("max_pods = '9'", ": max_pods: '9' is not a whole number", ""),
+        ("max_pods = true", ": max_pods: True is not a whole number", ""),
+        ("image_devices = 0", ": image_devices: 0 is not true or false", ""),
+        ("cluster_dns = '192.0.2.1'", ": cluster_dns: '192.0.2.1' is not a list of texts", ""),
+        ("cluster_dns = [1]", ": cluster_dns: [1] is not a list of texts", ""),
+        ("node_name = 5", ": node_name: 5 is not a text", ""),
+        ("setup_deadline = '1m'", ": setup_deadline: '1m' is not a number", ""),
+        ("prepared_sandboxes = 101", ": prepared_sandboxes: 101 is not a number from 0 to 100", ""),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path, text: str, words: str, hint: str) -> None:
     file = tmp_path / "minipod.toml"
-    file.write_text('subnet = "x"\n')
-    with pytest.raises(InvalidSpec, match="unknown setting 'subnet'"):
+    file.write_text(f"{text}\n")
+    with pytest.raises(InvalidSpec) as caught:
         config.load(str(file))
+    assert caught.value.message == f"{file}{words}"
+    assert hint in caught.value.hint
+
+
+def test_a_number_of_seconds_may_be_whole(tmp_path) -> None:
+    file = tmp_path / "minipod.toml"
+    file.write_text("setup_deadline = 5\n")
+    assert repr(config.load(str(file)).instance.setup_deadline) == "5.0"
+
+
+def test_a_named_file_of_settings_must_be_there() -> None:
     with pytest.raises(NotFound):
         config.load("/nonexistent.toml")
 
