@@ -3,7 +3,7 @@
     registry, archive, recipe, Dockerfile --ingest, put_manifest--> blobs, layers/<chain id>/fs --> index.json (names)
 
 What is where: `reference` parses names, `content` keeps blobs, `manifest` reads what points to them, `tags`
-keeps names, `stream` decompresses, `tar` and `tarheader` read archives, `unpack` applies them within `limits`,
+keeps names, `stream` decompresses, `tar` and `tarheader` read archives, `unpack` applies them within `limits` (`xattrs`: attributes),
 `snapshot` keeps unpacked layers (`view` mounts those below), `ingest` brings an image in while it comes, `config`
 and `passwd` read what an image says about itself, `store` ties these together, `gc` makes room, `archive` is images
 as files. Images are made by `build` (`recipe`, `packages`, `debian`) and `dockerbuild` (`dockerfile`, `dockerlines`,

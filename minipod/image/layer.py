@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from minipod.errors import ImageError
+from minipod.image import xattrs
 from minipod.image.content import ContentStore, Descriptor, Writer
 from minipod.image.manifest import LAYER
 from minipod.image.tar import XATTR_PREFIX
-from minipod.image.unpack import FORBIDDEN_XATTRS, OPAQUE, WHITEOUT
+from minipod.image.unpack import OPAQUE, WHITEOUT
 
 EPOCH = 1672531200  # 2023-01-01T00:00:00Z, the time of every file and image we make
 TYPES = {"0": tarfile.REGTYPE, "2": tarfile.SYMTYPE, "5": tarfile.DIRTYPE}
@@ -130,11 +131,10 @@ def _add(
     info = tarfile.TarInfo(path)
     info.mode, info.uid, info.gid = stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
     info.mtime = EPOCH
-    xattrs = _xattrs(f"{top}/{path}")
+    has = _xattrs(f"{top}/{path}")
     info.pax_headers = {
         XATTR_PREFIX + key: value.decode("utf-8", "surrogateescape")
-        for key, value in sorted(xattrs.items())
-        if not key.startswith(FORBIDDEN_XATTRS)
+        for key, value in sorted(xattrs.allowed(has).items())
     }
     if stat.S_ISREG(found.st_mode) and found.st_ino not in links:
         links[found.st_ino] = path
@@ -144,7 +144,7 @@ def _add(
         return
     _describe(info, found, f"{top}/{path}", links)
     archive.addfile(info)
-    if xattrs.get("trusted.overlay.opaque") == b"y":
+    if has.get("trusted.overlay.opaque") == b"y":
         archive.addfile(_marker(os.path.join(path, OPAQUE)))
 
 
@@ -172,10 +172,7 @@ def _marker(path: str) -> tarfile.TarInfo:
 
 
 def _xattrs(path: str) -> dict[str, bytes]:
-    found = {
-        key: os.getxattr(path, key, follow_symlinks=False)
-        for key in os.listxattr(path, follow_symlinks=False)
-    }
+    found = xattrs.read(path)
     for key in ("trusted.overlay.redirect", "trusted.overlay.metacopy"):
         if key in found:
             raise ImageError(f"{path} can't be committed: it has {key}", reason="ErrImageBuild")

@@ -18,13 +18,13 @@ file like it in its directory says so.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 from collections.abc import Callable
 from typing import TypeVar
 
 from minipod.errors import ImageError
+from minipod.image import xattrs
 from minipod.image.limits import DEFAULT, Limits
 from minipod.image.tar import Entry, Readable, TarReader
 from minipod.image.tarheader import corrupt
@@ -33,8 +33,6 @@ from minipod.linux import files
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 METADATA = ".wh..wh."  # of aufs (.wh..wh.plnk): nothing of the image
-# A layer that could set these would redirect overlayfs to other files of the lower layers.
-FORBIDDEN_XATTRS = ("trusted.overlay.", "user.overlay.")
 NODES = {"3": stat.S_IFCHR, "4": stat.S_IFBLK, "6": stat.S_IFIFO}
 NO_ID = 2**32 - 1  # chown(2) would leave the owner as it is
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -207,14 +205,12 @@ class _Layer:
     def _renew(self, name: str, before: os.stat_result) -> None:
         parent = self._parent
         place = f"/proc/self/fd/{parent}/{name}"
-        xattrs = {key: os.getxattr(place, key) for key in os.listxattr(place)}
+        kept = xattrs.read(place)
         _remove(parent, name)
         os.mkdir(name, dir_fd=parent)
         os.chown(name, before.st_uid, before.st_gid, dir_fd=parent)
         os.chmod(name, stat.S_IMODE(before.st_mode), dir_fd=parent)
-        for key, value in xattrs.items():
-            if not key.startswith(FORBIDDEN_XATTRS):
-                os.setxattr(place, key, value)
+        xattrs.write(place, kept)
         os.utime(name, ns=(before.st_atime_ns, before.st_mtime_ns), dir_fd=parent)
 
     def _remove_lower(self, directory: int, path: str) -> None:
@@ -270,7 +266,7 @@ class _Layer:
     def _make_directory(self, name: str, entry: Entry) -> None:
         parent = self._parent
         if name == "." or _is_directory(parent, name):
-            _drop_xattrs(f"/proc/self/fd/{parent}/{name}")
+            xattrs.drop(f"/proc/self/fd/{parent}/{name}")
         else:
             self._fresh(name, lambda: os.mkdir(name, dir_fd=parent))
         os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
@@ -355,25 +351,7 @@ def _write(fd: int, chunk: memoryview) -> None:
 
 
 def _set_xattrs(parent: int, name: str, entry: Entry) -> None:
-    for key, value in entry.xattrs.items():
-        if not key.startswith(FORBIDDEN_XATTRS):
-            _set_xattr(f"/proc/self/fd/{parent}/{name}", key, value, is_link=entry.type == "2")
-
-
-def _drop_xattrs(path: str) -> None:
-    """Forget what a lower layer's entry gave a directory: the new one says all of its attributes."""
-    for key in os.listxattr(path):
-        if not key.startswith((*FORBIDDEN_XATTRS, "security.selinux")):
-            os.removexattr(path, key)
-
-
-def _set_xattr(path: str, key: str, value: bytes, *, is_link: bool) -> None:
-    try:
-        os.setxattr(path, key, value, follow_symlinks=False)
-    except OSError as e:
-        # As containerd: a file system without this kind loses it; symlinks have no user.*
-        if e.errno != errno.ENOTSUP and not (is_link and e.errno == errno.EPERM):
-            raise
+    xattrs.write(f"/proc/self/fd/{parent}/{name}", entry.xattrs, is_link=entry.type == "2")
 
 
 def _is_directory(parent: int, name: str) -> bool:
