@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Generic, Self, TypeVar
 
 from minipod.errors import ImageError
 from minipod.image import snapshot
@@ -29,13 +29,10 @@ from minipod.image.content import ContentStore, Descriptor, Writer, digest_of
 from minipod.image.manifest import parse_manifest
 from minipod.image.stream import LayerStream
 
-if TYPE_CHECKING:
-    from minipod.image.store import Image
-
-Publish = Callable[[Sequence[str]], "Image"]
+Published = TypeVar("Published")  # what the store knows an image by
 
 
-class Ingest:
+class Ingest(Generic[Published]):
     """Made by `ImageStore.ingest`. Raises ImageError for a manifest or config that can't be used."""
 
     def __init__(
@@ -45,7 +42,7 @@ class Ingest:
         manifest: bytes,
         config: bytes,
         *,
-        publish: Publish,
+        publish: Callable[[Sequence[str]], Published],
     ) -> None:
         self.manifest = parse_manifest(manifest)
         expected = self.manifest.config
@@ -61,9 +58,7 @@ class Ingest:
         self._changed = threading.Condition()
         self._writers: dict[str, Writer] = {}  # by digest
         self._closed = False
-        self.refused = (
-            False  # at the end: whether the image can't be used, however it is downloaded
-        )
+        self.refused = False  # in the end: whether it can't be used, however it is downloaded
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="unpack", daemon=True)
 
@@ -80,7 +75,7 @@ class Ingest:
                 self._changed.notify_all()
         return writer
 
-    def commit(self, names: Sequence[str]) -> Image:
+    def commit(self, names: Sequence[str]) -> Published:
         """Wait until all is unpacked, then give the image its *names* (references). Raises ImageError."""
         with self._changed:
             self._closed = True  # a blob that nobody has begun will not come
@@ -90,7 +85,7 @@ class Ingest:
             raise self._error
         return self._publish(names)
 
-    def __enter__(self) -> Ingest:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -106,15 +101,7 @@ class Ingest:
     def _run(self) -> None:
         """Unpack from the base up."""
         try:
-            below: tuple[str, ...] = ()  # top first
-            chains = snapshot.chain_ids(self._diff_ids)
-            for layer, diff_id, chain in zip(
-                self.manifest.layers, self._diff_ids, chains, strict=True
-            ):
-                if not self._layers.has(chain):
-                    with self._open(layer) as stream:
-                        self._layers.add(chain, below, stream, diff_id)
-                below = (self._layers.path(chain), *below)
+            self._layers.unpack(self._diff_ids, self.manifest.layers, self._open)
         except Exception as e:  # the thread's boundary: commit raises it
             with self._changed:
                 self._error = e

@@ -24,14 +24,15 @@ import hashlib
 import itertools
 import os
 import time
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from minipod.image.limits import DEFAULT, Limits
 
 if TYPE_CHECKING:
     from minipod.image.stream import LayerStream
 
+Blob = TypeVar("Blob")  # what a caller knows a layer's blob by
 NAME_DIGITS = 32  # of the chain id: all lower directories must fit into mount(2)'s one page
 
 
@@ -68,6 +69,20 @@ class Layers:
         """Tell whether the chain is unpacked, and will be so after a power cut or has not seen one."""
         place = self._place(chain_id)
         return os.path.isdir(place) and _read(f"{place}/unsynced") in ("", self._boot)
+
+    def unpack(
+        self,
+        diff_ids: Sequence[str],
+        blobs: Sequence[Blob],
+        archive: Callable[[Blob], LayerStream],
+    ) -> None:
+        """Unpack what is missing of an image, from the base up; *archive* opens one of its *blobs*. Raises ImageError."""
+        below: tuple[str, ...] = ()  # top first
+        for chain, diff_id, blob in zip(chain_ids(diff_ids), diff_ids, blobs, strict=True):
+            if not self.has(chain):
+                with archive(blob) as stream:
+                    self.add(chain, below, stream, diff_id)
+            below = (self.path(chain), *below)
 
     def add(self, chain_id: str, below: Sequence[str], stream: LayerStream, diff_id: str) -> None:
         """Unpack *stream* over the lower directories *below* (top first). Raises ImageError.

@@ -209,13 +209,9 @@ class ImageStore:
         from minipod.image.stream import LayerStream  # only who unpacks needs it
 
         limit = self._layers.limits.image_layer_max
-        below: tuple[str, ...] = ()  # top first
-        chains = snapshot.chain_ids(diff_ids)
-        for chain, diff_id, digest in zip(chains, diff_ids, digests, strict=True):
-            if not self._layers.has(chain):
-                with LayerStream(self.content.open(digest), limit=limit) as stream:
-                    self._layers.add(chain, below, stream, diff_id)
-            below = (self._layers.path(chain), *below)
+        self._layers.unpack(
+            diff_ids, digests, lambda digest: LayerStream(self.content.open(digest), limit=limit)
+        )
 
     def scratch(self, image: Image | None) -> contextlib.AbstractContextManager[tuple[int, str]]:
         """Yield a root that can be written over an image's, and its changes; see snapshot.Layers.scratch."""
@@ -243,7 +239,7 @@ class ImageStore:
     @contextlib.contextmanager
     def ingest(
         self, manifest: bytes, config: bytes, *, media_type: str = MANIFEST, target: str = ""
-    ) -> Iterator[Ingest]:
+    ) -> Iterator[Ingest[Image]]:
         """Take an image in whose layers are to come; see minipod.image.ingest. Raises ImageError.
 
         *target*: digest of the index through which the registry led to the manifest, if one did.

@@ -235,7 +235,7 @@ class Puller:
     @contextlib.asynccontextmanager
     async def _ingest(
         self, download: Download, found: _Found, config: bytes
-    ) -> AsyncIterator[Ingest]:
+    ) -> AsyncIterator[Ingest[Image]]:
         with contextlib.ExitStack() as stack:
             entering = self._store.ingest(
                 found.fetched.body, config, media_type=found.media_type, target=found.target
@@ -247,7 +247,7 @@ class Puller:
                 await download.in_thread(stack.close)  # waits for the unpacking thread
 
     async def _layers(
-        self, download: Download, ingest: Ingest, manifest: Manifest, tell: Tell
+        self, download: Download, ingest: Ingest[Image], manifest: Manifest, tell: Tell
     ) -> None:
         limit = asyncio.Semaphore(LAYERS_AT_ONCE)
         layers = list({layer.digest: layer for layer in manifest.layers}.values())
