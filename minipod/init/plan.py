@@ -1,12 +1,17 @@
 """The plans: pure functions from a bundle to the operations that build it, in the order of container set-up.
 
-Why this order (each line is one constraint, see ARCHITECTURE.md for the table): the cgroup first, so that nothing
-allocates outside of it; namespaces of the sandbox joined before own ones are made; sources opened before anything is mounted, so
-that they can't be exchanged, and in the copied mount namespace, which has no mount of a mount namespace (as the vault's pin is):
-the kernel attaches no tree with one in it (ELOOP), and a hostPath of / would fail; cgroup namespace after the attach, or its root
-is wrong; devices and mounts before pivot_root; masks after it and before the capabilities go; the console before the user changes;
-seccomp before the capabilities go, unless no_new_privs allows it last. What differs for a pod in a user namespace of its own, and why:
-`minipod.init.userns`.
+Why this order:
+
+* the cgroup first, so that nothing is allocated outside of it;
+* the sandbox's namespaces are joined before own ones are made;
+* the cgroup namespace is made in all of the cgroups, or its root is wrong;
+* volume sources are opened before anything is mounted, so that they can't be exchanged; and in the copied mount namespace, which has
+  no mount of a mount namespace (as the vault's pin is): the kernel attaches no tree with one in it (ELOOP), and a hostPath of / would fail;
+* devices and mounts come before pivot_root, masks after it, while there are capabilities for them;
+* the console is opened before the user changes;
+* seccomp is loaded before the capabilities go, unless no_new_privs allows it last.
+
+What differs for a pod in a user namespace of its own, and why: `minipod.init.userns`.
 """
 
 from __future__ import annotations
