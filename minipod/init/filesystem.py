@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from minipod.init.operation import Context, NotDirect, Repeats
@@ -16,12 +16,11 @@ from minipod.init.targets import (
     target_directory,
 )
 from minipod.linux import files, mount
-from minipod.linux.flags import AT, AT_FDCWD, MountAttr, MountFlag
+from minipod.linux.flags import AT, AT_FDCWD, MountAttr, MountFlag, MoveMount
 from minipod.linux.program import Call, Text
 from minipod.spec.bundle import RootFs
 
 CGROUPS = "/sys/fs/cgroup"
-PAGE = 4096  # mount(2) cuts its data at one page
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 NOSUID_NODEV_NOEXEC = MountFlag.MS_NOSUID | MountFlag.MS_NODEV | MountFlag.MS_NOEXEC
@@ -46,8 +45,8 @@ class SetPropagation(Repeats):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountRoot(Repeats):
-    """Mount the overlay over the image's layers. `volatile`: its upper directory dies with the container,
-    so nobody waits for a sync at unmount (overlayfs.rst)."""
+    """Mount the overlay over the image's layers (`RootFs.options`); by the short way one that is mounted already, at `fds["root"]`, is
+    moved to its place."""
 
     root: RootFs
     cause: str = ""
@@ -57,21 +56,25 @@ class MountRoot(Repeats):
 
     def apply(self, context: Context) -> None:
         root = self.root
-        options = self._options(root.lower)
+        options = root.options(root.lower)
         opened: list[int] = []
-        if len(options) >= PAGE:
+        if len(options) >= mount.DATA_MAX:
             # An open directory has a name of three digits: 500 layers, overlayfs' limit, fit into the page.
             opened = [os.open(path, _DIRECTORY) for path in root.lower]
             os.chdir("/proc/self/fd")
-            options = self._options([str(fd) for fd in opened])
+            options = root.options([str(fd) for fd in opened])
         mount.mount("overlay", root.mountpoint, "overlay", MountFlag(0), options)
         for fd in opened:
             os.close(fd)
         context.fds["root"] = os.open(root.mountpoint, _DIRECTORY)
 
     def calls(self, context: Context) -> list[Call]:
+        if (mounted := context.fds.get("root")) is not None:
+            (mountpoint,) = self.texts(context)
+            flags = int(MoveMount.F_EMPTY_PATH)
+            return [Call("move_mount", (mounted, b"", AT_FDCWD, mountpoint, flags))]
         mountpoint, options = self.texts(context)
-        if len(options) >= PAGE:
+        if len(options) >= mount.DATA_MAX:
             raise NotDirect("more layers than fit into a page")
         context.fds["root"] = context.numbers.open()
         return [
@@ -83,8 +86,10 @@ class MountRoot(Repeats):
         return (type(self),)
 
     def texts(self, context: Context) -> list[Text]:
-        options = self._options(self.root.lower)
-        return [Text(os.fsencode(text)) for text in (self.root.mountpoint, options)]
+        mountpoint = Text(os.fsencode(self.root.mountpoint))
+        if "root" in context.fds:
+            return [mountpoint]
+        return [mountpoint, Text(os.fsencode(self.root.options(self.root.lower)))]
 
     def forget(self) -> None:
         """Let the same directories be mounted once more: a volatile mount leaves a mark that forbids it (overlayfs.rst)."""
@@ -92,9 +97,6 @@ class MountRoot(Repeats):
             mark = f"{self.root.work}/work/incompat/volatile"
             os.unlink(f"{mark}/dirty")
             os.rmdir(mark)
-
-    def _options(self, lower: Sequence[str]) -> str:
-        return f"volatile,lowerdir={':'.join(lower)},upperdir={self.root.upper},workdir={self.root.work}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

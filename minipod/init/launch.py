@@ -44,7 +44,12 @@ HOME: Final = {
     "uts": CloneFlag.CLONE_NEWUTS, "pid": CloneFlag.CLONE_NEWPID,
 }  # fmt: skip
 TRACERS: Final = frozenset(("SYS_PTRACE", "SYS_ADMIN"))
-SYNC, VAULT, HOST_MOUNTS = 3, 4, 5  # where a container's child has what it is given
+SYNC, VAULT, HOST_MOUNTS, ROOT = (
+    3,
+    4,
+    5,
+    6,
+)  # where a container's child has what it is given; a root not each
 
 
 def may_be_met(bundle: Bundle, process: Process) -> bool:
@@ -75,7 +80,8 @@ class Launcher:
         proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._proc, self._vault, self._mounts = map(_above, (proc, vault_fd, self._home["mnt"]))
         os.close(proc)
-        self._sync = _above(vault_fd)  # the place of a container's socket, for its launch
+        # The places of a container's socket and root, for its launch.
+        self._sync, self._root = _above(vault_fd), _above(vault_fd)
         self._blocks: dict[Hashable, Block] = {}  # by all that those do alike who have it
 
     # -- containers
@@ -83,10 +89,13 @@ class Launcher:
     def launch_container(self, plan: Plan, context: Context, title: str, fail_at: str = "") -> int:
         """Fork a container's main process, which sets itself up, says "ready" and awaits "go". Return its pid.
 
-        Raises NotDirect, OSError: nothing has happened, and the long way is open.
+        *context* may have its root, an fd of a detached mount. Raises NotDirect, OSError: nothing has happened, and the long way is open.
         """
         context.vault_fd, context.fds["home"] = VAULT, HOST_MOUNTS
-        context.numbers = Descriptors(range(HOST_MOUNTS + 1))
+        if (root := context.fds.get("root", -1)) >= 0:
+            os.dup2(root, self._root, inheritable=False)
+            context.fds["root"] = ROOT
+        context.numbers = Descriptors(range(ROOT if root < 0 else ROOT + 1))
         context.outcome = outcome = Buffer(OUTCOME)
         context.candidates = _candidates(plan)
         cgroup = context.hierarchy.open_unified(plan.cgroup)
@@ -106,7 +115,8 @@ class Launcher:
         except OverflowError as e:
             raise NotDirect(str(e)) from e
         finally:
-            os.dup2(self._vault, self._sync, inheritable=False)
+            for place in (self._sync, self._root):
+                os.dup2(self._vault, place, inheritable=False)
             if cgroup >= 0:
                 os.close(cgroup)
 
@@ -114,16 +124,19 @@ class Launcher:
         """Return all up to "go": a block that many containers have, with the texts of this one."""
         if plan.outer:
             raise NotDirect("two forks")
+        last = ROOT if "root" in context.fds else HOST_MOUNTS
         operations = [o for o in plan.inner if not isinstance(o, _OURS)]
         repeating = [o for o in operations if isinstance(o, Repeats)]
         if fail_at or len(repeating) < len(operations):
-            return self._up_to_go(plan, context, title, _failing(operations, context, fail_at))
+            return self._up_to_go(
+                plan, context, title, _failing(operations, context, fail_at), last
+            )
         profiles = tuple(o for o in plan.inner if isinstance(o, ChangeProfile))
-        key = (tuple(o.shape() for o in repeating), profiles, context.filter)
+        key = (tuple(o.shape() for o in repeating), profiles, context.filter, last)
         texts = [title, *(text for o in repeating for text in o.texts(context))]
 
         def calls() -> list[Call]:
-            return self._up_to_go(plan, context, title, _calls(operations, context))
+            return self._up_to_go(plan, context, title, _calls(operations, context), last)
 
         return self._once(key, texts, calls)
 
@@ -147,17 +160,17 @@ class Launcher:
         return made
 
     def _up_to_go(
-        self, plan: Plan, context: Context, title: Text, operations: Sequence[Call]
+        self, plan: Plan, context: Context, title: Text, operations: Sequence[Call], last: int
     ) -> list[Call]:
-        """Return *operations* and what is around them: of what we have open the child keeps `SYNC` and what follows that, no more."""
-        moved = [(self._vault, VAULT), (self._mounts, HOST_MOUNTS)]
+        """Return *operations* and what is around them: of what we have open the child keeps `SYNC` to *last*, no more."""
+        given = [(self._vault, VAULT), (self._mounts, HOST_MOUNTS), (self._root, ROOT)]
         profiles = [o.profile for o in plan.inner if isinstance(o, ChangeProfile)]
         heard = Buffer(16)
         return [
             Call("dup3", (self._sync, SYNC, os.O_CLOEXEC)),  # first: a failure is told there
             *(call for name in profiles for call in apparmor.calls_on_exec(name, self._proc)),
-            *(Call("dup3", (fd, place, os.O_CLOEXEC)) for fd, place in moved),
-            Call("close_range", (HOST_MOUNTS + 1, process.UINT_MAX, 0)),
+            *(Call("dup3", (fd, place, os.O_CLOEXEC)) for fd, place in given if place <= last),
+            Call("close_range", (last + 1, process.UINT_MAX, 0)),
             *_limit_descriptors(context),
             Call("prctl", (prctl.PR_SET_PDEATHSIG, _SIGKILL)),
             Call("keyctl", (process.KEYCTL_JOIN_SESSION_KEYRING, 0), on_error=0),
@@ -256,7 +269,7 @@ def finish(plan: Plan, pid: int) -> list[str]:
 
 def _above(fd: int) -> int:
     """Return a copy of *fd* that is not where the child puts what it is given."""
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HOST_MOUNTS + 1)
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, ROOT + 1)
 
 
 def _open_cgroups(plan: Plan, context: Context, opened: list[int]) -> list[int]:

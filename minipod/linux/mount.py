@@ -17,6 +17,7 @@ FSCONFIG_SET_STRING = 1
 FSCONFIG_CMD_CREATE = 6
 FSOPEN_CLOEXEC = 1
 FSMOUNT_CLOEXEC = 1
+DATA_MAX = 4096  # bytes: mount(2) cuts its data at one page
 
 
 class _MountAttr(ctypes.Structure):

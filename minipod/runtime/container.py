@@ -26,6 +26,7 @@ from minipod.runtime.bundle import ImageFacts, Places
 from minipod.runtime.images import Images
 from minipod.runtime.making import Making
 from minipod.runtime.mountpoints import MountPoints
+from minipod.runtime.prepared_roots import PreparedRoots, make_directories
 from minipod.runtime.service import ContainerState, EventType
 from minipod.runtime.state import Container, ContainerRecord, SandboxRecord, State
 from minipod.runtime.supervisor_client import SupervisorClient
@@ -54,6 +55,7 @@ class Containers:
         self._storage = f"{instance.state_dir}/containers"
         ours = (instance.run_dir, instance.state_dir)
         self.trash = Trash(f"{instance.state_dir}/trash/containers")
+        self.roots = PreparedRoots(f"{instance.state_dir}/prepared", self.trash)
         self._mount_points = MountPoints(f"{instance.state_dir}/mountpoints", ours)
         self._cgroup_root = instance.cgroup_root
         self._state = state
@@ -105,11 +107,8 @@ class Containers:
         self._state.building.add(made.id)
         try:
             await self._images.hold([i for i in (image.id, *mounted) if i])
-            bundles.write(self._bundle(container, sandbox, image, own, fail_at))
-            if making is not None:
-                await making.pinned()
-            answer, _ = await self._supervisor.request("create", id=made.id)
-            container.pid, created_at = answer["pid"], time.time()
+            bundle = self._bundle(container, sandbox, image, own, fail_at)
+            container.pid, created_at = await self._built(bundle, making), time.time()
             if making is not None:
                 await making.made()
             container.created_at = created_at
@@ -121,6 +120,20 @@ class Containers:
             self._state.building.discard(made.id)
         self._tell(EventType.CONTAINER_CREATED, container)
         return made.id
+
+    async def _built(self, bundle: Bundle, making: Making | None) -> int:
+        """Have the supervisor build it, once the namespaces of its sandbox are there; return the pid of its parked process."""
+        bundles.write(bundle)
+        root = self._make_storage(bundle)
+        try:
+            if making is not None:
+                await making.pinned()
+        except BaseException:
+            for fd in root:
+                os.close(fd)
+            raise
+        answer, _ = await self._supervisor.request("create", id=bundle.id, given=root)
+        return int(answer["pid"])
 
     def _record(
         self, sandbox: SandboxRecord, spec: ContainerSpec, image: ImageFacts
@@ -150,16 +163,12 @@ class Containers:
         own: tuple[Mount, ...],
         fail_at: str,
     ) -> Bundle:
-        """Make its directories; return what the supervisor is to build."""
+        """Return what the supervisor is to build."""
         record = container.record
         places = Places(
             directory=self._state.container_directory(record.id),
             storage=f"{self._storage}/{record.id}",
         )
-        for name in ("", "/upper", "/work"):
-            os.makedirs(places.storage + name, 0o755 if name == "/upper" else 0o700, exist_ok=True)
-        if (userns := sandbox.spec.userns) is not None:
-            os.chown(f"{places.storage}/upper", userns.first, userns.first)  # it becomes the root
         target = 0
         if record.spec.pid_target:
             target = self._state.container(ContainerId(record.spec.pid_target)).pid
@@ -172,6 +181,16 @@ class Containers:
             return bundle
         lower = self._mount_points.below(bundle.rootfs.lower, bundle.mounts)
         return replace(bundle, rootfs=replace(bundle.rootfs, lower=lower))
+
+    def _make_storage(self, bundle: Bundle) -> tuple[int, ...]:
+        """Make the directories that its root writes to; or take some with a root that was mounted before, which is returned."""
+        storage, userns = f"{self._storage}/{bundle.id}", bundle.userns
+        if userns is None and (root := self.roots.take(bundle.rootfs.lower, storage)) >= 0:
+            return (root,)
+        make_directories(storage)
+        if userns is not None:
+            os.chown(f"{storage}/upper", userns.first, userns.first)  # it becomes the root
+        return ()
 
     async def _with_layers(self, spec: ContainerSpec) -> tuple[ContainerSpec, tuple[str, ...]]:
         """Find the layers of image volumes, and the ids of their images. Raises ImageError."""

@@ -6,25 +6,21 @@
 Nothing else tells a prepared sandbox from one that was cut off half-way: its record says that it is not ready, and of no pod. So what a
 killed daemon has prepared is undone by the recovery of the next one, and no list shows it. An orderly end undoes it.
 
-Idle is a node that was asked nothing for some time: no preparation begins in a pod's way, and a burst finds what there is and makes the
-rest itself. Who wants other namespaces than most (the node's network, a user namespace, sysctls, a shaped link) has them made, too.
+A burst finds what there is (`idle`) and makes the rest itself. Who wants other namespaces than most (the node's network, a user
+namespace, sysctls, a shaped link) has them made, too.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from minipod.aio.tasks import Background
 from minipod.cgroups.hierarchy import Hierarchy
-from minipod.errors import MinipodError
 from minipod.network.network import UNLIMITED, Network
 from minipod.runtime import sandbox_setup
 from minipod.runtime.sandbox_setup import Made
@@ -32,10 +28,6 @@ from minipod.runtime.state import SandboxRecord, State
 from minipod.runtime.threads import alone
 from minipod.spec.ids import SandboxId
 from minipod.spec.sandbox import NamespaceMode, SandboxMetadata, SandboxSpec
-
-logger = logging.getLogger(__name__)
-
-QUIET: Final = 0.03  # seconds without a request until a node counts as idle
 
 NOBODYS: Final = SandboxSpec(
     metadata=SandboxMetadata(name="", namespace="", uid=""),
@@ -85,36 +77,23 @@ class PreparedSandboxes:
         self._discard = discard
         self._size = 0
         self._waiting: list[Prepared] = []
-        self._requests = 0  # that the runtime works on
-        self._asked = 0  # how many there have been
-        self._timer: asyncio.TimerHandle | None = None
-        self._tasks = Background()
-        self._filling = False
 
-    def open(self, size: int) -> None:
-        """Keep so many from now on."""
+    def keep(self, size: int) -> None:
+        """Keep so many from now on, which `more` prepares."""
         self._size = size
-        self._wait()
 
     async def close(self) -> None:
         """Undo what waits, and prepare no more. Idempotent."""
         self._size = 0
-        self._cancel()
-        await self._tasks.close()
         await asyncio.gather(*(self._give_back(one) for one in self._waiting))
         self._waiting.clear()
 
-    @contextmanager
-    def busy(self) -> Iterator[None]:
-        """Prepare nothing meanwhile; what has begun is finished."""
-        self._requests += 1
-        self._asked += 1
-        self._cancel()
-        try:
-            yield
-        finally:
-            self._requests -= 1
-            self._wait()
+    async def more(self) -> bool:
+        """Prepare one; False: as many as are kept wait. Raises OSError, MinipodError, with all of it undone."""
+        if len(self._waiting) >= self._size:
+            return False
+        self._waiting.append(await self._prepare())
+        return True
 
     def take(self, spec: SandboxSpec) -> Prepared | None:
         """Return one that *spec* fits; its record is nobody's until the caller writes another. None: it has to be made."""
@@ -126,38 +105,6 @@ class PreparedSandboxes:
             return False
         await self._give_back(self._waiting.pop())
         return True
-
-    def _wait(self) -> None:
-        """Begin when nobody has asked anything for a while."""
-        missing = len(self._waiting) < self._size
-        if missing and not self._requests and not self._filling and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(QUIET, self._begin)
-
-    def _cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _begin(self) -> None:
-        self._timer = None
-        self._filling = True
-        self._tasks.spawn(self._fill(), name="prepare sandboxes")
-
-    async def _fill(self) -> None:
-        """Prepare one after another until all are there, or somebody asks for something."""
-        asked = self._asked
-        try:
-            while self._asked == asked and len(self._waiting) < self._size:
-                self._waiting.append(await self._prepare())
-        except (
-            OSError,
-            MinipodError,
-        ) as error:  # pods make their own; the next idle moment tries again
-            logger.warning("no sandbox can be prepared: %s", error)
-            return
-        finally:
-            self._filling = False
-        self._wait()
 
     async def _prepare(self) -> Prepared:
         sandbox = SandboxId(uuid.uuid4().hex)

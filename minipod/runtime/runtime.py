@@ -17,6 +17,7 @@ from minipod.runtime import pod_init, port_forward
 from minipod.runtime.attach import Attachments
 from minipod.runtime.container import Containers
 from minipod.runtime.exec import Execs
+from minipod.runtime.idle import Idle
 from minipod.runtime.images import Images
 from minipod.runtime.oom import OomKill, OomWatch
 from minipod.runtime.recover import Recovery
@@ -69,6 +70,7 @@ class Runtime:
         self._containers = Containers(
             instance, self.state, self.supervisor, hierarchy, self.images, self._tell
         )
+        self._idle = Idle(self._sandboxes.prepared.more, self._containers.roots.more)
         self._execs = Execs(self.supervisor, instance.run_dir)
         self._attachments = Attachments(self.supervisor)
         self._oom = OomWatch(self._oom_killed)
@@ -87,12 +89,16 @@ class Runtime:
         self._announce(RuntimeEvent(type=EventType.RECOVERED, sandbox_id=SandboxId("")))
 
     def prepare(self, sandboxes: int) -> None:
-        """From now on, make so many sandboxes while nobody asks, for the next pods."""
-        self._sandboxes.prepared.open(sandboxes)
+        """From now on, make so many sandboxes and root file systems while nobody asks, for the next pods."""
+        self._sandboxes.prepared.keep(sandboxes)
+        self._containers.roots.keep(sandboxes)
+        self._idle.open()
 
     async def give_back(self) -> None:
         """Undo what was prepared. Idempotent."""
+        await self._idle.close()
         await self._sandboxes.prepared.close()
+        await self._containers.roots.close()
 
     def close(self) -> None:
         self._oom.close()
@@ -107,7 +113,7 @@ class Runtime:
 
     async def run_pod_sandbox(self, spec: SandboxSpec, begun: Begun | None = None) -> SandboxId:
         shares_pid = spec.pid is NamespaceMode.POD  # its pid 1 must be there before the others
-        with self._sandboxes.prepared.busy():
+        with self._idle.busy():
             made = await self._sandboxes.run(spec, None if shares_pid else begun)
         if shares_pid:
             self.state.building.add(made)
@@ -132,7 +138,7 @@ class Runtime:
             await self._sandboxes.stop(sandbox)
 
     async def remove_pod_sandbox(self, sandbox: SandboxId) -> None:
-        with self._sandboxes.prepared.busy():
+        with self._idle.busy():
             # Its containers first: the address may have another owner then.
             await self._containers.stop_all(sandbox)
             cgroup = self._sandboxes.own_cgroup(sandbox)
@@ -158,11 +164,11 @@ class Runtime:
         if not record.ready and sandbox not in self.state.making:
             raise errors.FailedPrecondition(f"sandbox {sandbox} is not ready")
         own = self._sandboxes.own_mounts(record)
-        with self._sandboxes.prepared.busy():
+        with self._idle.busy():
             return await self._containers.create(record, spec, own)
 
     async def start_container(self, container: ContainerId) -> None:
-        with self._sandboxes.prepared.busy():
+        with self._idle.busy():
             await self._containers.start(self.state.container(container))
 
     async def stop_container(self, container: ContainerId, timeout: float) -> None:
@@ -301,7 +307,8 @@ class Runtime:
         return await self.images.pull_image(image, auth, platform=platform, tell=tell)
 
     async def remove_image(self, image: str) -> None:
-        await self.images.remove_image(image)
+        with self._idle.busy():  # a root that was prepared of it goes behind it
+            await self.images.remove_image(image)
 
     def images_in_use(self) -> set[str]:
         """Return the ids of images that containers are made from or have mounted. Any thread may ask."""

@@ -70,24 +70,31 @@ class SupervisorClient:
                 future.set_exception(Unavailable("the supervisor went away"))
 
     async def request(
-        self, op: str, *, bundle: object = None, fds: tuple[int, ...] = (), **fields: Any
+        self,
+        op: str,
+        *,
+        bundle: object = None,
+        fds: tuple[int, ...] = (),
+        given: tuple[int, ...] = (),
+        **fields: Any,
     ) -> Answer:
-        """Ask, and wait for the answer. *bundle* travels in a sealed memfd before *fds*."""
+        """Ask, and wait for the answer. *bundle* travels in a sealed memfd before *fds* and *given*, which are closed here once they are
+        sent, or can't be."""
         if self._sock is None:
+            _close(given)
             raise Unavailable("not connected to the supervisor")
         self._n += 1
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[self._n] = future
         memfd = -1 if bundle is None else linux_fds.sealed_memfd(op, dumps(bundle))
-        passed = list(fds) if bundle is None else [memfd, *fds]
+        passed = [*([] if bundle is None else [memfd]), *fds, *given]
         try:
             await self._send({"n": self._n, "op": op, **fields}, passed)
         except BaseException:
             self._waiting = {n: f for n, f in self._waiting.items() if f is not future}
             raise
         finally:
-            if memfd >= 0:
-                os.close(memfd)
+            _close(given if memfd < 0 else (memfd, *given))
         return await future
 
     async def _send(self, message: protocol.Message, passed: list[int]) -> None:
@@ -149,3 +156,8 @@ class SupervisorClient:
             future.set_exception(protocol.error_from_message(message["error"]))
         else:
             future.set_result((message["ok"], received))
+
+
+def _close(fds: tuple[int, ...]) -> None:
+    for fd in fds:
+        os.close(fd)

@@ -7,6 +7,7 @@ numbers here, the command has its final words, paths on the host are absolute.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from minipod.spec.container import Device, Mount, Resources, SeccompMode
@@ -45,6 +46,11 @@ class RootFs:
     mountpoint: str
     readonly: bool = False
     mapped: bool = False  # the owners in *lower* are ids of the pod's user namespace
+
+    def options(self, lower: Sequence[str]) -> str:
+        """Return the options of the mount. `volatile`: its upper directory dies with the container, so nobody waits for a sync at
+        unmount (overlayfs.rst)."""
+        return f"volatile,lowerdir={':'.join(lower)},upperdir={self.upper},workdir={self.work}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ import os
 
 from minipod import errors
 from minipod.init import launch, plan
+from minipod.init.filesystem import MountRoot
 from minipod.init.operation import Context
 from minipod.init.sandbox import sandbox_plan
 from minipod.init.sync import Unheard
@@ -68,8 +69,11 @@ class Requests:
 
     # -- containers
 
-    def on_create(self, client: Client, message: protocol.Message, _: list[int]) -> None:
-        """Build the container that its record asks for, and park it; answered with its pid."""
+    def on_create(self, client: Client, message: protocol.Message, received: list[int]) -> None:
+        """Build the container that its record asks for, and park it; answered with its pid.
+
+        *received* may have the detached mount of its root. The long way does not take it, and mounts another of the same directories.
+        """
         if message["id"] in self._tables.containers:
             raise errors.AlreadyExists(f"container {message['id']} exists")
         record = f"{self._s.instance.run_dir}/containers/{message['id']}/bundle.json"
@@ -108,8 +112,13 @@ class Requests:
         context = Context(
             sync=Unheard(), hierarchy=self._s.hierarchy, filter=program, nofile=self._s.nofile
         )
+        if received:
+            context.fds["root"] = received[0]
         short = launch.may_be_born(bundle)
         if not (short and self._setups.launch(container, made, context, bundle.title, bundle.fail_at)):  # fmt: skip
+            if received:
+                os.close(received.pop())  # which unmounts it
+                MountRoot(root=bundle.rootfs).forget()
             long_way()
             container.let_go()
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from minipod.errors import SetupFailed
-from minipod.runtime import prepared, sandbox_setup
+from minipod.runtime import idle, sandbox_setup
+from minipod.runtime.idle import Idle
 from minipod.runtime.prepared import NOBODYS, PreparedSandboxes, fits
 from minipod.runtime.sandbox_setup import Made
 from minipod.runtime.state import State
@@ -57,6 +58,15 @@ class Rig:
         nothing: Any = None
         link: Any = self.link
         self.waiting = PreparedSandboxes(self.state, link, nothing, "", self._discard)
+        self.idle = Idle(self.waiting.more)
+
+    def open(self, size: int) -> None:
+        self.waiting.keep(size)
+        self.idle.open()
+
+    async def close(self) -> None:
+        await self.idle.close()
+        await self.waiting.close()
 
     def _prepare(self, *_: object) -> Made:
         made = Made(namespaces={}, network=os.open("/", os.O_RDONLY), uts=os.open("/", os.O_RDONLY))
@@ -76,60 +86,60 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
 
 
 async def test_an_idle_node_prepares_as_many_as_it_keeps(rig: Rig) -> None:
-    rig.waiting.open(2)
+    rig.open(2)
     await rig.until(2)
     assert len(rig.state.sandboxes_of("")) == 2
     assert set(rig.state.building) == set(rig.state.sandboxes)  # no recovery touches them
-    await rig.waiting.close()
+    await rig.close()
     assert not rig.state.sandboxes
     assert not rig.state.building
 
 
 async def test_nothing_is_prepared_while_somebody_waits(rig: Rig) -> None:
-    rig.waiting.open(1)
-    with rig.waiting.busy():
-        await asyncio.sleep(4 * prepared.QUIET)
+    rig.open(1)
+    with rig.idle.busy():
+        await asyncio.sleep(4 * idle.QUIET)
         assert not rig.link.leased
     await rig.until(1)
-    await rig.waiting.close()
+    await rig.close()
 
 
 async def test_one_that_is_taken_is_the_takers_and_another_is_prepared(rig: Rig) -> None:
-    rig.waiting.open(1)
+    rig.open(1)
     await rig.until(1)
-    with rig.waiting.busy():
+    with rig.idle.busy():
         taken = rig.waiting.take(POD)
     assert taken is not None
     assert rig.waiting.take(POD) is None
     await rig.until(1)
-    await rig.waiting.close()
+    await rig.close()
     assert list(rig.state.sandboxes) == [taken.id]
     os.close(taken.uts)
 
 
 async def test_one_that_fails_is_undone_and_the_next_idle_moment_tries_again(rig: Rig) -> None:
     rig.link.fails = True
-    rig.waiting.open(1)
-    await until(lambda: rig.link.leased and not rig.waiting._filling)
+    rig.open(1)
+    await until(lambda: rig.link.leased and not rig.idle._working)
     assert not rig.state.sandboxes
     for fd in rig.fds:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
     rig.link.fails = False
-    with rig.waiting.busy():
+    with rig.idle.busy():
         pass
     await rig.until(1)
-    await rig.waiting.close()
+    await rig.close()
 
 
 async def test_an_address_is_freed_for_a_pod_that_found_none(rig: Rig) -> None:
-    rig.waiting.open(1)
+    rig.open(1)
     await rig.until(1)
-    with rig.waiting.busy():
+    with rig.idle.busy():
         assert await rig.waiting.free_address()
         assert not rig.state.sandboxes
         assert not await rig.waiting.free_address()
-    await rig.waiting.close()
+    await rig.close()
 
 
 @pytest.mark.parametrize(
