@@ -29,3 +29,9 @@ def test_a_client_s_import_reads_no_authorities_and_leaves_ssl_as_it_was() -> No
 def test_layers_can_still_be_decompressed_by_zstd() -> None:
     code = "from minipod.image.stream import zstd; print(hasattr(zstd(), 'ZstdDecompressor'))"
     assert run(code) == "True"
+
+
+def test_what_the_server_imports_for_one_function_comes_when_that_is_called() -> None:
+    code = "import aiohttp.web_protocol as w; print([m in sys.modules for m in ('html', 'argparse', 'urllib.request')], "
+    code += "w.html_escape('<a>'), 'html' in sys.modules)"
+    assert run(code) == "[False, False, False] &lt;a&gt; True"
