@@ -96,11 +96,10 @@ class CriDaemon:
         return web.json_response({"stopped": len(sandboxes)})
 
 
-def main(instance_json: str, ready_fd: int) -> None:
+def main(instance: Instance, ready_fd: int) -> None:
     """Run it."""
     log.setup(process="cri")
     prctl.set_title("minipod:[cri]")
-    instance = Instance.from_json(instance_json)
 
     async def run() -> None:
         await CriDaemon(instance).run(ready_fd)

@@ -32,6 +32,7 @@ PROXIES = ("http_proxy", "https_proxy", "no_proxy")  # in either case
 
 PUMP = "minipod.supervisor.pump:main"
 PROBER = "minipod.daemon.prober:main"
+DAEMON = "minipod.daemon.start:main"
 
 
 def supervisor_argv(instance: Instance, ready_fd: int) -> list[str]:
@@ -46,7 +47,7 @@ def supervisor_argv(instance: Instance, ready_fd: int) -> list[str]:
         "prober": PROBER
         if instance.face == "kubernetes"
         else "",  # a kubelet over the CRI has its own
-        "daemon": [sys.executable, "-P", "-m", "minipod.daemon", json.dumps(plain), str(ready_fd)],
+        "daemon": DAEMON,
         "ready_fd": ready_fd,
     }
     return [sys.executable, "-P", "-m", "minipod.supervisor", json.dumps(config)]

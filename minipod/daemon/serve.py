@@ -35,7 +35,6 @@ from minipod.daemon.usage import NodeUsage
 from minipod.kubelet import node
 from minipod.kubelet.kubelet import Kubelet
 from minipod.late_methods import compile_constructors
-from minipod.linux import prctl
 from minipod.spec.instance import Instance
 
 logger = logging.getLogger("minipod.daemon")
@@ -195,11 +194,9 @@ async def warm_up() -> None:
         await asyncio.sleep(PAUSE)
 
 
-def main(instance_json: str, ready_fd: int) -> None:
+def main(instance: Instance, ready_fd: int) -> None:
     """Run the daemon."""
     log.setup(process="daemon")
-    prctl.set_title("minipod:[daemon]")
-    instance = Instance.from_json(instance_json)
 
     async def run() -> None:
         await Daemon(instance).run(ready_fd)

@@ -1,4 +1,4 @@
-"""The node's other processes: log pump and prober (forked from here, to share memory) and the daemon (executed).
+"""The node's other processes: log pump, prober and daemon, forked from here to share memory, before they have threads or asyncio.
 
 Each that dies is started again: at once, and after a second when it lived less than that. Entry points are handed over by name
 by the composition root, since a lower layer imports no higher one; what they import, they import after the fork.
@@ -83,37 +83,22 @@ def fork_pump(entry: str) -> tuple[int, socket.socket]:
     return pid, ours
 
 
-def fork_service(title: str, entry: str, argument: object) -> int:
-    """Fork a service that needs nothing but its argument."""
+def fork_service(title: str, entry: str, *arguments: object, keep: tuple[int, ...] = ()) -> int:
+    """Fork a service that needs nothing but its arguments, and of our descriptors those in *keep*; return its pid."""
     with _signals_waiting():
         pid = os.fork()
         if pid == 0:
-            _become(title, (), entry, argument)
+            _become(title, keep, entry, *arguments)
     return pid
 
 
-def execute(argv: list[str], keep: tuple[int, ...]) -> int:
-    """Fork and execute a program (the daemon: asyncio and threads never share our memory)."""
-    with _signals_waiting():
-        pid = os.fork()
-        if pid == 0:
-            try:
-                _clean(keep)
-                for fd in keep:
-                    os.set_inheritable(fd, True)
-                os.execv(argv[0], argv)
-            finally:
-                os._exit(127)
-    return pid
-
-
-def _become(title: str, keep: tuple[int, ...], entry: str, argument: object) -> NoReturn:
+def _become(title: str, keep: tuple[int, ...], entry: str, *arguments: object) -> NoReturn:
     code = 1
     try:
         _clean(keep)
         prctl.set_title(title)
         module, _, function = entry.partition(":")
-        getattr(importlib.import_module(module), function)(argument)
+        getattr(importlib.import_module(module), function)(*arguments)
         code = 0
     except SystemExit as e:
         code = e.code if isinstance(e.code, int) else 1

@@ -1,6 +1,6 @@
 """Start-up of the supervisor, from its configuration, one JSON object.
 
-    {"instance": {...}, "pump": "module:function", "prober": "module:function" or "", "daemon": [argv] or [],
+    {"instance": {...}, "pump": "module:function", "prober": "module:function" or "", "daemon": the same,
      "ready_fd": N or -1}
 
 Steps: take the lock, mount the run directory, make the vault, become subreaper, listen, start the daemon. It takes longest to start,
@@ -69,11 +69,14 @@ def start_daemon(supervisor: Supervisor, config: dict[str, Any]) -> None:
     """Start the daemon, or take it over where it still runs."""
     if not config["daemon"]:
         return
-    keep = (config["ready_fd"],) if config["ready_fd"] >= 0 else ()
+    ready_fd = config["ready_fd"]
+    keep = (ready_fd,) if ready_fd >= 0 else ()
     service = services.Service(
         name="daemon",
         run_dir=supervisor.instance.run_dir,
-        spawn=lambda: services.execute(config["daemon"], keep),
+        spawn=lambda: services.fork_service(
+            "minipod:[daemon]", config["daemon"], supervisor.instance, ready_fd, keep=keep
+        ),
     )
     supervisor.services[service.name] = service
     if not supervisor.adopt_service(service):

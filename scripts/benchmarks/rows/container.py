@@ -35,7 +35,7 @@ SPEC = ContainerSpec(name="c", image=IMAGE, command=("/bin/true",), log_path="c.
 def supervisor(instance: Instance) -> Iterator[None]:
     """A supervisor with a pump and without a daemon: this process stands for the daemon."""
     wanted = {
-        "instance": dataclasses.asdict(instance), "pump": node.PUMP, "prober": "", "daemon": [], "ready_fd": -1,
+        "instance": dataclasses.asdict(instance), "pump": node.PUMP, "prober": "", "daemon": "", "ready_fd": -1,
     }  # fmt: skip
     command = [sys.executable, "-P", "-m", "minipod.supervisor", json.dumps(wanted)]
     started = None
