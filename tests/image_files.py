@@ -18,6 +18,7 @@ from minipod.image.manifest import CONFIG, INDEX, LAYER, MANIFEST, plain
 from minipod.image.store import Image, ImageStore
 from minipod.linux import mount
 from minipod.linux.flags import MountFlag, UmountFlag
+from minipod.linux.libc import GOARCH, MACHINE
 
 Member = tuple[tarfile.TarInfo, bytes]
 
@@ -59,7 +60,7 @@ def parts(
     """Return manifest, config and blobs of an image; *blobs* are the archives as they are stored."""
     blobs = archives if blobs is None else blobs
     raw = {
-        "architecture": "amd64", "os": "linux", "config": config,
+        "architecture": GOARCH[MACHINE], "os": "linux", "config": config,
         "rootfs": {"type": "layers", "diff_ids": [digest_of(a) for a in archives]},
     }  # fmt: skip
     text = json.dumps(raw).encode()

@@ -10,12 +10,14 @@ from minipod.apiserver.negotiation import negotiate
 from minipod.apiserver.resources import Registry, Resource, Subresource
 from minipod.apiserver.status import not_found
 from minipod.apiserver.store_sqlite import encode
+from minipod.linux.libc import GOARCH, MACHINE
 
 Object = dict[str, Any]
 
 VERSION = {
     "major": "1", "minor": "32", "gitVersion": "v1.32.0-minipod", "gitCommit": "", "gitTreeState": "clean",
-    "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none", "compiler": "python", "platform": "linux/amd64",
+    "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none", "compiler": "python",
+    "platform": f"linux/{GOARCH[MACHINE]}",
 }  # fmt: skip
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import platform
 import subprocess
 import tempfile
 import time
@@ -22,9 +21,9 @@ from minipod.image.content import Descriptor
 from minipod.image.layer import EPOCH, Member, pack
 from minipod.image.manifest import LAYER
 from minipod.image.store import Image, ImageStore
+from minipod.linux.libc import GOARCH, MACHINE
 
 PACKAGES_LABEL = "org.minipod.packages"  # "busybox-static=1:1.35.0-4 ..."
-MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def build(recipe_dir: str, store: ImageStore) -> Image:
@@ -109,9 +108,8 @@ def _image_config(
     wanted: recipe.Recipe, diff_ids: list[str], labels: dict[str, str]
 ) -> dict[str, Any]:
     """Return the OCI image configuration."""
-    machine = platform.machine()
     return {
-        "architecture": MACHINES.get(machine, machine),
+        "architecture": GOARCH[MACHINE],
         "os": "linux",
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(EPOCH)),
         "config": {**wanted.execution, "Labels": labels},

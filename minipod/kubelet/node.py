@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from minipod.errors import AlreadyExists
 from minipod.kubelet.rules.quantity import milli, whole
+from minipod.linux.libc import GOARCH, MACHINE
 from minipod.linux.namespaces import user_namespaces_max
 
 if TYPE_CHECKING:
@@ -123,9 +124,7 @@ async def register(store: Store, machine: Machine, *, version: str) -> None:
         "labels": {
             "kubernetes.io/hostname": machine.node_name,
             "kubernetes.io/os": "linux",
-            "kubernetes.io/arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(
-                platform.machine(), platform.machine()
-            ),
+            "kubernetes.io/arch": GOARCH[MACHINE],
         },
     }
     status = _status(machine, version)
@@ -181,7 +180,5 @@ def _node_info(version: str) -> dict[str, str]:
         "kubeletVersion": version,
         "kubeProxyVersion": "",
         "operatingSystem": "linux",
-        "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(
-            platform.machine(), platform.machine()
-        ),
+        "architecture": GOARCH[MACHINE],
     }

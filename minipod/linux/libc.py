@@ -43,6 +43,7 @@ if MACHINE not in _BY_MACHINE:
     raise ImportError(
         f"minipod knows the system calls of x86_64 and aarch64, not those of {MACHINE}"
     )
+GOARCH: Final = {"x86_64": "amd64", "aarch64": "arm64"}  # what images and Kubernetes call them
 NUMBERS: Final = {**_COMMON, **_BY_MACHINE[MACHINE]}
 
 

@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any
 
 from minipod.errors import InvalidSpec
-from minipod.linux.libc import MACHINE
+from minipod.linux.libc import GOARCH, MACHINE
 from minipod.linux.seccomp import ALLOWED, UNKNOWN, Body, Instruction, assemble
 from minipod.linux.syscalls import table
 
@@ -28,7 +28,6 @@ _ACTIONS = {  # SECCOMP_RET_* of seccomp(2)
     "SCMP_ACT_LOG": 0x7FFC0000, "SCMP_ACT_ALLOW": 0x7FFF0000,
 }  # fmt: skip
 _WITH_DATA = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
-_GO_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
 _LD_ABS, _JEQ, _JGT, _JGE, _AND, _RET = 0x20, 0x15, 0x25, 0x35, 0x54, 0x06
 _ARGS = 16  # struct seccomp_data: int nr; u32 arch; u64 ip; u64 args[6]
 _NEXT, _HIT = -1, -2  # where a comparison goes: the next rule, the rest of this one
@@ -95,7 +94,7 @@ def _names(item: dict[str, Any]) -> list[str]:
 
 def _applies(item: dict[str, Any], capabilities: frozenset[str], machine: str) -> bool:
     includes, excludes = item.get("includes") or {}, item.get("excludes") or {}
-    arch = _GO_ARCH[machine]
+    arch = GOARCH[machine]
     held = {f"CAP_{c}" for c in capabilities}
     if includes.get("arches") and arch not in includes["arches"]:
         return False

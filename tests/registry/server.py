@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from minipod.linux.libc import GOARCH, MACHINE
 from tests.ports import free_port
 
 # bcrypt of alice:secret; made once with `htpasswd -nbB`, so that no test needs apache2-utils
@@ -142,7 +143,11 @@ class Layout:
         return {"mediaType": media_type, "digest": digest(data), "size": len(data)}
 
     def image(
-        self, tag: str, *layers: dict[str, bytes], architecture: str = "amd64", **config: Any
+        self,
+        tag: str,
+        *layers: dict[str, bytes],
+        architecture: str = GOARCH[MACHINE],
+        **config: Any,
     ) -> dict[str, Any]:
         """Add an image with these files; return the manifest's descriptor."""
         tars = [archive(files) for files in layers]

@@ -11,6 +11,7 @@ import pytest
 from minipod.errors import ImageError
 from minipod.image.registry.pull import Puller
 from minipod.image.store import ImageStore
+from minipod.linux.libc import GOARCH, MACHINE
 from minipod.spec.registry import AuthConfig
 from tests.registry.proxy import Fault, FaultProxy
 from tests.registry.server import OCI, PASSWORD, USER, Layout, Registry, digest, skopeo
@@ -18,6 +19,9 @@ from tests.registry.store import content, nothing_left
 from tests.registry.tokens import Authority
 
 ALICE = AuthConfig(username=USER, password=PASSWORD)
+PLATFORMS = {"amd64": "linux/amd64", "arm64": "linux/arm64/v8"}  # as images name them
+HERE = GOARCH[MACHINE]
+(OTHER,) = PLATFORMS.keys() - {HERE}
 NOISE = random.Random(1).randbytes(300_000)  # noqa: S311 bytes that gzip can't shrink
 
 
@@ -28,10 +32,13 @@ def layout(tmp_path_factory):
     base = {"etc/base": b"base", "noise": NOISE}
     app = made.image("app", base, {"etc/app": b"one"}, Cmd=["/app"])
     made.image("other", base, {"etc/app": b"two"})
-    arm = made.image("arm", {"etc/app": b"arm"}, architecture="arm64")
+    foreign = made.image("foreign", {"etc/app": b"foreign"}, architecture=OTHER)
     attestation = made.image("", {"note": b"no image"}, architecture="unknown")
     made.index(
-        "multi", (attestation, "unknown/unknown"), (arm, "linux/arm64/v8"), (app, "linux/amd64")
+        "multi",
+        (attestation, "unknown/unknown"),
+        (foreign, PLATFORMS[OTHER]),
+        (app, PLATFORMS[HERE]),
     )
     return made
 
@@ -40,7 +47,7 @@ def layout(tmp_path_factory):
 def registry(layout, tmp_path_factory):
     """An open registry with all of it, a Docker schema 2 copy too."""
     made = Registry(tmp_path_factory.mktemp("registry")).start()
-    for tag in ("app", "other", "arm"):
+    for tag in ("app", "other", "foreign"):
         made.fill(layout, f"team/{tag}:1", tag)
     made.fill(layout, "team/docker:1", "app", "--format=v2s2")
     made.fill(layout, "team/multi:1", "multi", "--all")
@@ -120,13 +127,13 @@ async def test_another_platform_can_be_asked_for_and_one_that_is_not_there_is_na
     registry, store
 ):
     puller, name = Puller(store), f"{registry.host}/team/multi:1"
-    image = await puller.pull(name, wanted="linux/arm64")
-    assert content(store, image, "etc/app") == b"arm"
+    image = await puller.pull(name, wanted=f"linux/{OTHER}")
+    assert content(store, image, "etc/app") == b"foreign"
     with pytest.raises(ImageError, match="no match for platform linux/s390x") as caught:
         await puller.pull(name, wanted="linux/s390x")
     assert caught.value.hint == "there is: linux/amd64, linux/arm64/v8"
-    with pytest.raises(ImageError, match="no match for platform linux/amd64"):
-        await puller.pull(f"{registry.host}/team/arm:1", wanted="linux/amd64")
+    with pytest.raises(ImageError, match=f"no match for platform linux/{HERE}"):
+        await puller.pull(f"{registry.host}/team/foreign:1", wanted=f"linux/{HERE}")
     with pytest.raises(ImageError, match="not a platform"):
         await puller.pull(name, wanted="arm64")
 
