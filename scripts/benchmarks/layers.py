@@ -16,6 +16,7 @@ import tarfile
 
 from minipod.image.content import Descriptor, digest_of
 from minipod.image.manifest import CONFIG, INDEX, LAYER, MANIFEST, plain
+from minipod.linux.libc import GOARCH, MACHINE
 
 NAME = "docker.io/bench/layer:1"
 
@@ -45,7 +46,7 @@ def write_layout(root: str, raw: bytes) -> None:
     """Write an OCI layout with one image of one layer (gzip), named "bench" and, for containerd, NAME."""
     layer = gzip.compress(raw, 6)
     config = {
-        "architecture": "amd64", "os": "linux", "config": {},
+        "architecture": GOARCH[MACHINE], "os": "linux", "config": {},
         "rootfs": {"type": "layers", "diff_ids": [digest_of(raw)]},
     }  # fmt: skip
     blobs = {CONFIG: json.dumps(config).encode(), f"{LAYER}+gzip": layer}
