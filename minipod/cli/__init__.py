@@ -14,7 +14,7 @@ import click
 
 from minipod.errors import MinipodError
 
-# verb -> (module, one line of help); the help of the group needs no import of theirs.
+# Verb (and module) -> one line of help: the help of the group imports none of them.
 VERBS = {
     "up": "Start the node in the background.",
     "down": "Stop pods gracefully, then the node.",
@@ -23,7 +23,7 @@ VERBS = {
     "run": "Run a manifest, or an image, to its end; exit with the pod's code.",
     "apply": "Create what a manifest describes.",
     "get": "List objects.",
-    "describe": "Show one pod and its events.",
+    "describe": "Show pods and their events.",
     "why": "Explain why a pod is not ready, restarting or pending.",
     "inspect": "Show what a pod's containers share: namespaces, cgroups.",
     "logs": "Print a container's log.",

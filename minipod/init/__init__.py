@@ -3,6 +3,7 @@
     plan, sandbox        a bundle -> a tuple of operations, in their order
     operation            what an operation is
     cgroup namespaces vault sources filesystem attach root device identity userns      the operations, in about that order
+    targets              where something is mounted
     child                the long way: a fork that applies them in Python
     launch               the short way: one that makes their system calls, without an interpreter (`descriptors`: the fds it will have)
     sync                 what the processes of a set-up tell the supervisor

@@ -1,8 +1,16 @@
 """The kubelet: it decides (`rules/`), acts (actors), and probes (`probe/`).
 
-    kubelet -> sources -> pod_worker -> sync -> {starting, stopping, volumes, translate} ->
-    runtime.service
+    kubelet -> sources -> pod_worker -> sync -> {starting, stopping, volumes, translate} -> runtime.service
                                           |-> podstatus -> status -> store        events -> store
+
+    a pod's way in       sources (the store), manifests and static_pods (files); kubelet gives each pod a pod_worker
+    an actor's turn      pod_worker -> sync: observe, decide (rules.actions), act; standing: admitted, evicted, resized?
+    what it does         starting, ahead, images, pull_secrets, hooks; stopping, grace; resizing; pruning, remains
+    what it is told in   translate (specs), environment, tokens, userns, runtime_class, addresses, dns_host, volumes/
+    what it tells        podstatus -> status, events, termination, explaining (minipod why), logs
+    the node             node, heartbeat, admission, pressure, eviction, tiers; metrics, cadvisor
+    what all share       context; its Protocols: seams; objects that pods refer to: objects
+    probes               probing says which; probe/ runs them
 
 Owns pods on this node from their first sight to the end of their objects. Not here: how a sandbox
 or a container is made (`runtime/`), what a valid pod is (`api/`). Invariants: one actor per pod;

@@ -1,4 +1,11 @@
 """The kernel under its own names: thin and complete wrappers that raise plain OSError with the subject as filename.
 
+    files and mounts    files, fds, mount, inotify, kmsg; flags: of all of them
+    processes           process, namespaces, prctl, credentials, procconn; pause: the smallest one
+    what is allowed     seccomp, seccomp_profile, seccomp_json; apparmor; bpf: devices
+    network             nftables, tcp
+    without Python      program: system calls as data; machine: runs them; syscalls: their numbers
+    the C library       libc, heap
+
 No policy here; ctypes lives in this package and nowhere else. After a fork nothing in it imports anything.
 """

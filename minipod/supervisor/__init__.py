@@ -7,6 +7,12 @@ neither asyncio nor threading. It also keeps the node's other processes alive: l
                                          |-- streams: FIFOs and their idle read ends -- pump (CRI log files)
                                          `-- records: <run_dir>/containers/<id>/{bundle,state,exit}.json
 
+    start        start, serving: the two halves of it; sealing: its read-only interpreter; adopt: what another supervisor left
+    asked        protocol: the words; requests: one method each; outbox: what waits for who is slow to read
+    children     setups: forks, follows, reports; children: what is known of each process; exec_page: execs, for the next supervisor
+    output       pump: a process of its own; logfile: CRI logs; attached: clients of attach; streams: the FIFOs
+    the rest     server: the loop; timers; services: pump, prober, daemon; records: files
+
 Invariants: an exit status is read with waitid(WNOWAIT), recorded, then reaped, then told. Identity of a process is pid +
 start time. `adopt` takes containers over that another supervisor left behind.
 """

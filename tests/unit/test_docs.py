@@ -19,6 +19,11 @@ DOCUMENTS = [
     *sorted(glob.glob("docs/*.md", root_dir=HERE)),
 ]
 ROOTS = ("", "minipod/", "docs/")  # what a path in a document begins at
+MAPPED = sorted(
+    os.path.dirname(path)
+    for path in glob.glob("**/__init__.py", root_dir=f"{HERE}/minipod", recursive=True)
+    if os.path.dirname(path) not in ("", "cli", "apiserver/kinds")
+)
 PACKAGES = {name for name in os.listdir(f"{HERE}/minipod") if "." not in name}
 
 
@@ -84,3 +89,16 @@ def test_modules_that_the_map_names_are_there() -> None:
             assert os.path.isdir(f"{HERE}/minipod/{'/'.join(parts)}"), said
             continue
         assert set(parts[depth:]) <= names(f"{HERE}/minipod/{'/'.join(parts[:depth])}.py"), said
+
+
+@pytest.mark.parametrize("package", MAPPED)
+def test_the_first_lines_of_a_package_name_its_modules(package: str) -> None:
+    """They are its map. Excluded: packages of one file per verb, or per few kinds."""
+    here = f"{HERE}/minipod/{package}"
+    with open(f"{here}/__init__.py", encoding="utf-8") as f:
+        said = ast.get_docstring(ast.parse(f.read())) or ""
+    modules = {name.removesuffix(".py") for name in os.listdir(here) if name.endswith(".py")}
+    modules |= {name for name in os.listdir(here) if os.path.exists(f"{here}/{name}/__init__.py")}
+    modules -= {"__init__", "__main__"}
+    missing = {m for m in modules if not re.search(rf"\b{m}\b", said)}
+    assert not missing, f"name them in minipod/{package}/__init__.py"

@@ -4,9 +4,9 @@
         -> source: manifest by tag or digest -> index: our platform's -> blobs, some at once -> ImageStore
 
 What is where: `hosts` reads hosts.toml, `keyring` finds credentials, `auth` answers a registry's challenge,
-`http` sends requests (retries, redirects, proxies), `remote` and `layout` are the two kinds of source,
+`http` sends requests (retries, redirects, `proxy`), `remote` and `layout` are the two kinds of source,
 `index` and `platform` read what they give, `download` verifies blobs on their way in, `pull` and `push`
-tell the story, `flights` lets ten pods that ask for one image wait for one download.
+tell the story (and `progress` to who waits), `flights` lets ten pods that ask for one image wait for one download.
 
 Not here: which pod may pull and when it is tried again (kubelet), what a layer holds (unpack).
 
