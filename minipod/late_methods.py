@@ -43,9 +43,8 @@ def _late(
     make: Callable[..., Method], name: str, source: tuple[str, str], scope: dict[str, Any]
 ) -> Method:
     """Return a stub of the method that *make* compiles from its arguments and body: as one text each, they take less memory."""
-    compiled: Method | None = (
-        None  # for who holds the stub itself, as the wrapper around __repr__ does
-    )
+    # for who holds the stub itself, as the wrapper around __repr__ does
+    compiled: Method | None = None
 
     def method(self: object, /, *args: Any, **kwargs: Any) -> Any:
         return (compiled or put_into(*type(self).__mro__))(self, *args, **kwargs)

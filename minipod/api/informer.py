@@ -24,9 +24,8 @@ from minipod.errors import Gone
 
 logger = logging.getLogger(__name__)
 
-SLICE = (
-    20  # objects that are listed before others get their turn; a dozen informers may list at once
-)
+# objects that are listed before others get their turn; a dozen informers may list at once
+SLICE = 20
 Key = tuple[str, str]  # namespace, name
 T = TypeVar("T")
 

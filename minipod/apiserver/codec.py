@@ -190,9 +190,8 @@ class Undecodable(ApiError):
     def with_faults(self, found: Iterable[FieldError]) -> ApiError:
         """Return the same error, which also tells what the rules say of the rest."""
         faults = list(own_faults(found, self.mistyped))
-        if (
-            not faults or len(self.mistyped) == decoding.FOUND_MAX
-        ):  # what follows from more is not known
+        if not faults or len(self.mistyped) == decoding.FOUND_MAX:
+            # what follows from more is not known
             return self
         message = "; ".join([self.message, *map(str, faults)])
         typed = [{"reason": "FieldValueInvalid", "message": m, "field": ""} for m in self._found]

@@ -179,9 +179,8 @@ def deletion(resource: Resource, obj: Object, options: DeleteOptions) -> Ending:
             metadata["generation"] += 1
         changed = True
     if finished(resource, obj):
-        if (
-            not resource.graceful
-        ):  # it goes at once: there was no time in which it was being deleted
+        if not resource.graceful:
+            # it goes at once: there was no time in which it was being deleted
             del metadata["deletionTimestamp"], metadata["deletionGracePeriodSeconds"]
         return Ending.REMOVE
     return Ending.MARK if changed else Ending.KEEP

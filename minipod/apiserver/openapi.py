@@ -122,9 +122,8 @@ class OpenApi:
 
     def _v2(self, request: web.Request) -> web.Response:
         accept = request.headers.get("Accept", "")
-        if V2_PROTOBUF in accept.replace(
-            "@", "."
-        ):  # clients write an @, which no media type may have
+        if V2_PROTOBUF in accept.replace("@", "."):
+            # clients write an @, which no media type may have
             return _cached(request, self._v2_protobuf, V2_PROTOBUF)
         if accept and not any(a in accept for a in ("application/json", "*/*", "application/*")):
             raise ApiError(

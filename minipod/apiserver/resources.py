@@ -77,9 +77,8 @@ class Resource:
     categories: tuple[str, ...] = ()
     subresources: tuple[Subresource, ...] = ()
     verbs: tuple[str, ...] = ALL_VERBS
-    stored: bool = (
-        True  # no: only its `handlers` answer (SelfSubjectAccessReview, metrics), or there are none
-    )
+    # no: only its `handlers` answer (SelfSubjectAccessReview, metrics), or there are none
+    stored: bool = True
     storage: str = ""  # the name in the store; kinds that are one under two names share it
     has_generation: bool = False  # metadata.generation counts changes of the spec
     graceful: bool = False  # a deletion waits for somebody (the kubelet)

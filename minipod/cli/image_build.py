@@ -100,9 +100,8 @@ def _builder(  # type: ignore[no-untyped-def]  # noqa: ANN202 imported below
     pairs = {}
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        if (
-            equals or name in os.environ
-        ):  # as docker: the name alone is a variable of the environment
+        if equals or name in os.environ:
+            # as docker: the name alone is a variable of the environment
             pairs[name] = value if equals else os.environ[name]
     running = node_status(options.instance(ctx))["running"]
     return Builder(

@@ -293,9 +293,8 @@ def reset_node(instance: Instance) -> None:
         try:
             stop_node(instance, keep_pods=False)
         except (Unavailable, DeadlineExceeded):
-            with contextlib.suppress(
-                NotFound, DeadlineExceeded
-            ):  # what is left of it is killed with its cgroup
+            with contextlib.suppress(NotFound, DeadlineExceeded):
+                # what is left of it is killed with its cgroup
                 stop_node(instance, keep_pods=True)
     _kill_and_remove_cgroups(instance)
     _remove_network(instance)

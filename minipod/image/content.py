@@ -25,9 +25,8 @@ from typing import BinaryIO
 from minipod.errors import ImageError
 
 CHUNK = 1 << 20  # bytes read at once
-SMALL_MAX = (
-    4 << 20
-)  # bytes of a manifest or config: what registries must accept (distribution-spec)
+# bytes of a manifest or config: what registries must accept (distribution-spec)
+SMALL_MAX = 4 << 20
 PARTIAL_AGE = 24 * 3600.0  # seconds until an abandoned download is swept, as containerd's ingests
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 

@@ -11,13 +11,11 @@ from minipod.spec.instance import Instance
 class Limits:
     """The bounds of one node; settings of the same names (minipod.spec.instance) change them."""
 
-    image_layer_max: int = (
-        64 << 30
-    )  # bytes that one layer may unpack to: what stops a compression bomb
+    # bytes that one layer may unpack to: what stops a compression bomb
+    image_layer_max: int = 64 << 30
     image_layer_entries: int = 4_000_000  # files of one layer: inodes are finite, too
-    image_devices: bool = (
-        True  # whether layers may hold device nodes; cgroups decide who may open them
-    )
+    # whether layers may hold device nodes; cgroups decide who may open them
+    image_devices: bool = True
     image_absolute_names: bool = True  # whether /x may mean x: ko, Nix, kaniko, buildpacks write it
 
 

@@ -88,9 +88,8 @@ def container_plan(bundle: Bundle, cgroups: MountCgroups) -> Plan:
             cgroup=bundle.cgroup,
         )
     entered = _entered(bundle)
-    if (
-        bundle.pid is NamespaceMode.TARGET
-    ):  # seen by others from its birth on: it has the sandbox's namespaces by then
+    if bundle.pid is NamespaceMode.TARGET:
+        # seen by others from its birth on: it has the sandbox's namespaces by then
         return Plan(
             outer=tuple(entered),
             inner=(*_isolated(bundle), *rest),

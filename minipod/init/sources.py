@@ -182,9 +182,8 @@ class OpenImage:
         os.chdir(base)
         try:
             return _mount_layers([("lowerdir+", layer) for layer in layers])
-        except (
-            OSError
-        ):  # Linux 6.5 has it; older ones take what they do not know, and refuse to mount it
+        except OSError:
+            # Linux 6.5 has it; older ones take what they do not know, and refuse to mount it
             return _mount_layers([("lowerdir", ":".join(layers))])  # 255 bytes at most
         finally:
             os.chdir("/")

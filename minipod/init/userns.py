@@ -147,9 +147,8 @@ class BecomeRoot:
         os.setgroups(())
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
-        prctl.set_dumpable(
-            False
-        )  # the change of the user may have reset it (sysctl fs.suid_dumpable)
+        # the change of the user may have reset it (sysctl fs.suid_dumpable)
+        prctl.set_dumpable(False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,9 +56,8 @@ class EvictionManager:
         self._changed = changed
         self._told: tuple[str, ...] = ()
         self._wake = asyncio.Event()
-        self._leaving: tuple[PodWorker, float] | None = (
-            None  # the last that had to go, until when it is waited for
-        )
+        # the last that had to go, until when it is waited for
+        self._leaving: tuple[PodWorker, float] | None = None
         self.evictions: Counter[str] = Counter()  # by resource
 
     async def run(self) -> None:

@@ -79,9 +79,8 @@ class Heartbeat:
         self._name = name
         self._pressure = pressure
         self._clock = clock
-        self._told: tuple[tuple[str, ...], float] | None = (
-            None  # what the node object says, and since when
-        )
+        # what the node object says, and since when
+        self._told: tuple[tuple[str, ...], float] | None = None
 
     async def run(self) -> None:
         """Beat until cancelled, first in a while: who starts the kubelet calls `beat` before it says ready."""

@@ -96,9 +96,8 @@ def primary_address(instance: Instance) -> str:
     """Return the address that the machine reaches others from; the gateway's on a machine without a default route."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         try:
-            asked.connect(
-                ("192.0.2.1", 9)
-            )  # asks for the route only: a datagram socket sends nothing (TEST-NET-1, RFC 5737)
+            # asks for the route only: a datagram socket sends nothing (TEST-NET-1, RFC 5737)
+            asked.connect(("192.0.2.1", 9))
         except OSError:
             return instance.gateways[0]
         return str(asked.getsockname()[0])

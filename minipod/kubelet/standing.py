@@ -35,9 +35,8 @@ class Standing:
         self._granted: dict[str, Amounts] | None = None
         self._asked: object = None  # the containers of the last look
         self._pending: Condition | None = None
-        self.failed: tuple[str, str] | None = (
-            None  # reason and message of a pod that failed as a whole
-        )
+        # reason and message of a pod that failed as a whole
+        self.failed: tuple[str, str] | None = None
         self.eviction: Eviction | None = None
 
     # -- admission

@@ -12,9 +12,8 @@ import struct
 from minipod.linux.libc import MACHINE
 
 _BASE, _HEADERS = 0x400000, 64 + 56  # where it is loaded; ELF header and one program header
-_IGNORE = struct.pack(
-    "<QQQQ", 1, 0, 0, 0
-)  # struct kernel_sigaction: SIG_IGN, flags, restorer, mask
+# struct kernel_sigaction: SIG_IGN, flags, restorer, mask
+_IGNORE = struct.pack("<QQQQ", 1, 0, 0, 0)
 
 _X86_64 = bytes.fromhex(
     "b80d000000"  # mov eax, 13 (rt_sigaction)

@@ -144,9 +144,8 @@ def _clone_args(flags: CloneFlag, cgroup: int) -> _CloneArgs:
 
 def reset_internal_signals() -> None:
     """Give signals 32 and 33 their default disposition: glibc's posix_spawn leaves them ignored, and every child inherits it."""
-    default = ctypes.create_string_buffer(
-        32
-    )  # struct sigaction of the kernel: SIG_DFL, no flags, no mask
+    # struct sigaction of the kernel: SIG_DFL, no flags, no mask
+    default = ctypes.create_string_buffer(32)
     for number in (32, 33):
         syscall("rt_sigaction", number, ctypes.byref(default), None, 8)
 

@@ -40,9 +40,8 @@ class Call:
     on_error: int = FAIL
     on_zero: int | None = None  # None: as for any other success
     then: int = 0  # after a success
-    gives: Result | Buffer | None = (
-        None  # in a buffer the result takes the first 8 bytes, -errno for an error
-    )
+    # in a buffer the result takes the first 8 bytes, -errno for an error
+    gives: Result | Buffer | None = None
 
 
 FUTEX_CMP_REQUEUE_PRIVATE: Final = 4 | 128

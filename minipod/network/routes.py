@@ -14,9 +14,8 @@ from minipod.errors import Unavailable
 from minipod.network.ipam import Subnets
 from minipod.spec.instance import Instance
 
-TABLE = (
-    "/proc/net/route"  # proc_net(5): addresses are hexadecimal and in the machine's order of bytes
-)
+# proc_net(5): addresses are hexadecimal and in the machine's order of bytes
+TABLE = "/proc/net/route"
 
 
 def check(instance: Instance) -> None:

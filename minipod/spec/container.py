@@ -30,9 +30,8 @@ class Mount:
     recursive_readonly: bool = False
     propagation: Propagation = Propagation.PRIVATE
     sub_path: str = ""  # resolved inside host_path; no symlink can escape it
-    mapped: bool = (
-        False  # the owners on the disk are ids of the pod's user namespace: id-mapped mount
-    )
+    # the owners on the disk are ids of the pod's user namespace: id-mapped mount
+    mapped: bool = False
     cause: str = ""
 
 

@@ -85,9 +85,8 @@ class SandboxSpec:
     network: NamespaceMode = NamespaceMode.POD
     ipc: NamespaceMode = NamespaceMode.POD
     pid: NamespaceMode = NamespaceMode.CONTAINER
-    userns: UserNamespace | None = (
-        None  # None: the node's; one of its own wants POD for network and ipc
-    )
+    # None: the node's; one of its own wants POD for network and ipc
+    userns: UserNamespace | None = None
     dns: DnsConfig | None = None  # None: a copy of the node's resolv.conf
     port_mappings: tuple[PortMapping, ...] = ()
     bandwidth: Bandwidth = field(default_factory=Bandwidth)

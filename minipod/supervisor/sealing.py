@@ -19,9 +19,8 @@ from minipod.linux.flags import AT, AT_FDCWD, MountAttr, OpenTree
 
 TUNABLES = "GLIBC_TUNABLES"
 NO_RSEQ = "glibc.pthread.rseq=0"
-SEALED = (
-    "MINIPOD_SEALED_INTERPRETER"  # set in the environment of what runs from the read-only mount
-)
+# set in the environment of what runs from the read-only mount
+SEALED = "MINIPOD_SEALED_INTERPRETER"
 
 
 def interpreter() -> int:

@@ -60,9 +60,8 @@ class Supervisor:
         self.instance = instance
         self.hierarchy = hierarchy
         self.vault_fd = vault_fd
-        self.nofile: tuple[int, int] | None = (
-            None  # RLIMIT_NOFILE of set-ups, where ours was raised
-        )
+        # RLIMIT_NOFILE of set-ups, where ours was raised
+        self.nofile: tuple[int, int] | None = None
         self.tables = Tables()
         self.services: dict[str, Service] = {}
         self.exited: Callable[[Process, ExitRecord], None] = lambda _p, _r: None
@@ -262,9 +261,8 @@ class Supervisor:
 
     def pump_add(self, container: Container, *, new: bool = False) -> None:
         streams = container.streams
-        early = (
-            new and container.bundle.process.stdin_once
-        )  # of another, another pump has read some
+        # of another, another pump has read some
+        early = new and container.bundle.process.stdin_once
         message = {"op": "add", "id": container.id, "log": streams.log_path, "early": early}
         self.tell_pump({**message, "limit": self.instance.log_max_bytes}, streams.for_the_pump())
 

@@ -54,9 +54,8 @@ class Service:
     def stop(self, number: int = signal.SIGTERM) -> None:
         self.wanted = False
         if self.pid:
-            with contextlib.suppress(
-                ProcessLookupError
-            ):  # an adopted one: its parent has reaped it
+            with contextlib.suppress(ProcessLookupError):
+                # an adopted one: its parent has reaped it
                 os.kill(self.pid, number)
 
 

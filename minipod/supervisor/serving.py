@@ -61,9 +61,8 @@ def serve(supervisor: Supervisor, config: dict[str, Any]) -> None:
     adoption.end_execs(orphans)
     default_filter()
     setups.launcher = launcher(supervisor.vault_fd)
-    importlib.import_module(
-        config["pump"].partition(":")[0]
-    )  # here: an import after the fork copies the pages of every name it knows
+    # here: an import after the fork copies the pages of every name it knows
+    importlib.import_module(config["pump"].partition(":")[0])
     child.warm_up()
     start_services(supervisor, config)
     supervisor.run()

@@ -109,14 +109,12 @@ def main() -> None:
     own = ServiceRecord(pid=os.getpid(), start_time=process.start_time(os.getpid()))
     write_service(instance.run_dir, "supervisor", own)
     supervisor = Supervisor(instance, hierarchy, open_vault(instance))
-    supervisor.nofile = (
-        process.raise_descriptor_limit()
-    )  # three for each container; a shell gives 1024
+    # three for each container; a shell gives 1024
+    supervisor.nofile = process.raise_descriptor_limit()
     supervisor.listen()
     start_daemon(supervisor, config)  # its requests wait until we serve
     from minipod.supervisor.serving import serve  # only now: the daemon imports meanwhile
 
     serve(supervisor, config)
-    remove_service(
-        instance.run_dir, "supervisor"
-    )  # ended on purpose: nobody shall wait for another
+    # ended on purpose: nobody shall wait for another
+    remove_service(instance.run_dir, "supervisor")

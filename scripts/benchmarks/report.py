@@ -155,9 +155,8 @@ class Results:
                     continue
                 middle = statistics.median(ours)
                 more = figure.unit.endswith("/s")
-                near = round(
-                    middle / figure.aim, 2
-                )  # a rate that clients give is met by 999.9 of 1,000, too
+                # a rate that clients give is met by 999.9 of 1,000, too
+                near = round(middle / figure.aim, 2)
                 met = near >= 1 if more else near <= 1
                 said = "yes" if met else f"no, x {number(middle / figure.aim)}"
                 title = self._link(name, figure)

@@ -56,9 +56,8 @@ def test_apply_diff_replace_edit(space) -> None:
 def test_prune_deletes_what_is_no_longer_applied(kubectl, space) -> None:
     flag = "--prune-allowlist" if kubectl.version >= (1, 26) else "--prune-whitelist"
     listed = (f"{flag}=core/v1/ConfigMap",)
-    every = (
-        () if kubectl.version >= (1, 25) else listed
-    )  # older ones want kinds that 1.32 has no more
+    # older ones want kinds that 1.32 has no more
+    every = () if kubectl.version >= (1, 25) else listed
     for kinds, gone in ((every, "b"), (listed, "c")):  # of every kind that kubectl knows; of one
         words = ("apply", "--prune", "-l", "app=web", *kinds, "-f", "-")
         space(*words, text=config_map("a") + "---\n" + config_map(gone))

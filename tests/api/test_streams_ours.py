@@ -45,9 +45,8 @@ def talkers(node):
 
 def test_logs_of_all_containers_say_whose_they_are(node, talkers) -> None:
     command = ("logs", "talk-a", "--all-containers", "--prefix")
-    eventually(
-        lambda: node.run(*command).stdout.count("\n") == 4
-    )  # they are Ready before they speak
+    # they are Ready before they speak
+    eventually(lambda: node.run(*command).stdout.count("\n") == 4)
     said = node.run(
         *command, "--tail=1"
     ).stdout.splitlines()  # "two", unless stdout's pipe was read later

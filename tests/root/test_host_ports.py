@@ -155,9 +155,8 @@ def test_a_client_that_goes_on_sending_reaches_the_next_pod(node, pods, port: in
         eventually(lambda: answered(client) == b"first")
         node.run("delete", "pod", "first", "--grace-period=1")
         echo("second")
-        eventually(
-            lambda: answered(client) == b"second"
-        )  # answers of the first may be on their way
+        # answers of the first may be on their way
+        eventually(lambda: answered(client) == b"second")
 
 
 def test_ports_survive_a_new_daemon(node, pods, port: int) -> None:

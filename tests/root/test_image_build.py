@@ -81,9 +81,8 @@ def test_copy_goes_through_the_images_symlinks_and_never_out(store, source, tmp_
     ingest(store, "base:1", parts([base]))
     image = build(store, source, "FROM base:1\nCOPY a.txt /bin/\n", "a:1")
     assert "usr/bin/a.txt" in top(store, image)
-    with pytest.raises(
-        ImageError, match="line 2: COPY: /evil"
-    ):  # dangling: it means a place inside
+    with pytest.raises(ImageError, match="line 2: COPY: /evil"):
+        # dangling: it means a place inside
         build(store, source, "FROM base:1\nCOPY a.txt /evil/x/\n", "a:2")
     assert os.listdir(tmp_path / "outside") == []
     with pytest.raises(InvalidSpec, match="line 2: COPY: no such file"):

@@ -17,9 +17,8 @@ from tests.node import Node, eventually, shell
 PODS = 50
 BACKOFF = 3  # seconds, the first
 WINDOW = 10.0  # seconds; their second backoff is 6 s, so each restarts once in it
-LIMIT = (
-    60.0  # ms of processor time for each restart, of which nearly all is the making of containers
-)
+# ms of processor time for each restart, of which nearly all is the making of containers
+LIMIT = 60.0
 
 
 def manifest(name: str) -> dict:

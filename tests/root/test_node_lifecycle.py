@@ -104,9 +104,8 @@ def test_sigterm_is_given_its_grace(node, pods) -> None:
     script = "trap 'exit 0' TERM; echo up; while true; do sleep 0.05; done"
     node.pod("term", shell(script), terminationGracePeriodSeconds=1000)
     node.await_log("term", "up")
-    node.run(
-        "delete", "pod", "term"
-    )  # returns when it is gone: a test may not take as long as a SIGKILL
+    # returns when it is gone: a test may not take as long as a SIGKILL
+    node.run("delete", "pod", "term")
     assert "not found" in node.run("get", "pod", "term", check=False).stderr
 
 

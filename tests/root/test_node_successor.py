@@ -21,9 +21,8 @@ from tests.parts import Parts, sandbox_spec
 from tests.root.test_node_adoption import await_other, kill_and_wait
 from tests.root.test_node_faults import USERNS
 
-RETRY = (
-    9.0  # seconds; a supervisor needs half of one, a kubelet's next try without news ten to fifteen
-)
+# seconds; a supervisor needs half of one, a kubelet's next try without news ten to fifteen
+RETRY = 9.0
 
 
 def create(node, name: str) -> None:

@@ -27,9 +27,8 @@ _END_STREAM, _ACK, _END_HEADERS, _PADDED, _PRIORITY = 1, 1, 4, 8, 32
 _HEADER = 9  # bytes of a frame's header
 _MAX_FRAME = 16384  # no frame may be longer, as we allow no other
 _STREAM = 1
-_MOST = (
-    64 << 10
-)  # bytes of a message or a header block; a server without WINDOW_UPDATE sends no more data
+# bytes of a message or a header block; a server without WINDOW_UPDATE sends no more data
+_MOST = 64 << 10
 _SERVING = 1
 _STATUSES = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
 _CODES = (

@@ -71,9 +71,8 @@ class PodVolumes:
             if found is not None:
                 bound[name] = found
         if all(volume["name"] in contents and "configMap" not in volume for volume in pod.volumes):
-            return self._make(
-                pod, contents, bound
-            )  # a few small files on a tmpfs: nothing waits for a disk
+            # a few small files on a tmpfs: nothing waits for a disk
+            return self._make(pod, contents, bound)
         return await asyncio.to_thread(self._make, pod, contents, bound)
 
     async def refresh(self, pod: Pod, facts: NodeFacts) -> None:
