@@ -70,6 +70,8 @@ def test_a_handler_that_the_node_does_not_know_makes_no_sandbox(node, pods, made
     node.pod("other", sleeper(), runtimeClassName="gvisor", wait="")
     words = 'Failed to create pod sandbox: no runtime for "gvisor" is configured'
     node.await_event("other", words=words)
+    assert "podIP" not in node.get("other")["status"]
+    assert not [e for e in node.events("other") if e[1] in ("Pulled", "Created")]
 
 
 def test_a_taint_drives_away_who_does_not_tolerate_it(node, pods) -> None:
