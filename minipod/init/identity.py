@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 from minipod.init.operation import Context, NotDirect, Repeats
 from minipod.init.sync import StepFailed
-from minipod.linux import apparmor, credentials, prctl, seccomp
+from minipod.linux import apparmor, credentials, prctl, seccomp, seccomp_json
 from minipod.linux.flags import AT_FDCWD
 from minipod.linux.program import FAIL, Argument, Buffer, Call, Text, unless
+from minipod.spec.bundle import Process
+from minipod.spec.container import SeccompMode
 
 PATH_MAX = 4096
 RLIM_INFINITY = 2**64 - 1
@@ -71,6 +73,20 @@ class SetRlimits(Repeats):
             Call("prlimit64", (0, kind, struct.pack("<QQ", *(n & RLIM_INFINITY for n in pair)), 0))
             for kind, *pair in limits
         ]
+
+
+def compiled_filter(process: Process, *, privileged: bool) -> bytes:
+    """Return the seccomp program of a process; b"" for none. It is compiled before the fork (`Context.filter`)."""
+    if privileged or process.seccomp is SeccompMode.UNCONFINED:
+        return b""
+    if process.seccomp is SeccompMode.LOCALHOST:
+        return seccomp_json.compile_json(process.seccomp_profile, frozenset(process.capabilities))
+    return seccomp.compile_profile(frozenset(process.capabilities))
+
+
+def compile_default_filter() -> None:
+    """Compile the usual filter before the first container needs it."""
+    seccomp.compile_profile(frozenset(credentials.DEFAULT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

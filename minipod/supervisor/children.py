@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from minipod.cgroups.hierarchy import Hierarchy
 from minipod.linux import process
 from minipod.spec.bundle import Bundle, ExecBundle
+from minipod.supervisor import records
 from minipod.supervisor.records import ExitRecord
 from minipod.supervisor.streams import Streams
 from minipod.supervisor.timers import Timer
@@ -103,6 +104,20 @@ class Container(Process):
     bundle: Bundle
     streams: Streams
     drained: bool = False
+
+    def write_state(self) -> None:
+        """Write down what another supervisor has to know of it."""
+        console = 0
+        if self.streams.tty and self.streams.readers:
+            console = os.fstat(self.streams.readers[0]).st_dev
+        state = records.StateRecord(
+            pid=self.pid,
+            start_time=self.start_time,
+            created_at=self.created_at,
+            started_at=self.started_at,
+            console=console,
+        )
+        records.write_state(self.bundle.directory, state)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import os
 from minipod import errors
 from minipod.init import launch, plan
 from minipod.init.filesystem import MountRoot
+from minipod.init.identity import compiled_filter
 from minipod.init.operation import Context
 from minipod.init.sandbox import sandbox_plan
 from minipod.init.sync import Unheard
@@ -22,7 +23,7 @@ from minipod.spec.sandbox import NamespaceMode
 from minipod.supervisor import protocol
 from minipod.supervisor.children import Container, Exec, Phase, SandboxSetup
 from minipod.supervisor.server import Client, Supervisor
-from minipod.supervisor.setups import Setups, compiled_filter
+from minipod.supervisor.setups import Setups
 from minipod.supervisor.streams import Streams
 
 logger = logging.getLogger(__name__)

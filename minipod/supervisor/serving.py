@@ -10,13 +10,14 @@ import logging
 from typing import Any
 
 from minipod.init import child
+from minipod.init.identity import compile_default_filter
 from minipod.init.launch import Launcher
 from minipod.supervisor import services
 from minipod.supervisor.adopt import Adoption
 from minipod.supervisor.exec_page import ExecPage
 from minipod.supervisor.requests import Requests
 from minipod.supervisor.server import Supervisor
-from minipod.supervisor.setups import Setups, default_filter
+from minipod.supervisor.setups import Setups
 
 logger = logging.getLogger("minipod.supervisor")
 
@@ -59,7 +60,7 @@ def serve(supervisor: Supervisor, config: dict[str, Any]) -> None:
     adoption = Adoption(supervisor, setups)
     adoption.adopt_all()
     adoption.end_execs(orphans)
-    default_filter()
+    compile_default_filter()
     setups.launcher = launcher(supervisor.vault_fd)
     # here: an import after the fork copies the pages of every name it knows
     importlib.import_module(config["pump"].partition(":")[0])

@@ -15,25 +15,23 @@ import os
 import time
 from dataclasses import replace
 
+from minipod.errors import SetupFailed
 from minipod.init import child, launch, sync
 from minipod.init.filesystem import MountRoot
 from minipod.init.identity import Execve
 from minipod.init.launch import Launcher
 from minipod.init.operation import Context, NotDirect, Plan
-from minipod.linux import credentials, process, seccomp, seccomp_json
-from minipod.spec.bundle import Process as ProcessSpec
-from minipod.spec.container import SeccompMode
+from minipod.linux import process
 from minipod.supervisor import protocol, records
 from minipod.supervisor.children import Container, Exec, Phase, Process, SandboxSetup
 from minipod.supervisor.exec_page import ExecPage
-from minipod.supervisor.records import ExitRecord, StateRecord
+from minipod.supervisor.records import ExitRecord
 from minipod.supervisor.server import Client, Supervisor
 
 logger = logging.getLogger(__name__)
 
-DEATH = (
-    0.1  # seconds at most that the loop waits for a killed set-up: it is gone within one, or hangs
-)
+# Seconds at most that the loop waits for a killed set-up: it is gone within some milliseconds, or hangs.
+DEATH = 0.1
 
 
 class Setups:
@@ -57,9 +55,7 @@ class Setups:
         assert made.sync is not None
         made.phase = Phase.STARTING
         self._limit(made)
-        with contextlib.suppress(
-            ConnectionError
-        ):  # it is gone: its last words and its end are next
+        with contextlib.suppress(ConnectionError):  # it is gone: its last words come next
             made.sync.send(sync.GO)
 
     def fork(  # noqa: PLR0913 the last three are an exec's
@@ -73,6 +69,7 @@ class Setups:
         stdio: tuple[int, ...] = (),
         program: bytes = b"",
     ) -> None:
+        """Fork it by the long way (`init.child`); what it reports comes later, an error too."""
         ours, theirs = sync.pair()
         context = Context(
             sync=theirs,
@@ -231,7 +228,7 @@ class Setups:
         self._tables.by_pid[pid] = made
         made.found(pid)
         if isinstance(made, Container):
-            _write_state(made)
+            made.write_state()
         elif isinstance(made, Exec):  # until it is told to go it ends by itself when we do
             made.slot = self._execs.add(pid, made.start_time)
 
@@ -242,7 +239,7 @@ class Setups:
     def _said_console(self, made: Process, _: protocol.Message, received: list[int]) -> None:
         if isinstance(made, Container):
             made.streams.set_console(received[0])
-            _write_state(made)
+            made.write_state()
         elif isinstance(made, Exec):
             made.console = received[0]
 
@@ -294,7 +291,7 @@ class Setups:
         made.phase = Phase.RUNNING
         made.started_at = time.time()
         if isinstance(made, Container):
-            _write_state(made)
+            made.write_state()
             self._answer(made, {"pid": made.pid, "started_at": made.started_at})
         elif isinstance(made, Exec):
             console = [made.console] if made.console >= 0 else []
@@ -344,6 +341,7 @@ class Setups:
             self._s.broadcast({"event": "exec_exited", "id": made.id, "code": record.code})
 
     def container_ended(self, made: Process, record: ExitRecord) -> None:
+        """End what is left in its cgroup, then record the exit, then tell of it. Idempotent."""
         assert isinstance(made, Container)
         if made.phase is Phase.EXITED:
             return
@@ -369,6 +367,7 @@ class Setups:
     # -- small things
 
     def close(self, made: Process) -> None:
+        """Let go of all that is held for it. Idempotent."""
         if made.sync is not None:
             self._s.unwatch(made.sync)
         if isinstance(made, Exec) and made.slot >= 0:
@@ -396,34 +395,5 @@ def _killed(made: Process, step: str) -> dict[str, object]:
 
 
 def _failed(step: str, number: int, subject: str, detail: str) -> dict[str, object]:
-    return {
-        "kind": "SetupFailed", "step": step, "errno": number, "subject": subject, "cause": "", "detail": detail,
-    }  # fmt: skip
-
-
-def _write_state(made: Container) -> None:
-    console = 0
-    if made.streams.tty and made.streams.readers:
-        console = os.fstat(made.streams.readers[0]).st_dev
-    state = StateRecord(
-        pid=made.pid,
-        start_time=made.start_time,
-        created_at=made.created_at,
-        started_at=made.started_at,
-        console=console,
-    )
-    records.write_state(made.bundle.directory, state)
-
-
-def compiled_filter(spec: ProcessSpec, *, privileged: bool) -> bytes:
-    """Return the seccomp program of a process; b"" for none."""
-    if privileged or spec.seccomp is SeccompMode.UNCONFINED:
-        return b""
-    if spec.seccomp is SeccompMode.LOCALHOST:
-        return seccomp_json.compile_json(spec.seccomp_profile, frozenset(spec.capabilities))
-    return seccomp.compile_profile(frozenset(spec.capabilities))
-
-
-def default_filter() -> None:
-    """Compile the usual filter before the first container needs it."""
-    seccomp.compile_profile(frozenset(credentials.DEFAULT))
+    error = SetupFailed(step, errno=number, subject=subject, detail=detail)
+    return protocol.error_to_message(error)
