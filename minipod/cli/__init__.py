@@ -26,6 +26,7 @@ VERBS = {
     "describe": "Show pods and their events.",
     "why": "Explain why a pod is not ready, restarting or pending.",
     "inspect": "Show what a pod's containers share: namespaces, cgroups.",
+    "steps": "Show how a container was made, step by step.",
     "logs": "Print a container's log.",
     "exec": "Run a command in a container.",
     "attach": "Follow a running container's output, and write to its stdin.",

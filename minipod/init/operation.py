@@ -98,7 +98,7 @@ class Plan:
     new: CloneFlag = CloneFlag(0)  # noqa: RUF009 immutable; namespaces that are born with it
 
     def describe(self) -> list[str]:
-        """Return the whole plan as lines, for golden tests and `minipod steps`."""
+        """Return the whole plan as lines, for `minipod steps` and golden tests."""
         lines = []
         for title, operations in (
             ("outer", self.outer), (self._birth(), self.inner), ("execute", self.execute),

@@ -35,6 +35,27 @@ def test_describe_of_a_type_is_one_of_each(node, pods) -> None:
     assert "managedFields" not in node.run("get", "pods", "-o", "yaml").stdout
 
 
+def test_steps_tell_what_made_a_container_and_what_asked_for_it(node, pods) -> None:
+    pods.append("made")
+    volume, mount = (
+        {"name": "v", "emptyDir": {}},
+        {"name": "v", "mountPath": "/v", "readOnly": True},
+    )
+    node.pod("made", sleeper(volumeMounts=[mount]), volumes=[volume])
+    said = node.run("steps", "made").stdout.splitlines()
+    assert said[0].startswith("[main, new pid, cgroup ")
+    assert said[-2:] == ["[execute]", "execve sleep 1000"]
+    (bound,) = [line for line in said if " at /v (read-only) " in line]
+    assert bound.endswith("# spec.containers[0].volumeMounts[0]")
+    order = [
+        next(i for i, s in enumerate(said) if s.startswith(w))
+        for w in ("unshare", "bind", "pivot_root")
+    ]
+    assert order == sorted(order)
+    refused = node.run("steps", "made", "-c", "other", check=False)
+    assert refused.stderr == "error: pod made has no container other\nhint: made: app\n"
+
+
 def test_get_watches_in_the_columns_of_its_header(node, pods) -> None:
     pods.append("seen")
     node.pod("seen", sleeper())
