@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from minipod import config
@@ -29,12 +29,8 @@ PATIENCE = float(os.environ.get("MINIPOD_TEST_PATIENCE", "1"))  # a factor for a
 MINIPOD = f"{os.path.dirname(sys.executable)}/minipod"
 
 
-KINDS = (
-    "",
-    "k",
-    "c",
-    "l",
-)  # of nodes that may run side by side: the kernel's tests', the API's, the CRI's, the little one that evicts
+# Of nodes that may run side by side: the kernel's tests', the API's, the CRI's, the little one that evicts.
+KINDS = ("", "k", "c", "l")
 
 
 def name_of_this_run() -> str:
@@ -176,6 +172,18 @@ def _patient(found: re.Match[str]) -> str:
 
 def _with(words: tuple[str, ...], text: str) -> str:
     return text if all(word in text for word in words) else ""
+
+
+@contextlib.contextmanager
+def started(name: str) -> Iterator[Node]:
+    """A node that runs, with the built-in images; gone afterwards."""
+    node = Node(name)
+    try:
+        node.run("image", "build")
+        node.run("up")
+        yield node
+    finally:
+        node.run("reset", "-y")
 
 
 def sleeper(name: str = "app", **more: Any) -> dict[str, Any]:

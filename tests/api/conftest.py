@@ -9,7 +9,7 @@ import pytest
 
 from minipod import errors
 from tests.kubectl import Kubectl, binaries
-from tests.node import Node, eventually, name_of_this_run
+from tests.node import eventually, name_of_this_run, started
 
 INSTANCE = f"{name_of_this_run()}k"
 
@@ -40,13 +40,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def node():
     """A running node for all tests of the API; gone afterwards."""
-    made = Node(INSTANCE)
-    try:
-        made.run("image", "build")
-        made.run("up")
+    with started(INSTANCE) as made:
         yield made
-    finally:
-        made.run("reset", "-y")
 
 
 @pytest.fixture

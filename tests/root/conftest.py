@@ -11,7 +11,7 @@ import time
 import pytest
 
 from minipod import config
-from tests.node import PATIENCE, Node, name_of_this_run, prepared
+from tests.node import PATIENCE, name_of_this_run, prepared, started
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -168,13 +168,8 @@ def _scope(fixture_name: str, config: pytest.Config) -> str:
 def node(settings):
     """A running node of its own; gone without a trace afterwards."""
     before = snapshot()
-    made = Node(INSTANCE)
-    try:
-        made.run("image", "build")
-        made.run("up")
+    with started(INSTANCE) as made:
         yield made
-    finally:
-        made.run("reset", "-y")
     await_nothing_left(before, "mounts", "cgroups", "links")
 
 

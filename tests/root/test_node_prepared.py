@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from minipod.spec.instance import Instance
-from tests.node import Node, eventually, prepared, shell, sleeper
+from tests.node import Node, eventually, prepared, shell, sleeper, started
 from tests.root.conftest import INSTANCE
 
 SIZE = Instance().prepared_sandboxes
@@ -164,13 +164,10 @@ def small(settings):
     settings.write_text(
         f'{text}\n[instance.{name}]\nsubnet4 = "{base}/29"\nregistries = "{settings.parent}"\n'
     )
-    made = Node(name)
     try:
-        made.run("image", "build")
-        made.run("up")
-        yield made
+        with started(name) as made:
+            yield made
     finally:
-        made.run("reset", "-y")
         settings.write_text(text)
 
 
@@ -188,12 +185,9 @@ def test_a_node_may_keep_none(settings) -> None:
     name = f"{INSTANCE}p"
     text = settings.read_text()
     settings.write_text(f"{text}\n[instance.{name}]\nprepared_sandboxes = 0\n")
-    other = Node(name)
     try:
-        other.run("image", "build")
-        other.run("up")
-        other.pod("own", sleeper())
-        assert not prepared(other.instance)
+        with started(name) as other:
+            other.pod("own", sleeper())
+            assert not prepared(other.instance)
     finally:
-        other.run("reset", "-y")
         settings.write_text(text)
