@@ -8,67 +8,110 @@ meanwhile leaves the rest to the next one (`sweep`).
 from __future__ import annotations
 
 import _thread
+import errno
 import logging
 import os
 import shutil
 import threading
+import time
 import uuid
+from typing import Final
 
 logger = logging.getLogger(__name__)
 
+PAUSE: Final = 0.05  # seconds before the thread begins: what was put here is one of many steps of something that somebody waits for
+
 
 class Trash:
-    """One directory of them, *directory*, on the file system of what is put into it. Its methods may be called from any thread."""
+    """Its *directories* are each on the file system of some of what is put into it. Its methods may be called from any thread."""
 
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
+    def __init__(self, *directories: str) -> None:
+        self._directories = directories
         self._lock = threading.Lock()
         self._works = False  # a thread empties it, and will look once more
         self._again = False
         self._stuck: set[str] = set()  # what has been told of
 
     def put(self, path: str) -> None:
-        """Let *path* be gone; one that is none is fine. Raises OSError where it can neither be moved nor removed."""
-        try:
-            os.makedirs(self._directory, 0o700, exist_ok=True)
-            os.rename(path, f"{self._directory}/{uuid.uuid4().hex}")
-        except FileNotFoundError:
-            return
-        except OSError:  # on another file system, or something is mounted there
-            shutil.rmtree(path)
-            return
-        self.sweep()
+        """Let *path* be gone; one that is none is fine. On a file system where there is no directory of ours it is removed at once.
+
+        What can neither be moved nor removed stays, and the log tells of it: a disk that has become read-only is to keep no pod from
+        its end. Whoever looks for what nobody owns finds it again. What is a mount point is not looked into.
+        """
+        if not self.move(path):
+            self._remove(path)
+
+    def move(self, path: str) -> bool:
+        """Do what `put` does where a rename is enough; return whether that was so. For who can't wait."""
+        for directory in self._directories:
+            try:
+                _move(path, directory)
+            except FileNotFoundError:
+                return True
+            except OSError as e:
+                if e.errno == errno.EBUSY:
+                    self._stays(path, e)
+                    return True
+                if e.errno != errno.EXDEV:
+                    return False
+            else:
+                self._begin(PAUSE)
+                return True
+        return False
 
     def sweep(self) -> None:
         """Remove what is there, behind the caller's back."""
+        self._begin(0.0)
+
+    def _begin(self, pause: float) -> None:
         with self._lock:
             self._again = True
             if self._works:
                 return
             self._works = True
-        _thread.start_new_thread(
-            self._empty, ()
-        )  # threading.Thread would wait here until it has begun
+        # threading.Thread would wait here until it has begun
+        _thread.start_new_thread(self._empty, (pause,))
 
-    def _empty(self) -> None:
+    def _empty(self, pause: float) -> None:
         while self._wanted():
-            try:
-                for name in os.listdir(self._directory):
-                    self._remove(f"{self._directory}/{name}")
-            except FileNotFoundError:
-                pass  # nothing was ever put here
-            except OSError as e:
-                logger.warning("what is to be removed can't be listed: %s", e)
+            time.sleep(pause)
+            for directory in self._directories:
+                self._empty_one(directory)
+
+    def _empty_one(self, directory: str) -> None:
+        try:
+            for name in os.listdir(directory):
+                self._remove(f"{directory}/{name}")
+        except FileNotFoundError:
+            pass  # nothing was ever put here
+        except OSError as e:
+            logger.warning("what is to be removed can't be listed: %s", e)
 
     def _remove(self, path: str) -> None:
         """Remove one; of what stays (a file that is immutable, chattr(1)) the log tells once, for nothing else shows it."""
         errors: list[BaseException] = []
         shutil.rmtree(path, onerror=lambda _, __, error: errors.append(error[1]))
-        if errors and path not in self._stuck and os.path.lexists(path):
+        if errors and os.path.lexists(path):
+            self._stays(path, errors[0])
+
+    def _stays(self, path: str, error: BaseException) -> None:
+        if path not in self._stuck:
             self._stuck.add(path)
-            logger.warning("what was removed stays on the disk: %s", errors[0])
+            logger.warning("what was removed stays on the disk: %s", error)
 
     def _wanted(self) -> bool:
         with self._lock:
             self._works, self._again = self._again, False
             return self._works
+
+
+def _move(path: str, directory: str) -> None:
+    """Rename *path* to a name that nothing has, in a directory that may be missing. Raises OSError."""
+    place = f"{directory}/{uuid.uuid4().hex}"
+    try:
+        os.rename(path, place)
+    except FileNotFoundError:
+        if os.path.isdir(directory):
+            raise
+        os.makedirs(directory, 0o700, exist_ok=True)
+        os.rename(path, place)

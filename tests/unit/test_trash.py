@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,29 @@ def test_what_is_on_another_file_system_is_removed_at_once(tmp_path) -> None:
         os.makedirs(f"{other}/a/b")
         Trash(f"{tmp_path}/trash").put(f"{other}/a")
         assert os.listdir(other) == []
+
+
+def test_each_file_system_may_have_a_directory(tmp_path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        if os.stat(other).st_dev == os.stat(tmp_path).st_dev:
+            pytest.skip("one file system only")
+        places = (f"{tmp_path}/trash", f"{other}/trash")
+        trash = Trash(*places)
+        for path in (tree(tmp_path), tree(Path(other))):
+            assert trash.move(path)
+            assert not os.path.exists(path)
+        for place in places:
+            eventually(lambda place=place: empty(place))
+
+
+def test_what_has_no_place_there_is_removed_at_once_by_who_can_wait(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    trash = Trash(f"{tmp_path}/file/trash")
+    path = tree(tmp_path)
+    assert not trash.move(path)
+    assert os.path.exists(path)
+    trash.put(path)
+    assert not os.path.exists(path)
 
 
 def test_of_what_can_not_be_removed_the_log_tells_once(tmp_path, caplog) -> None:
