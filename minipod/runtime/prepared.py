@@ -99,6 +99,10 @@ class PreparedSandboxes:
         """Return one that *spec* fits; its record is nobody's until the caller writes another. None: it has to be made."""
         return self._waiting.pop(0) if self._waiting and fits(spec) else None
 
+    def put_back(self, one: Prepared) -> None:
+        """Let one wait again whose taker could not even write that it has it."""
+        self._waiting.insert(0, one)
+
     async def free_address(self) -> bool:
         """Undo one, for the sake of its address: a pod found none. False when none waits."""
         if not self._waiting:

@@ -91,16 +91,14 @@ class Sandboxes:
         if spec.userns is not None and NamespaceMode.NODE in (spec.network, spec.ipc, spec.pid):
             words = "a user namespace can't be had with the node's network, ipc or pid namespace"
             raise InvalidSpec(words, path="user")
-        prepared = self.prepared.take(spec)
-        sandbox = SandboxId(uuid.uuid4().hex) if prepared is None else prepared.id
-        ips = () if prepared is None else prepared.ips
-        record = SandboxRecord(id=sandbox, spec=spec, created_at=time.time(), ips=ips)
-        self._state.put_sandbox(record)
+        record, prepared = self._claimed(spec)
+        sandbox = record.id
         self._state.building.add(sandbox)
         making = self._state.making[sandbox] = Making(sandbox)
+        set_up = None
         try:
             self._write_files(record)
-            if spec.network is NamespaceMode.POD and not ips:
+            if spec.network is NamespaceMode.POD and not record.ips:
                 record = replace(record, ips=await self._lease(sandbox))
             set_up = asyncio.ensure_future(self._made(self._bundle(record, fail_at), prepared))
             if begun is not None:  # behind it: its thread waits for the kernel while the loop works
@@ -109,6 +107,8 @@ class Sandboxes:
             self._state.put_sandbox(replace(record, ready=True))
             await making.end(failed=False)
         except BaseException:
+            if prepared is not None and set_up is None:  # which closes it
+                os.close(prepared.uts)
             await asyncio.shield(making.end(failed=True))
             if self._supervisor.connected:
                 await asyncio.shield(self.remove(sandbox))
@@ -117,6 +117,20 @@ class Sandboxes:
             del self._state.making[sandbox]
             self._state.building.discard(sandbox)
         return sandbox
+
+    def _claimed(self, spec: SandboxSpec) -> tuple[SandboxRecord, Prepared | None]:
+        """Write the record of one that is to be made, or that was prepared. Raises OSError: the run directory is full."""
+        prepared = self.prepared.take(spec)
+        sandbox = SandboxId(uuid.uuid4().hex) if prepared is None else prepared.id
+        ips = () if prepared is None else prepared.ips
+        record = SandboxRecord(id=sandbox, spec=spec, created_at=time.time(), ips=ips)
+        try:
+            self._state.put_sandbox(record)
+        except OSError:
+            if prepared is not None:
+                self.prepared.put_back(prepared)
+            raise
+        return record, prepared
 
     async def _lease(self, sandbox: SandboxId) -> tuple[str, ...]:
         """Lease an address, if need be that of one that nobody has asked for. Raises Unavailable."""

@@ -57,12 +57,16 @@ def write(path: str, content: bytes) -> None:
     temporary = f"{path}.{os.getpid()}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        view = memoryview(content)
-        while view:  # a tmpfs that fills up takes a part first
-            view = view[os.write(fd, view) :]
-    finally:
-        os.close(fd)
-    os.rename(temporary, path)
+        try:
+            view = memoryview(content)
+            while view:  # a tmpfs that fills up takes a part first
+                view = view[os.write(fd, view) :]
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
 
 
 def write_state(directory: str, record: StateRecord) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,12 +16,15 @@ from minipod.errors import SetupFailed
 from minipod.runtime import idle, sandbox_setup
 from minipod.runtime.idle import Idle
 from minipod.runtime.prepared import NOBODYS, PreparedSandboxes, fits
+from minipod.runtime.sandbox import Sandboxes
 from minipod.runtime.sandbox_setup import Made
 from minipod.runtime.state import State
 from minipod.spec.ids import SandboxId
-from minipod.spec.sandbox import Bandwidth, NamespaceMode, UserNamespace
+from minipod.spec.instance import Instance
+from minipod.spec.sandbox import Bandwidth, NamespaceMode, SandboxMetadata, UserNamespace
 
 POD = replace(NOBODYS, hostname="web", cgroup_parent="pod")
+METADATA = SandboxMetadata(name="web", namespace="default", uid="web")
 
 
 async def until(holds: Callable[[], object]) -> None:
@@ -129,6 +133,45 @@ async def test_one_that_fails_is_undone_and_the_next_idle_moment_tries_again(rig
     with rig.idle.busy():
         pass
     await rig.until(1)
+    await rig.close()
+
+
+def taking(rig: Rig) -> Sandboxes:
+    """Return the verbs over what waits, without a supervisor, and with nothing that a sandbox is made with."""
+    nothing: Any = None
+    lost: Any = SimpleNamespace(connected=False)
+    sandboxes = Sandboxes(Instance(), rig.state, lost, nothing, nothing)
+    sandboxes.prepared = rig.waiting
+    return sandboxes
+
+
+async def test_one_whose_taker_has_no_room_for_its_record_waits_again(rig: Rig) -> None:
+    """The run directory is full; here what the record is written to is in the way."""
+    rig.open(1)
+    await rig.until(1)
+    (waits,) = rig.waiting._waiting
+    obstacle = f"{rig.state.run_dir}/sandboxes/{waits.id}.json.{os.getpid()}"
+    os.mkdir(obstacle)
+    with rig.idle.busy(), pytest.raises(IsADirectoryError):
+        await taking(rig).run(replace(POD, metadata=METADATA))
+    os.rmdir(obstacle)
+    assert rig.waiting._waiting == [waits]
+    assert rig.state.sandboxes[waits.id].spec == NOBODYS
+    await rig.close()
+    assert not rig.state.sandboxes
+
+
+async def test_of_one_whose_taker_has_no_room_for_more_no_descriptor_stays_open(rig: Rig) -> None:
+    rig.open(1)
+    await rig.until(1)
+    (waits,) = rig.waiting._waiting
+    obstacle = f"{rig.state.run_dir}/sandboxes/{waits.id}.hostname"
+    os.mkdir(obstacle)
+    with rig.idle.busy(), pytest.raises(FileExistsError):
+        await taking(rig).run(replace(POD, metadata=METADATA))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(waits.uts)
+    assert not rig.state.building - {one.id for one in rig.waiting._waiting}
     await rig.close()
 
 
