@@ -26,6 +26,7 @@ Frame = Callable[
 
 BATCH = 0.02  # seconds between two flushes, at most
 SHARE = 20  # flushes take a twentieth of the loop's time, at most
+CREDIT = 0.02  # seconds of a quiet time whose share may be taken later
 BUFFER_MAX = 1 << 20  # bytes that may wait for one client
 FLUSH_MAX = 1 << 20  # bytes that are written to all members at once
 
@@ -185,7 +186,20 @@ class Fanout:
             for channel in list(channels.values()):
                 channel.flush()
         end = loop.time()
-        self._next = end + min(BATCH, SHARE * (end - begin))
+        self._next = next_flush(self._next, begin, end)
+
+
+def next_flush(earliest: float, begin: float, end: float) -> float:
+    """Return when there may be another flush behind one that took from *begin* to *end*, and might have been at *earliest*.
+
+    What was not used of the last time is left, up to CREDIT: a few short flushes follow each other at once, of long ones one.
+
+    >>> next_flush(0.0, 9.999, 10.0)  # a millisecond, after a quiet time: at once
+    10.0
+    >>> next_flush(10.0, 10.0, 10.001)
+    10.02
+    """
+    return max(earliest, end - CREDIT) + min(BATCH, SHARE * (end - begin))
 
 
 def _chunk(content: bytes) -> bytes:

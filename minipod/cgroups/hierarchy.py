@@ -253,10 +253,24 @@ class Hierarchy:
 
     def remove(self, path: str) -> None:
         """Remove it and everything below, waiting for processes that were killed. Idempotent."""
+        if self.remove_empty(path):
+            return
         deadline = time.monotonic() + REMOVE_DEADLINE
         for tree in self.trees:
             for directory in leaves_first(tree.path(path)):
                 self._rmdir(directory, path, deadline)
+
+    def remove_empty(self, path: str) -> bool:
+        """Remove it where it has neither processes nor children; return whether it is gone. Idempotent; waits for nobody."""
+        gone = True
+        for tree in self.trees:
+            try:
+                os.rmdir(tree.path(path))
+            except FileNotFoundError:
+                continue
+            except OSError:  # EBUSY
+                gone = False
+        return gone
 
     def _rmdir(self, directory: str, path: str, deadline: float) -> None:
         while True:

@@ -121,7 +121,7 @@ class Kubelet:
                 on_attempt=self._attempt_failed,
             ),
             journal=Journal(f"{instance.run_dir}/journal"),
-            trash=Trash(f"{instance.state_dir}/trash/pods"),
+            trash=Trash(f"{instance.state_dir}/trash/pods", f"{instance.run_dir}/trash/pods"),
             objects=ObjectReader(store),
             tokens=tokens,
             api_address=instance.gateways[0],

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from typing import TYPE_CHECKING
 
 from minipod.aio.flags import Flag
@@ -170,27 +169,39 @@ class PodWorker:
         context, pod = self._context, self._pod
         # 1. Containers in parallel.
         observed = await self._sync.observe(pod)
-        self._sync.publish(pod, observed, soon=False)
-        context.journal.write(explaining.terminating(pod, self._grace or 0.0, context.clock()))
-        await self._sync.stopper.stop_containers(pod, observed, self._stop())
-        # 2. The last word about it: terminal, whatever its policy.
+        stopping = self._sync.stopper.stop_containers(pod, observed, self._stop())
+        await asyncio.gather(stopping, self._tell_begin(pod, observed))
+        # 2. What the node holds of it, all at once; beside it the last word: terminal, whatever its policy.
         observed = await self._sync.observe(pod)
-        self._sync.publish(pod, observed, ended=True)
-        context.probes.remove_pod(pod.uid)
-        # 3. What the node holds of it, all at once.
         await asyncio.gather(
             *(context.runtime.remove_pod_sandbox(SandboxId(s.id)) for s in observed.sandboxes),
-            asyncio.to_thread(self._remove_directories, observed),
+            self._remove_directories(observed),
+            self._tell_end(pod, observed),
         )
-        # 4. The object goes last: who sees it gone knows that the node is clean, but for blocks of the disk (`aio.trash`).
+        # 3. The object goes last: who sees it gone knows that the node is clean, but for blocks of the disk (`aio.trash`).
         await self._delete_object()
         context.statuses.forget(pod.uid)
         context.journal.forget(pod.uid)
 
-    def _remove_directories(self, observed: Observed) -> None:
-        self._sync.directory.remove(self._context.trash)
-        instance = self._context.instance
-        shutil.rmtree(pod_log_directory(instance.log_dir, self._pod), ignore_errors=True)
+    async def _tell_begin(self, pod: Pod, observed: Observed) -> None:
+        await _behind_others()
+        context = self._context
+        self._sync.publish(pod, observed, soon=False)
+        context.journal.write(explaining.terminating(pod, self._grace or 0.0, context.clock()))
+
+    async def _tell_end(self, pod: Pod, observed: Observed) -> None:
+        await _behind_others()
+        self._sync.publish(pod, observed, ended=True)
+        self._context.probes.remove_pod(pod.uid)
+
+    async def _remove_directories(self, observed: Observed) -> None:
+        """Have them out of sight; in a thread where that takes more than a rename, as it does with mounts."""
+        instance, trash = self._context.instance, self._context.trash
+        directory, log = self._sync.directory, pod_log_directory(instance.log_dir, self._pod)
+        if not directory.put_away(trash):
+            await asyncio.to_thread(directory.remove, trash)
+        if not trash.move(log):
+            await asyncio.to_thread(trash.put, log)
         for container in observed.containers:
             logs.unlink(instance.log_link_dir, self._pod, container)
 
@@ -205,6 +216,12 @@ class PodWorker:
             )
         except NotFound:
             return
+
+
+async def _behind_others() -> None:
+    """Let what was begun with this ask for what it needs: others work on it then beside what follows here."""
+    for _ in range(2):
+        await asyncio.sleep(0)
 
 
 def _words(error: Exception) -> str:

@@ -14,7 +14,7 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 
 from minipod import errors
@@ -54,7 +54,9 @@ class Containers:
     ) -> None:
         self._storage = f"{instance.state_dir}/containers"
         ours = (instance.run_dir, instance.state_dir)
-        self.trash = Trash(f"{instance.state_dir}/trash/containers")
+        self.trash = Trash(
+            f"{instance.state_dir}/trash/containers", f"{instance.run_dir}/trash/containers"
+        )
         self.roots = PreparedRoots(f"{instance.state_dir}/prepared", self.trash)
         self._mount_points = MountPoints(f"{instance.state_dir}/mountpoints", ours)
         self._cgroup_root = instance.cgroup_root
@@ -240,21 +242,12 @@ class Containers:
                 await self._signal(container, container.record.stop_signal)
             while not container.ended.is_set() and loop.time() < container.stop_at:
                 container.stop_changed.clear()
-                await self._end_or_change(container, container.stop_at - loop.time())
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(container.stop_at):
+                        await container.stop_changed.wait()
             await self.kill(container)
         finally:
             container.stop_at = 0.0
-
-    async def _end_or_change(self, container: Container, timeout: float) -> None:
-        waits = [
-            asyncio.ensure_future(container.ended.wait()),
-            asyncio.ensure_future(container.stop_changed.wait()),
-        ]
-        try:
-            await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
 
     async def kill(self, container: Container) -> None:
         """Kill whatever is in its cgroup, and wait for its end."""
@@ -281,40 +274,60 @@ class Containers:
     async def remove_all(
         self, all_: list[Container], above: tuple[str, ...] = (), *, later: bool = False
     ) -> None:
-        """Remove containers, and the cgroups *above* them when theirs are gone; *later*: the disk's blocks behind it (`remove_traces`).
-
-        In one thread: several would fight for the interpreter's lock, which each of their many short system calls lets go of.
-        """
-        await asyncio.gather(*(self._forget(container) for container in all_))
-        found = {container.record.id: container.record.cgroup for container in all_}
-        await asyncio.to_thread(self.remove_traces, found, above, later=later)
+        """Remove containers, and the cgroups *above* them when theirs are gone; *later*: their files behind it (`remove_traces`)."""
+        if alive := [c for c in all_ if c.pid and not c.ended.is_set()]:
+            await asyncio.gather(*(self.kill(container) for container in alive))
+        left = await self._forget_all(all_, above)
+        ids = [container.record.id for container in all_]
+        if left or not (later and self._put_away(ids)):
+            await asyncio.to_thread(self.remove_traces, ids, left, later=later)
         for known in all_:
             self._state.drop_container(known.record.id)
             known.drained.set()
             if known.created_at:  # nobody has heard of one whose creation failed: news would make its pod try again at once
                 self._tell(EventType.CONTAINER_REMOVED, known)
 
-    async def _forget(self, container: Container) -> None:
-        if container.pid:
-            await self.kill(container)
-        await self._supervisor.request("forget", id=container.record.id)
+    async def _forget_all(self, all_: list[Container], above: tuple[str, ...]) -> list[str]:
+        """Have the supervisor drop them and remove cgroups, beside what we do; return those that it could not."""
+        if not all_:
+            return list(above)
+        *others, last = all_
+        left = await asyncio.gather(*(self._forget(container, ()) for container in others))
+        left.append(await self._forget(last, above))
+        return [cgroup for some in left for cgroup in some]
+
+    async def _forget(self, container: Container, above: tuple[str, ...]) -> list[str]:
+        record = container.record
+        answer, _ = await self._supervisor.request(
+            "forget", id=record.id, cgroups=[record.cgroup, *above]
+        )
+        left: list[str] = answer["left"]
+        return left
+
+    def _traces(self, container: ContainerId) -> tuple[str, str]:
+        """Return its directories; the record, which owns the other one, is in the last."""
+        return f"{self._storage}/{container}", self._state.container_directory(container)
+
+    def _put_away(self, containers: Iterable[ContainerId]) -> bool:
+        """Have the directories out of sight without waiting; return whether that worked."""
+        return all(self.trash.move(path) for c in containers for path in self._traces(c))
 
     def remove_traces(
-        self, containers: Mapping[ContainerId, str], above: tuple[str, ...], *, later: bool = False
+        self, containers: Iterable[ContainerId], cgroups: Iterable[str], *, later: bool = False
     ) -> None:
-        """Remove the cgroups of containers ("" for none), those *above*, and the directories with the records.
+        """Remove cgroups, children first, with what runs in them, and the directories with the records.
 
-        *later*: what they wrote on the disk is out of sight now, and goes behind it. In a thread; idempotent.
+        *later*: what they wrote is out of sight now, and goes behind it. In a thread; idempotent.
         """
-        for cgroup in (*filter(None, containers.values()), *above):
+        for cgroup in cgroups:
             self._hierarchy.kill(cgroup)
             self._hierarchy.remove(cgroup)
         for container in containers:
-            if later:
-                self.trash.put(f"{self._storage}/{container}")
-            else:
-                shutil.rmtree(f"{self._storage}/{container}", ignore_errors=True)
-            shutil.rmtree(self._state.container_directory(container), ignore_errors=True)
+            for path in self._traces(container):
+                if later:
+                    self.trash.put(path)
+                else:
+                    shutil.rmtree(path, ignore_errors=True)
 
     async def update_resources(self, container: Container, to: Resources) -> None:
         """Write new limits, and remember them; what *to* does not give stays as it was."""
@@ -328,7 +341,8 @@ class Containers:
 
     async def stop_all(self, sandbox: SandboxId) -> None:
         """Kill every container of a sandbox."""
-        await asyncio.gather(*(self.stop(c, 0) for c in self._state.containers_of(sandbox)))
+        if alive := [c for c in self._state.containers_of(sandbox) if not c.ended.is_set()]:
+            await asyncio.gather(*(self.stop(c, 0) for c in alive))
 
 
 def signal_number(name: str) -> int:

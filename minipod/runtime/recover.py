@@ -133,6 +133,6 @@ class Recovery:
         for base in (f"{self._state.run_dir}/containers", self._storage):
             for name in os.listdir(base) if os.path.isdir(base) else ():
                 if ContainerId(name) not in self._state.containers:
-                    gone = {ContainerId(name): ""}
+                    gone = [ContainerId(name)]
                     await asyncio.to_thread(self._containers.remove_traces, gone, ())
         self._containers.trash.sweep()

@@ -72,13 +72,14 @@ class Container:
     ended: Flag = field(default_factory=Flag)
     drained: Flag = field(default_factory=Flag)
     stop_at: float = 0.0  # loop time at which a running stop turns into SIGKILL; 0.0 = no stop
-    stop_changed: Flag = field(default_factory=Flag)
+    stop_changed: Flag = field(default_factory=Flag)  # by its end, too
 
     def finish(self, record: ExitRecord) -> None:
         """Note the end. Idempotent."""
         if self.exit is None:
             self.exit = record
         self.ended.set()
+        self.stop_changed.set()
 
     @property
     def state(self) -> ContainerState:

@@ -150,12 +150,14 @@ class Requests:
         return {"sent": target.send_signal(message["signal"])}
 
     def on_forget(self, _: Client, message: protocol.Message, __: list[int]) -> protocol.Message:
-        """Drop an ended container from the tables (or give its set-up up); its directory is the caller's to remove."""
+        """Drop an ended container from the tables (or give its set-up up), and remove *cgroups* where they are empty.
+
+        Answered with those that are not: they are the caller's to remove, as its directory is.
+        """
         container = self._tables.containers.get(message["id"])
         if container is not None and container.phase is Phase.SETTING_UP:
             self._setups.abort(container)  # drops it, too
-            return {}
-        if container is not None:
+        elif container is not None:
             if container.phase in (Phase.RUNNING, Phase.STARTING) and container.exit is None:
                 raise errors.FailedPrecondition(f"container {container.id} is running")
             del self._tables.containers[container.id]
@@ -163,7 +165,8 @@ class Requests:
                 self._s.tell_pump({"op": "finish", "id": container.id})
             container.streams.close()
             self._setups.close(container)
-        return {}
+        remove = self._s.hierarchy.remove_empty
+        return {"left": [cgroup for cgroup in message["cgroups"] if not remove(cgroup)]}
 
     def on_list(self, client: Client, message: protocol.Message, _: list[int]) -> None:
         """All containers, in a sealed memfd (the list may be longer than a message)."""

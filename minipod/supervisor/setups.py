@@ -363,6 +363,7 @@ class Setups:
         self._s.tell_pump({"op": "finish", "id": made.id})
         self.close(made)
         self._s.broadcast({"event": "exited", "id": made.id, **records.plain(made.exit)})
+        self._s.hierarchy.remove_empty(cgroup)  # what is not, who removes the container waits for
 
     # -- small things
 

@@ -15,6 +15,7 @@ from minipod.cgroups.files import read
 from minipod.cgroups.hierarchy import Hierarchy, Mode, detect
 from minipod.linux.process import pidfd_open
 from minipod.spec.container import Resources
+from tests.node import eventually
 
 pytestmark = pytest.mark.smoke
 TOP = f"t{os.getpid():x}xc"  # begins as in conftest.py: another run has another name. Not the node's own, which is there, too
@@ -84,6 +85,28 @@ def test_remove_is_idempotent_and_leaves_no_directory(hierarchy) -> None:
     hierarchy.remove(TOP)
     hierarchy.remove(TOP)
     assert not any(os.path.exists(tree.path(TOP)) for tree in hierarchy.trees)
+
+
+def test_only_what_is_empty_is_removed_at_once(hierarchy) -> None:
+    hierarchy.create(PATH, Resources())
+    assert not hierarchy.remove_empty(TOP)
+    pid = os.fork()
+    if pid == 0:
+        hierarchy.attach(PATH, 0)
+        signal.pause()
+        os._exit(0)
+    eventually(lambda: all(pid in pids(tree.path(PATH)) for tree in hierarchy.trees))
+    assert not hierarchy.remove_empty(PATH)
+    assert os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG) is None
+    hierarchy.kill(TOP)
+    hierarchy.remove(TOP)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    assert hierarchy.remove_empty(TOP)
+    assert not any(os.path.exists(tree.path(TOP)) for tree in hierarchy.trees)
+
+
+def pids(directory: str) -> list[int]:
+    return [int(pid) for pid in read(f"{directory}/cgroup.procs").split()]
 
 
 def test_a_cgroup_that_goes_while_its_files_are_open_is_a_cgroup_that_is_gone(

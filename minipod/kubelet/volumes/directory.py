@@ -77,13 +77,18 @@ class PodDirectory:
         return path
 
     def remove(self, trash: Trash | None = None) -> None:
-        """Unmount and remove everything, what is on the disk by way of *trash*. Idempotent; may block: call it in a thread."""
+        """Unmount and remove everything, by way of *trash* where one is given. Idempotent; may block: call it in a thread."""
         if trash is None:
             _remove(self.path, self.memory)
             return
         _unmount((self.path, self.memory))
         trash.put(self.path)
-        shutil.rmtree(self.memory, onerror=_unless_gone)
+        trash.put(self.memory)
+
+    def put_away(self, trash: Trash) -> bool:
+        """Do what `remove` does where nothing is mounted below, without waiting; return whether that was so."""
+        paths = (self.path, self.memory)
+        return not _mount_points_below(paths) and all(trash.move(path) for path in paths)
 
     def remove_volumes(self) -> None:
         """Of a pod that is over: its volumes, and what they hold. Idempotent; may block."""
@@ -116,8 +121,12 @@ def _unless_gone(_: object, path: str, error: tuple[type, BaseException, object]
 
 
 def _mount_points_below(paths: tuple[str, ...]) -> list[str]:
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        points = [line.split(" ", 5)[4] for line in file]
+    with open("/proc/self/mountinfo", "rb") as file:
+        content = file.read()
+    if not any(os.path.basename(path).encode() in content for path in paths):
+        return []  # nearly always, and the list is long on some machines
+    lines = content.decode("utf-8", "surrogateescape").split("\n")
+    points = [line.split(" ", 5)[4] for line in lines if line]
     points = [
         p.encode("utf-8", "surrogateescape").decode("unicode_escape") if "\\" in p else p
         for p in points
