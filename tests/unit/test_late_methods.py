@@ -75,7 +75,7 @@ def test_a_method_is_compiled_at_its_first_call_and_then_in_its_place() -> None:
     base(name="a")
     assert base.__init__ is not stub
     assert base.__init__.__code__.co_varnames[:3] == ("self", "name", "words")
-    assert base.__init__.__qualname__ == stub.__qualname__
+    assert base.__init__.__qualname__ == f"{base.__qualname__}.__init__"
 
 
 def test_constructors_are_compiled_when_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
