@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import difflib
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -68,6 +67,8 @@ def _object(value: dict[str, Any], kind: types.Type, path: str, findings: Findin
 
 
 def _hint(name: str, kind: types.Type) -> str:
+    import difflib  # only for a typing error
+
     near = difflib.get_close_matches(name, kind.fields, 1) if len(name) <= 64 else []
     return f' (did you mean "{near[0]}"?)' if near else ""
 

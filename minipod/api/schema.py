@@ -6,7 +6,6 @@ is changed in place.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -121,6 +120,8 @@ def _walk_object(value: Any, kind: Type, path: str, findings: Findings) -> Any:
         elif name in kind.later:
             _unsupported(inner, "known to Kubernetes, but not supported by minipod yet", findings)
         else:
+            import difflib  # only for a typing error
+
             near = difflib.get_close_matches(str(name), kind.fields, 1)
             hint = f' (did you mean "{near[0]}"?)' if near else ""
             findings.errors.append(FieldError(inner, f"unknown field{hint}", "FieldValueInvalid"))
