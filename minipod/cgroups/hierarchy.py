@@ -111,14 +111,16 @@ class Hierarchy:
 
     def _make(self, tree: Tree, path: str) -> None:
         directory = tree.path(path)
+        cpuset = "cpuset" in tree.controllers and not tree.unified
         try:
             os.mkdir(directory, 0o755)
         except FileExistsError:
-            return
+            if not cpuset or read(f"{directory}/cpuset.mems").strip():
+                return  # an empty one: who made it was cut off
         except FileNotFoundError:
             self._make(tree, os.path.dirname(path))
             os.mkdir(directory, 0o755)
-        if "cpuset" in tree.controllers and not tree.unified:
+        if cpuset:
             inherit_cpuset(directory)
         if tree.unified and tree.controllers:
             # A child has only the controllers that its parent hands down (cgroup-v2.rst, "Top-down Constraint").

@@ -34,12 +34,12 @@ def hierarchy(request):
     found.remove(TOP)
 
 
-def child(hierarchy: Hierarchy, function) -> int:
+def child(hierarchy: Hierarchy, function, path: str = PATH) -> int:
     """Run *function* in a forked child inside the cgroup; return its exit code, 128 + signal when killed."""
     pid = os.fork()
     if pid == 0:
         try:
-            hierarchy.attach(PATH, 0)
+            hierarchy.attach(path, 0)
             os._exit(function() or 0)
         except OSError as e:
             os._exit(e.errno or 1)
@@ -107,6 +107,20 @@ def test_only_what_is_empty_is_removed_at_once(hierarchy) -> None:
 
 def pids(directory: str) -> list[int]:
     return [int(pid) for pid in read(f"{directory}/cgroup.procs").split()]
+
+
+def test_one_whose_making_was_cut_off_is_completed() -> None:
+    """A new v1 cpuset is empty, and nobody can enter it."""
+    hierarchy = detect()
+    tree = next((t for t in hierarchy.trees if "cpuset" in t.controllers and not t.unified), None)
+    if tree is None:
+        pytest.skip("no cpuset tree of v1 is mounted")
+    try:
+        os.mkdir(tree.path(TOP))
+        hierarchy.create(TOP, Resources())
+        assert child(hierarchy, lambda: 0, TOP) == 0
+    finally:
+        hierarchy.remove(TOP)
 
 
 def test_a_cgroup_that_goes_while_its_files_are_open_is_a_cgroup_that_is_gone(
