@@ -1,4 +1,4 @@
-"""The short way: a plan as a program of system calls, for a child without an interpreter (`minipod.linux.machine`).
+"""The short way: a plan as a program of system calls, for a child without an interpreter (`minipod.linux.machine_fork`).
 
 A container's main process is born as on the long way. Its descriptors are moved to places that are always the same ones, so most of its
 calls are the same as another container's, and were written down before:
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from minipod.init.cgroup import CreateCgroup, EnterCgroup, OpenCgroup
@@ -33,7 +33,8 @@ from minipod.init.sync import AGAIN, OUTCOME, READY
 from minipod.linux import apparmor, prctl, process
 from minipod.linux.flags import CloneFlag
 from minipod.linux.libc import MACHINE
-from minipod.linux.machine import Block, Machine, Part, Piece
+from minipod.linux.machine import Piece
+from minipod.linux.machine_fork import ForkMachine, Part
 from minipod.linux.program import FAIL, Buffer, Call, Text
 from minipod.spec.bundle import Bundle, Process
 from minipod.spec.container import SeccompMode
@@ -73,7 +74,7 @@ class Launcher:
     """Forks children by the short way. Raises OSError where this machine does not let it."""
 
     def __init__(self, vault_fd: int) -> None:
-        self._machine = Machine()
+        self._machine = ForkMachine()
         self._home = {
             kind: os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in HOME
         }
@@ -82,7 +83,6 @@ class Launcher:
         os.close(proc)
         # The places of a container's socket and root, for its launch.
         self._sync, self._root = _above(vault_fd), _above(vault_fd)
-        self._blocks: dict[Hashable, Block] = {}  # by all that those do alike who have it
 
     # -- containers
 
@@ -138,26 +138,7 @@ class Launcher:
         def calls() -> list[Call]:
             return self._up_to_go(plan, context, title, _calls(operations, context), last)
 
-        return self._once(key, texts, calls)
-
-    def _once(
-        self,
-        key: Hashable,
-        texts: Sequence[bytes],
-        calls: Callable[[], list[Call]],
-    ) -> Piece:
-        """Return the block that was made for *key*, with *texts*; or what *calls* gives, which will be that block the next time."""
-        if (block := self._blocks.get(key)) is not None:
-            if self._machine.fill(block, texts):
-                return block
-            del self._blocks[key]  # one of them is longer than its room
-        made = calls()
-        if (kept := self._machine.keep(made)) is not None:
-            self._blocks[key] = kept
-        else:
-            self._machine.forget()
-            self._blocks.clear()
-        return made
+        return self._machine.once(key, texts, calls)
 
     def _up_to_go(
         self, plan: Plan, context: Context, title: Text, operations: Sequence[Call], last: int
@@ -237,7 +218,7 @@ class Launcher:
             *_calls(own, context),
         ]
         key = (tuple(o.shape() for o in alike), context.filter)
-        become = self._once(key, (), lambda: _calls(alike, context))
+        become = self._machine.once(key, (), lambda: _calls(alike, context))
         # "go" says that we are known, and what only the host's root could give us is there. Its end: the supervisor's.
         gone = [
             Call("read", (sync, heard, heard.size), on_zero=FAIL),

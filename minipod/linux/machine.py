@@ -1,48 +1,35 @@
-"""Runs programs of system calls by 90 bytes of machine code: what a child does that has no memory but its program.
+"""Runs programs of system calls by 90 bytes of machine code, with no interpreter between two of them.
 
-A fork of an interpreter copies its page tables, and then every page that it touches: milliseconds, for a child that makes sixty
-system calls. Here the calls are written down first. Machine code makes one after the other, forks on its way, and goes on to the
-child's calls in the child. It needs nothing else, so nothing else is copied: all other memory is marked MADV_DONTFORK for that moment.
-
-    ours    DONTFORK, enter the namespaces, clone3 ---> theirs   close_range, setsid, ... execve
-            leave them, DOFORK, return              |            on_error: tell, exit
-            (no Python runs before this)            `- result 0
+Machine code makes one call after the other, and needs nothing but its program, which is written down first. So it may run where there is
+no interpreter: in a child without our memory (`minipod.linux.machine_fork`).
 
 A step is one call with its arguments, an address that takes the result, and where to go on when it fails, is 0, or neither. Words are
-64 bits, in a region of its own that the child gets a private copy of. What many children do alike is written down once (a block).
+64 bits, in a region of its own. What many programs have alike is written down once (a block).
 """
 
 from __future__ import annotations
 
 import ctypes
-import errno
-import itertools
 import mmap
-import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from minipod.linux import process
-from minipod.linux.flags import CloneFlag
 from minipod.linux.libc import MACHINE, check, libc
 from minipod.linux.program import FAIL, Argument, Buffer, Call, Result, Text
 from minipod.linux.syscalls import table
 
 SIZE: Final = 2 << 20  # bytes of the region; a page that was never written costs nothing
-_PAGE: Final = mmap.PAGESIZE
-_KEPT: Final = SIZE - (320 << 10)  # where the blocks that are kept end
-_STEP: Final = 88  # bytes: number, six arguments, where the result goes; where to go on failure, on 0, and else
-PARTS: Final = 2
+OWN: Final = 320 << 10  # bytes of it for what one program has of its own
+PAGE: Final = mmap.PAGESIZE
+STEP: Final = 88  # bytes: number, six arguments, where the result goes; where to go on failure, on 0, and else
 _ROOM: Final = 256  # bytes, for a text; or a multiple
 _PACK: Final = struct.Struct("<11Q").pack_into
-_TAIL: Final = 2  # steps of a part's failure
-TUNABLE: Final = "glibc.pthread.rseq=0"
+TAIL: Final = 2  # steps of a failure
 _STORE: Final = 56  # where in a step the address for its result is
 _WORD: Final = 2**64 - 1
 _END: Final = _WORD
-_DONTFORK, _DOFORK = 10, 11
 
 _X86_64 = bytes.fromhex(
     "53"  # push rbx
@@ -106,7 +93,7 @@ _CODE: Final = {"x86_64": _X86_64, "aarch64": _AARCH64}
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Calls that stay in the region for many children (`Machine.keep`)."""
+    """Calls that stay in the region for many programs (`Machine.keep`)."""
 
     start: int  # the offset of its first step
     exits: tuple[int, ...]  # the offsets of the words that say where to go behind it
@@ -116,65 +103,59 @@ class Block:
 Piece = Block | Sequence[Call]  # no call leads out of its piece
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of what a child does, and its last call when that fails."""
-
-    pieces: Sequence[Piece]
-    failed: Call
-
-
 class Machine:
-    """The region with the machine code, and the programs in it: one at a time, in a process with one thread.
+    """The region with the machine code, and the programs in it: one at a time.
 
-    code | how the parts of a program fail | blocks that are kept | the program of this launch
+    code | how a program ends | blocks that are kept | what the program of this time has of its own
     """
 
-    def __init__(self) -> None:
-        """Raises OSError where this can't work: the caller has to do without."""
-        if _registered():
-            # The kernel writes there at every preemption, and kills who has no memory there (rseq(2)).
-            raise OSError(
-                errno.EBUSY, f"restartable sequences are on, without GLIBC_TUNABLES={TUNABLE}"
-            )
+    def __init__(self, size: int = SIZE, own: int = OWN) -> None:
+        """Take *size* bytes, *own* of them for what is not kept. Raises OSError where this can't work: the caller has to do without."""
         self._numbers = table(MACHINE)
-        self._region = mmap.mmap(-1, SIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._region = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._base = ctypes.addressof(ctypes.c_char.from_buffer(self._region))
         self._region[: len(_CODE[MACHINE])] = _CODE[MACHINE]
         # Never writable and executable at once.
         executable = mmap.PROT_READ | mmap.PROT_EXEC
-        check(libc.mprotect(ctypes.c_void_p(self._base), ctypes.c_size_t(_PAGE), executable))
-        self._run = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._base)
-        self._free, self._limit = (
-            _PAGE,
-            SIZE,
-        )  # where the next thing goes, and where there is no more room
+        check(libc.mprotect(ctypes.c_void_p(self._base), ctypes.c_size_t(PAGE), executable))
+        self._size = size
+        self._own = size - own  # where what is not kept begins
+        self._free, self._limit = PAGE, size  # where the next thing goes; where no room is left
         self._rooms: dict[int, int] = {}
         self._givers: dict[int, int] = {}
         self._texts: dict[int, tuple[int, int]] | None = None  # of the block that is being kept
-        self._fails = [self._steps(_TAIL) for _ in range(PARTS)]
-        self._outcome = self._place(bytes(8))
+        self._fail = self._steps(TAIL)  # where a call leads to that fails
         self._end = self._steps(1)
         self._word(self._end, _END)
-        self._die = self._steps(1)
-        self._write(self._die, [_exit(70)], fail=0)
-        others = _others(self._base, self._base + SIZE)
-        self._hide = self._block(
-            [Call("madvise", (*where, _DONTFORK), on_error=0) for where in others], 0
-        )
-        self._show = self._block(
-            [Call("madvise", (*where, _DOFORK), on_error=0) for where in others], 0
-        )
+        self._blocks: dict[Hashable, Block] = {}  # by all that those do alike who have it
+        self._begin_to_keep()
+
+    def _begin_to_keep(self) -> None:
+        """Keep blocks behind what is there."""
         self._kept = self._first_kept = self._free
-        self._try(others)
+
+    def once(
+        self, key: Hashable, texts: Sequence[bytes], calls: Callable[[], Sequence[Call]]
+    ) -> Piece:
+        """Return the block that was made for *key*, with *texts*; or what *calls* gives, which will be that block the next time."""
+        if (block := self._blocks.get(key)) is not None:
+            if self.fill(block, texts):
+                return block
+            del self._blocks[key]  # one of them is longer than its room
+        made = calls()
+        if (kept := self.keep(made)) is not None:
+            self._blocks[key] = kept
+        else:
+            self.forget()
+        return made
 
     def keep(self, calls: Sequence[Call]) -> Block | None:
-        """Return *calls* as a block, which any later program's first part may have; None: there is no more room (`forget`)."""
+        """Return *calls* as a block, which any later program may have; None: there is no more room (`forget`)."""
         free, limit, rooms = self._free, self._limit, self._rooms
-        self._free, self._limit, self._rooms = self._kept, _KEPT, {}
+        self._free, self._limit, self._rooms = self._kept, self._own, {}
         self._texts = {}
         try:
-            block = self._block(calls, self._fails[0])
+            block = self._block(calls, self._fail)
         except OverflowError:
             return None
         else:
@@ -194,64 +175,7 @@ class Machine:
     def forget(self) -> None:
         """Give up all blocks that are kept: none may be used again."""
         self._kept = self._first_kept
-
-    def launch(
-        self,
-        *parts: Part,
-        flags: CloneFlag = CloneFlag(0),  # noqa: B008 an immutable flag
-        cgroup: int = -1,
-        enter: Sequence[Call] = (),
-        leave: Sequence[Call] = (),
-    ) -> int:
-        """Run *enter*, fork a child for *parts* (PARTS at most), run *leave*; return the child's pid.
-
-        The last part ends with execve. *leave* must not fail: this process ends then, for it is not where it should be.
-        *flags* and *cgroup* as for `process.clone3`. Raises OSError, OverflowError for a program that is too long.
-        """
-        self._free, self._rooms = _KEPT, {}
-        arguments = process.clone_arguments(flags, cgroup)
-        fork = Call("clone3", (arguments, len(arguments)))
-        child = self._program(parts)
-        before = [*enter, fork]
-        back = self._block(leave, self._die)
-        self._lead(back, self._show.start)
-        self._lead(self._show, self._end)
-        start = self._steps(len(before))
-        exits = self._write(start, before, fail=back.start, store=self._outcome, child=child)
-        self._lead(Block(start, exits), back.start)
-        self._lead(self._hide, start)
-        self._run(self._base + self._hide.start)
-        (pid,) = struct.unpack_from("<q", self._region, self._outcome)
-        if pid < 0:
-            raise OSError(-pid, os.strerror(-pid))
-        return int(pid)
-
-    def _program(self, parts: Sequence[Part]) -> int:
-        """Write what the child does; return the offset of its first step."""
-        blocks: list[Block] = []
-        for fail, part in zip(self._fails, parts, strict=False):
-            self._write(fail, [part.failed, _exit(1)], fail=fail + _STEP)
-            blocks += [p if isinstance(p, Block) else self._block(p, fail) for p in part.pieces]
-        for block, following in itertools.pairwise(blocks):
-            self._lead(block, following.start)
-        self._lead(blocks[-1], fail)
-        return blocks[0].start
-
-    def _try(self, others: Sequence[tuple[int, int]]) -> None:
-        """Hide all other memory and show it again: a mapping that can't be shown again would be missing in every later child."""
-        self._free = _KEPT
-        show = [Call("madvise", (*where, _DOFORK), on_error=0) for where in others]
-        results = self._place(bytes(8 * len(show)))
-        shown = self._steps(len(show))
-        self._lead(self._hide, shown)
-        exits: tuple[int, ...] = ()
-        for number, call in enumerate(show):
-            exits = self._write(shown + number * _STEP, [call], fail=0, store=results + 8 * number)
-        self._lead(Block(shown, exits), self._end)
-        self._run(self._base + self._hide.start)
-        for result in struct.unpack_from(f"<{len(show)}q", self._region, results):
-            if result not in (0, -errno.ENOMEM):  # ENOMEM: there are gaps, too
-                raise OSError(-result, f"madvise: {os.strerror(-result)}")
+        self._blocks.clear()
 
     def _block(self, calls: Sequence[Call], fail: int) -> Block:
         """Write *calls*, one that does nothing where there is none."""
@@ -268,7 +192,7 @@ class Machine:
         self, at: int, calls: Sequence[Call], *, fail: int, store: int = 0, child: int = 0
     ) -> tuple[int, ...]:
         """Write the steps of *calls*; return the exits. All places are offsets in the region."""
-        base, end = self._base, at + len(calls) * _STEP
+        base, end = self._base, at + len(calls) * STEP
         exits: list[int] = []
         for call in calls:
             words = [self._numbers[call.name], 0, 0, 0, 0, 0, 0, base + store if store else 0]
@@ -285,14 +209,14 @@ class Machine:
                 words[7] = self._argument(call.gives)
             on_zero = call.then if call.on_zero is None else call.on_zero
             for place, way in ((64, call.on_error), (72, on_zero), (80, call.then)):
-                to = fail if way == FAIL else at + (way + 1) * _STEP
+                to = fail if way == FAIL else at + (way + 1) * STEP
                 if place == 72 and call.name == "clone3":
                     to = child
                 elif to == end:
                     exits.append(at + place)
                 words.append(base + to)
             _PACK(self._region, at, *words)
-            at += _STEP
+            at += STEP
         return tuple(exits)
 
     def _argument(self, argument: Argument) -> int:
@@ -322,47 +246,15 @@ class Machine:
         return self._texts[id(text)][0]
 
     def _steps(self, number: int) -> int:
-        return self._place(bytes(number * _STEP))
+        return self._place(bytes(number * STEP))
 
     def _place(self, content: bytes) -> int:
         """Copy *content* into the region; return its offset."""
         at, self._free = self._free, self._free + (len(content) + 7) // 8 * 8
         if self._free > self._limit:
-            raise OverflowError(f"a program of more than {SIZE} bytes")
+            raise OverflowError(f"a program of more than {self._size} bytes")
         self._region[at : at + len(content)] = content
         return at
 
     def _word(self, at: int, word: int) -> None:
         struct.pack_into("<Q", self._region, at, word)
-
-
-def _exit(code: int) -> Call:
-    return Call("exit_group", (code,))
-
-
-def _registered() -> bool:
-    """Whether this thread has a restartable sequence area; a C library before 2.35 does not know of any."""
-    try:
-        return bool(ctypes.c_uint.in_dll(libc, "__rseq_size").value)
-    except ValueError:
-        return False
-
-
-def _others(begin: int, end: int) -> list[tuple[int, int]]:
-    """Return (address, length) of what a process has, and may get, without *begin* to *end* and the kernel's mappings (vdso, vvar)."""
-    kept, last = [(begin, end)], 0
-    with open("/proc/self/maps", encoding="ascii", errors="replace") as maps:
-        for line in maps:
-            bounds, *_, name = line.split()
-            low, _, high = bounds.partition("-")
-            if name == "[vsyscall]":
-                continue  # not below TASK_SIZE
-            last = max(last, int(high, 16))
-            if name.startswith("[v"):
-                kept.append((int(low, 16), int(high, 16)))
-    ranges, at = [], _PAGE
-    for low_end, high_begin in [*sorted(kept), (last, last)]:
-        if low_end > at:
-            ranges.append((at, low_end - at))
-        at = high_begin
-    return ranges

@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from minipod.linux import machine
+from minipod.linux import machine_fork
 from minipod.linux.machine import SIZE
 
 PRELUDE = """
 import os, sys
-from minipod.linux.machine import Machine, Part
+from minipod.linux.machine_fork import ForkMachine, Part
 from minipod.linux.program import FAIL, Buffer, Call, Result, either, equal, unless
-machine, told = Machine(), os.pipe()
+machine, told = ForkMachine(), os.pipe()
 os.set_blocking(told[0], False)
 failed = Call("write", (told[1], b"failed", 6))
 true = Call("execve", (b"/bin/true", (b"true", 0), (0,)))
@@ -32,7 +32,7 @@ MISSING = 'Call("chdir", (b"/nosuch",)'
 
 
 def python(code: str) -> str:
-    environment = {**os.environ, "GLIBC_TUNABLES": machine.TUNABLE}
+    environment = {**os.environ, "GLIBC_TUNABLES": machine_fork.TUNABLE}
     command = [sys.executable, "-c", PRELUDE + code]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=False, timeout=60
@@ -94,7 +94,7 @@ except FileNotFoundError as e:
     leave = f"machine.launch(Part([[true]], failed), leave=[{MISSING})])"
     done = subprocess.run(
         [sys.executable, "-c", PRELUDE + leave],
-        env={**os.environ, "GLIBC_TUNABLES": machine.TUNABLE}, check=False, timeout=60,
+        env={**os.environ, "GLIBC_TUNABLES": machine_fork.TUNABLE}, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 70  # not where it should be: it ends
 
@@ -128,10 +128,10 @@ print(run(true))
 
 def test_with_memory_that_the_kernel_writes_to_it_refuses_to_work() -> None:
     """glibc 2.35 and later register it; the supervisor starts without."""
-    if not machine._registered():
+    if not machine_fork._registered():
         pytest.skip("this C library registers no restartable sequences")
     with pytest.raises(OSError, match="restartable sequences"):
-        machine.Machine()
+        machine_fork.ForkMachine()
 
 
 NO = "Call('exit_group', (7,))"
