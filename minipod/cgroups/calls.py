@@ -1,7 +1,8 @@
-"""A cgroup of the v1 trees, made, limited and entered by nothing but system calls (`minipod.linux.program`).
+"""A cgroup, made, limited and entered by nothing but system calls (`minipod.linux.program`).
 
 The same as `Hierarchy.create` and `attach_self` do. What a hierarchy refuses ends the program: those say why. The working directory goes
-along: what differs from cgroup to cgroup is one name, and one path for each tree.
+along: what differs from cgroup to cgroup is one name, and one path for each tree. A container's program has the v1 trees only, for its
+process is born in the unified one's cgroup; a pod's has all (*whole*).
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import os
 
 from minipod.cgroups.devices import DevicePolicy
-from minipod.cgroups.hierarchy import Hierarchy
-from minipod.cgroups.resources import v1_settings
+from minipod.cgroups.files import read
+from minipod.cgroups.hierarchy import Hierarchy, Tree
+from minipod.cgroups.resources import v1_settings, v2_settings
 from minipod.linux.flags import AT_FDCWD
 from minipod.linux.program import FAIL, Buffer, Call, Result, Text
 from minipod.spec.container import Resources
@@ -18,33 +20,51 @@ from minipod.spec.container import Resources
 _CPUSET = 4096  # bytes of a list of cpus or memory nodes that we take over
 
 
-def names(hierarchy: Hierarchy, path: str) -> list[Text]:
-    """Return what `creation` names: the directory above in each v1 tree, and the cgroup's name behind the first of them."""
+def handed_down(hierarchy: Hierarchy, path: str) -> bool:
+    """Whether a new cgroup at *path* would have the controllers that the unified tree has for it; else `Hierarchy.create` sees to that."""
+    tree = hierarchy.unified
+    if tree is None or not tree.controllers:
+        return True
+    above = os.path.dirname(tree.path(path))
+    try:
+        available = read(f"{above}/cgroup.controllers").decode().split()
+        enabled = read(f"{above}/cgroup.subtree_control").decode().split()
+    except FileNotFoundError:
+        return False
+    return tree.controllers.intersection(available) <= set(enabled)
+
+
+def names(hierarchy: Hierarchy, path: str, *, whole: bool = False) -> list[Text]:
+    """Return what `creation` names: the directory above in each tree, and the cgroup's name behind the first of them."""
     parent, name = os.path.split(path)
-    above = [Text(os.fsencode(t.path(parent))) for t in hierarchy.trees if not t.unified]
+    above = [Text(os.fsencode(tree.path(parent))) for tree in _trees(hierarchy, whole=whole)]
     return [*above[:1], Text(os.fsencode(name)), *above[1:]] if above else []
 
 
 def creation(
-    hierarchy: Hierarchy, named: list[Text], resources: Resources, devices: DevicePolicy, fd: int
+    hierarchy: Hierarchy,
+    named: list[Text],
+    resources: Resources,
+    devices: DevicePolicy | None,
+    fd: int,
+    *,
+    whole: bool = False,
 ) -> list[Call]:
-    """Make the cgroup in every v1 tree, below one that exists, and write its limits; *fd* is the number of what is opened."""
+    """Make the cgroup in each tree, below one that exists, and write its limits; *fd* is the number of what is opened."""
     calls: list[Call] = []
-    settings = v1_settings(resources)
-    trees = [tree for tree in hierarchy.trees if not tree.unified]
-    for tree, above in zip(trees, (*named[:1], *named[2:]), strict=True):
+    for tree, above in zip(_trees(hierarchy, whole=whole), (*named[:1], *named[2:]), strict=True):
         # One that exists will do; what is wrong otherwise, the next call tells.
         calls.append(Call("chdir", (above,)))
         calls.append(Call("mkdirat", (AT_FDCWD, named[1], 0o755), on_error=0))
         calls.append(Call("chdir", (named[1],)))
-        if "cpuset" in tree.controllers:
+        if "cpuset" in tree.controllers and not tree.unified:
             calls += _inherited(fd)
-        for setting in settings:
+        for setting in (v2_settings if tree.unified else v1_settings)(resources):
             if setting.controller in tree.controllers:
                 calls += _written(
                     setting.file.encode(), setting.value, fd=fd, optional=setting.optional
                 )
-        if "devices" in tree.controllers and not devices.allow_all:
+        if "devices" in tree.controllers and devices is not None and not devices.allow_all:
             calls += _written(b"devices.deny", "a", fd=fd)
             rules = (rule.v1() for rule in devices.rules)
             calls += _written(b"devices.allow", *rules, fd=fd)
@@ -59,6 +79,10 @@ def tasks(hierarchy: Hierarchy, path: str) -> list[Text]:
 def entering(named: list[Text], fd: int) -> list[Call]:
     """Move the calling thread there in every v1 tree."""
     return [call for text in named for call in _written(text, "0", fd=fd)]
+
+
+def _trees(hierarchy: Hierarchy, *, whole: bool) -> list[Tree]:
+    return [tree for tree in hierarchy.trees if whole or not tree.unified]
 
 
 def _written(path: bytes, *values: str, fd: int, optional: bool = False) -> list[Call]:

@@ -1,7 +1,8 @@
 """Runs programs of system calls by 90 bytes of machine code, with no interpreter between two of them.
 
 Machine code makes one call after the other, and needs nothing but its program, which is written down first. So it may run where there is
-no interpreter: in a child without our memory (`minipod.linux.machine_fork`).
+no interpreter: in a child without our memory (`minipod.linux.machine_fork`), in a thread that does not wait for the interpreter's
+lock (`minipod.linux.machine_thread`).
 
 A step is one call with its arguments, an address that takes the result, and where to go on when it fails, is 0, or neither. Words are
 64 bits, in a region of its own. What many programs have alike is written down once (a block).

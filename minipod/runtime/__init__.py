@@ -3,6 +3,7 @@
 `service` is the face (Protocols and values); `runtime` implements it over the other files. It never sees a Kubernetes object.
 
     a sandbox      sandbox: its life; sandbox_setup: namespaces, in a thread (threads); vault: their end
+                   furnishing: the cgroup and the name of one that was prepared
                    making: what is created in one that is being made; pod_init: pid 1 of a shared pid namespace
     a container    container: its life; bundle: what the supervisor builds; mountpoints: the lowest layer of its root; oom
     a process      exec; probe_exec: the prober's; attach; port_forward

@@ -15,9 +15,10 @@ from dataclasses import replace
 from minipod.cgroups.hierarchy import Hierarchy
 from minipod.errors import AlreadyExists, InvalidSpec, Unavailable
 from minipod.network.network import Network
+from minipod.runtime.furnishing import Furnishing
 from minipod.runtime.making import Making
 from minipod.runtime.prepared import Prepared, PreparedSandboxes
-from minipod.runtime.sandbox_setup import Made, build, furnish
+from minipod.runtime.sandbox_setup import Made, build
 from minipod.runtime.service import Begun
 from minipod.runtime.state import SandboxRecord, State, sandbox_status
 from minipod.runtime.supervisor_client import SupervisorClient
@@ -49,6 +50,7 @@ class Sandboxes:
         self._network = network
         self._hierarchy = hierarchy
         self._vault = Vault(f"{instance.run_dir}/vault")
+        self._furnishing = Furnishing(hierarchy)
         self._stopped: set[SandboxId] = set()  # by this process: nothing is left to drop
         self.prepared = PreparedSandboxes(
             state, network, hierarchy, self._vault.path, discard=self.remove
@@ -56,6 +58,7 @@ class Sandboxes:
 
     def close(self) -> None:
         self._vault.close()
+        self._furnishing.close()
 
     def cgroup(self, spec: SandboxSpec) -> str:
         return spec.cgroup(self._instance.cgroup_root)
@@ -185,7 +188,7 @@ class Sandboxes:
         """In a thread, or by the supervisor: a process with threads can't unshare a user namespace."""
         if prepared is not None:
             try:
-                await alone(lambda: furnish(bundle, prepared.uts, self._hierarchy))
+                await self._furnishing.furnish(bundle, prepared.uts)
             finally:
                 os.close(prepared.uts)
             return Made(namespaces=prepared.namespaces)

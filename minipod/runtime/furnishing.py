@@ -1,0 +1,92 @@
+"""Makes a prepared sandbox the pod's: its cgroup and its host name, as a program of system calls in a thread without an interpreter.
+
+The loop prepares the pod's first container meanwhile (`runtime.container`), and neither waits for the other (`linux.machine_thread`).
+
+    thread   setns of the sandbox's uts, sethostname; then by itself: cgroup in each tree, limits
+
+What all pods of the same limits have alike is written down once. Where a call fails, or there is no such thread, the long way is taken
+(`sandbox_setup.furnish`), which finds what was made, and says what is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+
+from minipod.cgroups import calls
+from minipod.cgroups.hierarchy import Hierarchy
+from minipod.cgroups.resources import v1_settings, v2_settings
+from minipod.linux.flags import CloneFlag
+from minipod.linux.machine import Piece
+from minipod.linux.machine_thread import ThreadMachine
+from minipod.linux.program import Call
+from minipod.runtime import sandbox_setup
+from minipod.runtime.threads import alone
+from minipod.spec.bundle import SandboxBundle
+
+logger = logging.getLogger(__name__)
+
+
+class Furnishing:
+    """One node's prepared sandboxes become pods' here, one at a time. No call may be under way at `close`."""
+
+    def __init__(self, hierarchy: Hierarchy) -> None:
+        self._hierarchy = hierarchy
+        self._turn = asyncio.Lock()
+        self._machine: ThreadMachine | None = None
+        try:
+            self._machine = ThreadMachine()
+        except OSError as error:
+            logger.info("each sandbox's cgroup is made by the interpreter: %s", error)
+
+    def close(self) -> None:
+        if self._machine is not None:
+            self._machine.close()
+
+    async def furnish(self, bundle: SandboxBundle, uts: int) -> None:
+        """Make the cgroup and set the host name of the namespace *uts*; the end is waited for, whoever is cancelled. Raises SetupFailed."""
+        if not bundle.fail_at and self._machine is not None:
+            async with self._turn:
+                if await self._shortly(self._machine, bundle, uts):
+                    return
+        await alone(lambda: sandbox_setup.furnish(bundle, uts, self._hierarchy))
+
+    async def _shortly(self, machine: ThreadMachine, bundle: SandboxBundle, uts: int) -> bool:
+        """Return whether all is done."""
+        if not calls.handed_down(self._hierarchy, bundle.cgroup):
+            return False
+        name = os.fsencode(bundle.hostname)
+        enter = [
+            Call("setns", (uts, int(CloneFlag.CLONE_NEWUTS))),
+            Call("sethostname", (name, len(name))),
+        ]
+        try:
+            machine.start(enter, self._cgroup(machine, bundle))
+        except (OSError, OverflowError):
+            return False
+        return await _rung(machine)
+
+    def _cgroup(self, machine: ThreadMachine, bundle: SandboxBundle) -> Piece:
+        hierarchy, resources = self._hierarchy, bundle.resources
+        named = calls.names(hierarchy, bundle.cgroup, whole=True)
+
+        def creation() -> list[Call]:
+            fd = machine.descriptor
+            return calls.creation(hierarchy, named, resources, None, fd, whole=True)
+
+        key = (tuple(v1_settings(resources)), tuple(v2_settings(resources)))
+        return machine.once(key, named, creation)
+
+
+async def _rung(machine: ThreadMachine) -> bool:
+    """Wait for its bell, whoever is cancelled: what the thread has been given must stay. Return whether every call succeeded."""
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[bool] = loop.create_future()
+    loop.add_reader(machine.bell, lambda: told.set_result(machine.succeeded()))
+    told.add_done_callback(lambda _: loop.remove_reader(machine.bell))
+    try:
+        return await asyncio.shield(told)
+    except asyncio.CancelledError:
+        await asyncio.wait({told})
+        raise
