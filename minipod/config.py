@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,13 @@ from minipod.errors import InvalidSpec, NotFound
 from minipod.spec.instance import Instance
 
 DEFAULT_FILE = "/etc/minipod/minipod.toml"
+PATHS = ("run_root", "state_root", "log_root", "registries", "static_pods")
+LEAST = {  # of numbers that have no other bounds
+    "setup_deadline": 0.1, "log_max_bytes": 0, "log_max_files": 1, "max_pods": 0,
+    "eviction_memory": 0, "eviction_interval": 0.01, "eviction_transition": 0,
+    "image_layer_max": 1, "image_layer_entries": 1, "image_gc_min_age": 0, "image_gc_max_age": 0,
+}  # fmt: skip
+NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 WORDS = {
     str: "a text", int: "a whole number", float: "a number", bool: "true or false", tuple: "a list of texts",
 }  # fmt: skip
@@ -52,12 +60,54 @@ def load(path: str | None = None, *, name: str | None = None) -> Config:
             values[key] = _checked(key, value, fields, where)
             sources[key] = where
     try:
-        return Config(instance=Instance(**values), sources=sources)
+        instance = Instance(**values)
+        _check(instance)
     except InvalidSpec as e:
         where = sources.get(e.path, "")
         if not where.startswith("/"):
             raise
         raise InvalidSpec(e.detail, path=f"{where}: {e.path}", hint=e.hint) from e
+    return Config(instance=instance, sources=sources)
+
+
+def _check(instance: Instance) -> None:
+    """Find what a node would fail at later, or never tell. Raises InvalidSpec; what `Instance` checks itself is left out."""
+    for key in PATHS:
+        if not (path := getattr(instance, key)).startswith("/") and (path or key != "static_pods"):
+            raise InvalidSpec(f"{path!r} is not an absolute path", path=key)
+    for key, least in LEAST.items():
+        if (number := getattr(instance, key)) < least:
+            raise InvalidSpec(f"{number!r} is less than {least}", path=key)
+    for key in ("node_name", "cluster_domain"):
+        if (name := getattr(instance, key)) and not NAME.fullmatch(name):
+            raise InvalidSpec(f"{name!r} is not a DNS name in lower case", path=key)
+    for key in ("cluster_dns", "api_addresses"):
+        _check_addresses(getattr(instance, key), key)
+    for key in ("reserved_cpu", "reserved_memory"):
+        _check_quantity(getattr(instance, key), key)
+
+
+def _check_addresses(addresses: tuple[str, ...], key: str) -> None:
+    for address in addresses:
+        from ipaddress import ip_address  # 5 ms, which few settings need
+
+        try:
+            ip_address(address)
+        except ValueError as e:
+            raise InvalidSpec(f"{address!r} is not an IP address", path=key) from e
+
+
+def _check_quantity(amount: str, key: str) -> None:
+    if amount == "0":
+        return
+    from minipod.api import quantity  # only where something is reserved
+
+    try:
+        if quantity.parse(amount) >= 0:
+            return
+    except InvalidSpec:
+        pass
+    raise InvalidSpec(f"{amount!r} is not a quantity", path=key, hint='like "500m" or "1Gi"')
 
 
 def _checked(key: str, value: Any, fields: dict[str, Any], where: str) -> Any:

@@ -169,6 +169,15 @@ def test_settings_say_where_they_are_from(tmp_path) -> None:
         ("node_name = 5", ": node_name: 5 is not a text", ""),
         ("setup_deadline = '1m'", ": setup_deadline: '1m' is not a number", ""),
         ("prepared_sandboxes = 101", ": prepared_sandboxes: 101 is not a number from 0 to 100", ""),
+        ("state_root = 'lib'", ": state_root: 'lib' is not an absolute path", ""),
+        ("setup_deadline = -5", ": setup_deadline: -5.0 is less than 0.1", ""),
+        ("log_max_files = 0", ": log_max_files: 0 is less than 1", ""),
+        ("max_pods = -1", ": max_pods: -1 is less than 0", ""),
+        ("node_name = 'My Node'", ": node_name: 'My Node' is not a DNS name in lower case", ""),
+        ("cluster_dns = ['dns']", ": cluster_dns: 'dns' is not an IP address", ""),
+        ("api_addresses = ['a.b']", ": api_addresses: 'a.b' is not an IP address", ""),
+        ("reserved_cpu = 'much'", ": reserved_cpu: 'much' is not a quantity", "500m"),
+        ("reserved_memory = '-1Gi'", ": reserved_memory: '-1Gi' is not a quantity", "1Gi"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path, text: str, words: str, hint: str) -> None:
