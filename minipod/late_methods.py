@@ -33,9 +33,8 @@ class Late:
         self._make = make
         self._args, self._body = source
         self._scope = scope
-        self._compiled: Method | None = (
-            None  # for who holds this, as the wrapper around __repr__ does
-        )
+        # for who holds this, as the wrapper around __repr__ does
+        self._compiled: Method | None = None
 
     def __get__(self, instance: object, owner: type) -> Any:
         return self if instance is None else MethodType(self, instance)
