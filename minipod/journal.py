@@ -12,9 +12,10 @@ import json
 import logging
 import os
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
-from typing import IO
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from minipod.linux import small_files
 
 logger = logging.getLogger(__name__)
 
@@ -117,23 +118,25 @@ class Journal:
             return
         uid = record.pod_uid
         whole = self._lines[uid] >= 2 * self._kept
-        path, mode = (f"{self._path(uid)}.new", "w") if whole else (self._path(uid), "a")
         records = ring if whole else (record,)
-        text = "".join(json.dumps(asdict(r), separators=(",", ":")) + "\n" for r in records)
+        text = "".join(json.dumps(_plain(r), separators=(",", ":")) + "\n" for r in records)
+        write = small_files.replace if whole else small_files.append
         try:
-            with self._opened(path, mode) as file:
-                file.write(text)
-            if whole:
-                os.rename(path, self._path(uid))
+            self._write(write, self._path(uid), text.encode())
         except OSError as error:  # it explains only: the pod goes on
             logger.warning("journal of pod %s: %s", uid, error)
             return
         self._lines[uid] = len(ring) if whole else self._lines[uid] + 1
 
-    def _opened(self, path: str, mode: str) -> IO[str]:
-        """Open a pod's file, in a directory that may be missing. Raises OSError."""
+    def _write(self, write: Callable[[str, bytes], None], path: str, content: bytes) -> None:
+        """Write to a pod's file, in a directory that may be missing. Raises OSError."""
         try:
-            return open(path, mode, encoding="utf-8")
+            write(path, content)
         except FileNotFoundError:
             os.makedirs(self._directory, 0o700, exist_ok=True)
-            return open(path, mode, encoding="utf-8")
+            write(path, content)
+
+
+def _plain(record: Record) -> dict[str, object]:
+    """Return it as `dataclasses.asdict` does, which copies all values."""
+    return {name: getattr(record, name) for name in record.__slots__}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from minipod.linux import small_files
 from minipod.spec.sandbox import DnsConfig
 
 # Where systemd-resolved and NetworkManager keep the servers behind their own on the loopback.
@@ -30,8 +31,7 @@ def is_loopback(server: str) -> bool:
 def _read(path: str) -> DnsConfig:
     """Parse the file; a missing one has no servers."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return parse(file.read())
+        return parse(small_files.read(path).decode("utf-8", "surrogateescape"))
     except FileNotFoundError:
         return DnsConfig()
 

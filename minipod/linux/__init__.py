@@ -1,6 +1,6 @@
 """The kernel under its own names: thin and complete wrappers that raise plain OSError with the subject as filename.
 
-    files and mounts    files, fds, mount, inotify, kmsg; flags: of all of them
+    files and mounts    files, small_files, fds, mount, inotify, kmsg; flags: of all of them
     processes           process, namespaces, prctl, credentials, procconn; pause: the smallest one
     what is allowed     seccomp, seccomp_profile, seccomp_json; apparmor; bpf: devices
     network             nftables, tcp

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from minipod.errors import ImageError, InvalidSpec
 from minipod.image import passwd
 from minipod.image.config import ImageConfig
-from minipod.linux import credentials, seccomp_json
+from minipod.linux import credentials, seccomp_json, small_files
 from minipod.runtime.state import ContainerRecord, SandboxRecord
 from minipod.spec.bundle import Bundle, Process, RootFs
 from minipod.spec.codec import dumps, loads
 from minipod.spec.container import ContainerSpec, Mount, SeccompMode, Security
 from minipod.spec.sandbox import NamespaceMode, UserNamespace
-from minipod.supervisor import records
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -129,7 +128,7 @@ def pid_mode(sandbox: SandboxRecord, target_pid: int) -> NamespaceMode:
 
 def write(bundle: Bundle) -> None:
     """Write the record of what is to be built, before it is asked for."""
-    records.write(f"{bundle.directory}/bundle.json", dumps(bundle))
+    small_files.replace(f"{bundle.directory}/bundle.json", dumps(bundle))
 
 
 def read(directory: str) -> Bundle:

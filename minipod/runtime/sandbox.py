@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from minipod.cgroups.hierarchy import Hierarchy
 from minipod.errors import AlreadyExists, InvalidSpec, Unavailable
+from minipod.linux import small_files
 from minipod.network.network import Network
 from minipod.runtime.furnishing import Furnishing
 from minipod.runtime.making import Making
@@ -203,11 +204,9 @@ class Sandboxes:
         files = {HOSTNAME: f"{spec.hostname}\n"}
         if spec.dns is not None:
             files[RESOLV] = resolv_conf(spec.dns)
+        owner = -1 if spec.userns is None else spec.userns.first
         for name, text in files.items():
-            with open(self._path(record.id, name), "xb") as f:
-                f.write(text.encode())
-                if spec.userns is not None:
-                    os.fchown(f.fileno(), spec.userns.first, spec.userns.first)
+            small_files.create(self._path(record.id, name), text.encode(), uid=owner, gid=owner)
 
     async def update_resources(self, record: SandboxRecord, to: Resources) -> None:
         """Write new limits of the pod's cgroup, and remember them."""

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from minipod.aio.flags import Flag
 from minipod.errors import NotFound
+from minipod.linux import small_files
 from minipod.runtime.making import Making
 from minipod.runtime.service import (
     ContainerState,
@@ -167,7 +168,7 @@ class State:
 
     def put_sandbox(self, record: SandboxRecord) -> None:
         """Write the record, then believe it."""
-        records.write(f"{self.run_dir}/sandboxes/{record.id}.json", dumps(record))
+        small_files.replace(f"{self.run_dir}/sandboxes/{record.id}.json", dumps(record))
         self._know_sandbox(record)
 
     def _know_sandbox(self, record: SandboxRecord) -> None:
@@ -189,7 +190,7 @@ class State:
         directory = self.container_directory(record.id)
         os.mkdir(directory, 0o711)
         os.mkdir(f"{directory}/rootfs", 0o755)
-        records.write(f"{directory}/container.json", dumps(record))
+        small_files.replace(f"{directory}/container.json", dumps(record))
         return self._know_container(Container(record=record))
 
     def _know_container(self, container: Container) -> Container:
@@ -205,7 +206,7 @@ class State:
 
     def change_container(self, container: Container, record: ContainerRecord) -> None:
         """Replace a container's record."""
-        records.write(f"{self.container_directory(record.id)}/container.json", dumps(record))
+        small_files.replace(f"{self.container_directory(record.id)}/container.json", dumps(record))
         container.record = record
 
     def load_sandbox(self, name: str) -> SandboxRecord:

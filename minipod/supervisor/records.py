@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TypeVar
 
-from minipod.linux import process
+from minipod.linux import process, small_files
 from minipod.spec.codec import dumps, loads, to_plain
 
 R = TypeVar("R")
@@ -52,29 +52,12 @@ class ExitRecord:
     message: str = ""
 
 
-def write(path: str, content: bytes) -> None:
-    """Replace the file at *path* atomically."""
-    temporary = f"{path}.{os.getpid()}"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            view = memoryview(content)
-            while view:  # a tmpfs that fills up takes a part first
-                view = view[os.write(fd, view) :]
-        finally:
-            os.close(fd)
-        os.rename(temporary, path)
-    except OSError:
-        os.unlink(temporary)
-        raise
-
-
 def write_state(directory: str, record: StateRecord) -> None:
-    write(f"{directory}/state.json", dumps(record))
+    small_files.replace(f"{directory}/state.json", dumps(record))
 
 
 def write_exit(directory: str, record: ExitRecord) -> None:
-    write(f"{directory}/exit.json", dumps(record))
+    small_files.replace(f"{directory}/exit.json", dumps(record))
 
 
 def read_state(directory: str) -> StateRecord | None:
@@ -86,7 +69,7 @@ def read_exit(directory: str) -> ExitRecord | None:
 
 
 def write_service(run_dir: str, name: str, record: ServiceRecord) -> None:
-    write(f"{run_dir}/{name}.json", dumps(record))
+    small_files.replace(f"{run_dir}/{name}.json", dumps(record))
 
 
 def remove_service(run_dir: str, name: str) -> None:

@@ -16,7 +16,7 @@ from minipod.init.identity import compiled_filter
 from minipod.init.operation import Context
 from minipod.init.sandbox import sandbox_plan
 from minipod.init.sync import Unheard
-from minipod.linux import fds
+from minipod.linux import fds, small_files
 from minipod.spec.bundle import Bundle, ExecBundle, SandboxBundle
 from minipod.spec.codec import dumps, loads
 from minipod.spec.sandbox import NamespaceMode
@@ -78,8 +78,7 @@ class Requests:
         if message["id"] in self._tables.containers:
             raise errors.AlreadyExists(f"container {message['id']} exists")
         record = f"{self._s.instance.run_dir}/containers/{message['id']}/bundle.json"
-        with open(record, "rb") as f:
-            bundle = loads(Bundle, f.read())
+        bundle = loads(Bundle, small_files.read(record))
         streams = Streams(
             directory=bundle.directory,
             log_path=bundle.log_path,

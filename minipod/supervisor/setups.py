@@ -260,8 +260,9 @@ class Setups:
         made.set_up()
         self._s.setup_done()
         if isinstance(made, Container):
-            self._s.pump_add(made, new=True)
+            # Who asked goes on while the pump is told; whatever is said of the container then, the pump hears it behind this.
             self._answer(made, {"pid": made.pid, "warnings": made.warnings})
+            self._s.pump_add(made, new=True)
         elif made.sync is not None:  # an exec starts at once
             self.go(made)
 

@@ -14,14 +14,6 @@ from minipod.supervisor.logfile import LogFile
 from minipod.supervisor.records import ServiceRecord
 
 
-def test_a_record_is_whole_though_the_kernel_takes_it_in_parts(tmp_path, monkeypatch) -> None:
-    """write(2) of a tmpfs that is nearly full is a short one; the next call says ENOSPC."""
-    write = os.write
-    monkeypatch.setattr(os, "write", lambda fd, content: write(fd, bytes(content)[:7]))
-    records.write(f"{tmp_path}/r", b"x" * 100)
-    assert (tmp_path / "r").read_bytes() == b"x" * 100
-
-
 def test_a_process_is_known_by_pid_and_start_time(tmp_path) -> None:
     own = ServiceRecord(pid=os.getpid(), start_time=process.start_time(os.getpid()))
     pidfd = records.open_alive(own)

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from minipod.errors import FailedPrecondition
+from minipod.linux import small_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,9 @@ def write(volume: str, payload: Payload, own: Callable[[str], None] = lambda _: 
     for path in payload:
         _check(path)
     old = _current(volume)
+    if old is None and not os.listdir(volume):
+        _write_first(volume, payload, own)
+        return True
     if old is not None and _same(f"{volume}/{old}", payload) and _shown(volume, payload):
         return False
     new = _write_directory(volume, payload)
@@ -47,6 +51,15 @@ def write(volume: str, payload: Payload, own: Callable[[str], None] = lambda _: 
     _show(volume, payload)
     _remove_others(volume, new)
     return True
+
+
+def _write_first(volume: str, payload: Payload, own: Callable[[str], None]) -> None:
+    """Fill a volume that nobody has seen."""
+    new = _write_directory(volume, payload)
+    own(f"{volume}/{new}")
+    os.symlink(new, f"{volume}/{_DATA}")
+    for name in _names(payload):
+        os.symlink(f"{_DATA}/{name}", f"{volume}/{name}")
 
 
 def _check(path: str) -> None:
@@ -91,18 +104,21 @@ def _write_directory(volume: str, payload: Payload) -> str:
     os.mkdir(f"{volume}/{name}", 0o755)
     for path, file in payload.items():
         whole = f"{volume}/{name}/{path}"
-        os.makedirs(os.path.dirname(whole), 0o755, exist_ok=True)
+        if "/" in path:
+            os.makedirs(os.path.dirname(whole), 0o755, exist_ok=True)
         _write_file(whole, file)
     return name
 
 
 def _write_file(path: str, file: File) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(fd, "wb") as f:
-        f.write(file.data)
+    try:
+        small_files.write_all(fd, file.data)
         if file.uid is not None:
             os.fchown(fd, file.uid, -1)
         os.fchmod(fd, file.mode)  # whatever the umask
+    finally:
+        os.close(fd)
 
 
 def _show(volume: str, payload: Payload) -> None:

@@ -18,11 +18,15 @@ import shutil
 from typing import TYPE_CHECKING
 
 from minipod.errors import FailedPrecondition
+from minipod.linux import small_files
 
 if TYPE_CHECKING:
     from minipod.aio.trash import Trash
     from minipod.kubelet.rules.pods import Container
     from minipod.spec.sandbox import UserNamespace
+
+
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
 class PodDirectory:
@@ -51,10 +55,11 @@ class PodDirectory:
         if text == self._hosts and os.path.exists(self.hosts_path):
             return
         os.makedirs(self.path, mode=0o750, exist_ok=True)
-        with open(
-            os.open(self.hosts_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), "w"
-        ) as file:
-            file.write(text)
+        fd = os.open(self.hosts_path, _WRITE, 0o644)
+        try:
+            small_files.write_all(fd, text.encode())
+        finally:
+            os.close(fd)
         self.give(self.hosts_path)
         self._hosts = text
 
