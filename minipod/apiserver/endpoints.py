@@ -244,18 +244,20 @@ class Endpoints:
         if dry_run:
             found = codec.parse_json(before).value
             lifecycle.check_preconditions(call.resource, found, options)
-            return self._deleted(call, found, removed=True)
+            return self._deleted(call, found)
         gone = await self._store.delete(
             resource, namespace, name,
             grace_period=options.grace_period, uid=options.uid,
             resource_version=options.resource_version, propagation=options.propagation,
         )  # fmt: skip
-        removed = self._store.storage.get(call.key) is None
+        marked = self._store.storage.get(call.key)
         await self._settle(call)
-        return self._deleted(call, gone, removed=removed)
+        if marked is not None:
+            return call.answer_encoded(marked)
+        return self._deleted(call, gone)
 
-    def _deleted(self, call: Call, obj: Object, *, removed: bool) -> web.Response:
-        if call.resource.returns_deleted or not removed:
+    def _deleted(self, call: Call, obj: Object) -> web.Response:
+        if call.resource.returns_deleted:
             return call.answer(obj)
         metadata = obj["metadata"]
         details = {

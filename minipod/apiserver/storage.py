@@ -124,11 +124,12 @@ class Storage:
             old = self._log.popleft()
             self._log_bytes -= len(old.data)
             self._forgotten = old.rv
+        # Clients first: readers in this process work on it for a while.
+        for listener in self.listeners:
+            listener(event)
         for watcher in self._watchers.get(event.resource, ()):
             if watcher.namespace in (None, event.namespace):
                 watcher.waiting.put_nowait(event)
-        for listener in self.listeners:
-            listener(event)
 
     def since(self, resource: str, namespace: str | None, version: int) -> list[Event]:
         """Return what happened after *version*. Raises Gone when that is no longer known."""

@@ -91,7 +91,7 @@ class StatusManager:
     async def flush(self, uid: str) -> None:
         """Write the newest version now, before the pod's object goes."""
         version = self._latest.get(uid)
-        if version is not None:
+        if version is not None and version.n > self._written.get(uid, 0):
             await self._write(uid, version.n)
 
     async def close(self) -> None:

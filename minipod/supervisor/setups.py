@@ -350,7 +350,6 @@ class Setups:
         oom = False
         try:
             oom = self._s.hierarchy.oom_kills(cgroup) > 0
-            self._s.hierarchy.kill(cgroup)  # survivors: shared pid namespaces, exec'd children
         except OSError as e:
             logger.warning("cgroup %s at the end of %s: %s", cgroup, made.id, e)
         if made.error is not None:  # execve failed: the command can't be started
@@ -364,7 +363,15 @@ class Setups:
         self._s.tell_pump({"op": "finish", "id": made.id})
         self.close(made)
         self._s.broadcast({"event": "exited", "id": made.id, **records.plain(made.exit)})
-        self._s.hierarchy.remove_empty(cgroup)  # what is not, who removes the container waits for
+        self._clear(cgroup)
+
+    def _clear(self, cgroup: str) -> None:
+        """Remove the cgroup of a container that has ended, or kill what lives on in it (it shared a pid namespace) and leave it."""
+        try:
+            if not self._s.hierarchy.remove_empty(cgroup):
+                self._s.hierarchy.kill(cgroup)
+        except OSError as e:
+            logger.warning("cgroup %s, whose container has ended: %s", cgroup, e)
 
     # -- small things
 
