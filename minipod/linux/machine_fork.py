@@ -26,7 +26,7 @@ from minipod.linux import process
 from minipod.linux.flags import CloneFlag
 from minipod.linux.libc import libc
 from minipod.linux.machine import PAGE, STEP, TAIL, Block, Machine, Piece
-from minipod.linux.program import Call
+from minipod.linux.program import Buffer, Call, equal
 
 PARTS: Final = 2
 TUNABLE: Final = "glibc.pthread.rseq=0"
@@ -66,6 +66,7 @@ class ForkMachine(Machine):
         )
         self._begin_to_keep()
         self._try(others)
+        self._try_comparison()
 
     def launch(
         self,
@@ -124,6 +125,21 @@ class ForkMachine(Machine):
         for result in struct.unpack_from(f"<{len(show)}q", self._region, results):
             if result not in (0, -errno.ENOMEM):  # ENOMEM: there are gaps, too
                 raise OSError(-result, f"madvise: {os.strerror(-result)}")
+
+    def _try_comparison(self) -> None:
+        """Compare with what is there, and with what is not: an error would be taken for a difference later."""
+        self._free, self._rooms = self._own, {}
+        word = Buffer(4)
+        calls = [equal(word, value, yes=0, no=0) for value in (0, 1)]
+        results, start = self._place(bytes(8 * len(calls))), self._steps(len(calls))
+        exits: tuple[int, ...] = ()
+        for number, call in enumerate(calls):
+            exits = self._write(start + number * STEP, [call], fail=0, store=results + 8 * number)
+        self._lead(Block(start, exits), self._end)
+        self._run(self._base + start)
+        found = struct.unpack_from("<2q", self._region, results)
+        if found != (0, -errno.EAGAIN):
+            raise OSError(-found[1] or -found[0], "futex compares nothing")
 
 
 def _exit(code: int) -> Call:

@@ -48,7 +48,10 @@ FUTEX_CMP_REQUEUE_PRIVATE: Final = 4 | 128
 
 
 def equal(buffer: Buffer, value: int, *, yes: int, no: int) -> Call:
-    """Return a comparison of the first 4 bytes of *buffer*: futex(2) compares before it wakes nobody, and fails where they differ."""
+    """Return a comparison of the first 4 bytes of *buffer*: futex(2) compares before it wakes nobody, and fails where they differ.
+
+    It has no other way to fail for a word that is there, where it works at all; `machine_fork` has tried that.
+    """
     arguments = (buffer, FUTEX_CMP_REQUEUE_PRIVATE, 0, 0, buffer, value & 0xFFFFFFFF)
     return Call("futex", arguments, then=yes, on_error=no)
 
