@@ -22,15 +22,20 @@ class Source:
 
     async def read(self, size: int = CHUNK) -> bytes:
         """Return what is there, waiting for something; b"" at the end (EIO is a pty's)."""
-        while True:
-            try:
-                return os.read(self._fd, size)
-            except BlockingIOError:
-                if self._finishing:
-                    return b""
-                await self._readable()
-            except OSError:
+        while (chunk := self.take(size)) is None:
+            if self._finishing:
                 return b""
+            await self._readable()
+        return chunk
+
+    def take(self, size: int = CHUNK) -> bytes | None:
+        """Return what is there, as `read` does; None: nothing is."""
+        try:
+            return os.read(self._fd, size)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
 
     def finish(self) -> None:
         """Nothing more is waited for."""

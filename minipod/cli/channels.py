@@ -19,7 +19,8 @@ from minipod.cli import terminal, websocket
 from minipod.errors import FailedPrecondition, NotFound, Unavailable
 from minipod.streaming.channels import Channel
 
-CHUNK = 32 << 10
+CHUNK = 64 << 10
+_NORMAL = b"\x03\xe8"  # the status code 1000 (RFC 6455, 7.4.1)
 
 
 def connect(path: str, target: str) -> tuple[socket.socket, bytes]:
@@ -176,7 +177,7 @@ class _Session:
         if not events & selectors.EVENT_READ:
             return
         try:
-            data = self._sock.recv(1 << 18)
+            data = self._sock.recv(CHUNK)
         except BlockingIOError:
             return
         except ConnectionError:
@@ -200,9 +201,12 @@ class _Session:
                 self._end(json.loads(message[1:]))
 
     def _end(self, status: dict[str, object]) -> None:
+        """Go: the status comes behind all output."""
         self._code = exit_code(status)
         if self._code is None:  # it did not run, or was lost
             self._failure = str(status.get("message", ""))
+        self._ended = True
+        self._frame(websocket.CLOSE, _NORMAL)
 
 
 def exit_code(status: dict[str, object]) -> int | None:

@@ -5,6 +5,7 @@
     carriers             what carries bytes: an upgraded HTTP connection, or the messages of a WebSocket
     server               which protocol a request asks for, and then:
     remotecommand        one exec or attach: a process' standard streams on one side, a client on the other
+    outputs              what the process says, on its way
     remotes              that client: over the channels of a WebSocket, over the streams of SPDY
     portforward          many TCP connections into a pod's network namespace over one SPDY connection
     portforward_channels the same over numbered channels, one connection for each port of the query

@@ -119,10 +119,17 @@ class Messages:
 class Channels:
     """A WebSocket with one of the sub-protocols of `minipod.streaming.channels`."""
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
-        self.protocol = by_name(socket.ws_protocol)
+    def __init__(
+        self, request: web.Request, socket: web.WebSocketResponse, protocol: str | None
+    ) -> None:
+        self.protocol = by_name(protocol)
+        self._request = request
         self._socket = socket
         self._code = WSCloseCode.OK
+
+    async def open(self) -> None:
+        """Answer the request; before anything else. Raises ConnectionError."""
+        await self._socket.prepare(self._request)
 
     async def incoming(self) -> AsyncIterator[tuple[int, bytes]]:
         """Yield numbers and bytes, until the client has gone or said what makes no sense: nor would what follows."""
@@ -139,6 +146,8 @@ class Channels:
 
     async def send(self, channel: int, payload: bytes) -> None:
         """Send one message. Raises ConnectionError."""
+        if not self._socket.prepared:
+            raise ConnectionResetError("the client went before it was answered")
         message = self.protocol.encode(channel, payload)
         if isinstance(message, str):
             await self._socket.send_str(message)
@@ -151,4 +160,5 @@ class Channels:
 
     async def close(self) -> None:
         """Say goodbye. Idempotent."""
-        await self._socket.close(code=self._code)
+        if self._socket.prepared:
+            await self._socket.close(code=self._code)

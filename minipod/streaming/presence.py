@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 DELIVERY: Final = 1.0  # seconds for what a client had sent before it went
+BRIEF: Final = 0.05  # seconds in which most commands are over: until then nobody looks
 PING: Final = 15.0  # seconds
 SILENCE: Final = (
     30_000  # milliseconds in which a peer's machine acknowledges nothing of what we sent
@@ -69,7 +70,7 @@ class Presence:
 class _Watch:
     """Calls *gone*, once, when the client is there no more. `close` it in any case.
 
-    Each exec has one, and most are over soon: it takes a timer and a reader of the loop, and no task.
+    Each exec has one, and most are over soon. It takes a timer, no task; a descriptor and a reader of the loop after BRIEF.
     """
 
     def __init__(
@@ -87,12 +88,17 @@ class _Watch:
         self._transport = transport
         self._socket: sockets.socket = transport.get_extra_info("socket")
         self._remote = self._socket.family != sockets.AF_UNIX  # a local peer's machine can't vanish
-        try:
-            self._begin()
-        except OSError:  # no descriptor is left to watch it with
-            self._lost()
+        self._timer = self._loop.call_later(BRIEF, self._begin)
+        self._stack.callback(self._stop_timer)
 
     def _begin(self) -> None:
+        """Watch the connection; who has gone before is found at once."""
+        try:
+            self._register()
+        except OSError:  # no descriptor is left to watch it with, or it is closed
+            self._lost()
+
+    def _register(self) -> None:
         if self._remote:
             for option in KEEPALIVE:
                 self._socket.setsockopt(*option)
@@ -104,7 +110,6 @@ class _Watch:
         self._loop.add_reader(epoll.fileno(), self._lost)
         self._stack.callback(self._loop.remove_reader, epoll.fileno())
         self._timer = self._loop.call_later(PING, self._look)
-        self._stack.callback(self._stop_timer)
 
     def _stop_timer(self) -> None:
         self._timer.cancel()

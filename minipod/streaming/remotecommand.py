@@ -21,13 +21,15 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
-from minipod.aio.fds import Source, write_all
-from minipod.errors import MinipodError
+from minipod.aio.fds import write_all
+from minipod.errors import MinipodError, Unavailable
 from minipod.runtime.service import ExecSession
 from minipod.streaming.channels import Channel, Ending
-from minipod.streaming.presence import Presence
+from minipod.streaming.outputs import Output
+from minipod.streaming.presence import BRIEF, Presence
 from minipod.streaming.terminal_size import Sizes
 
 logger = logging.getLogger(__name__)
@@ -74,6 +76,9 @@ class Sessions(Protocol):
 class Remote(Protocol):
     """The client."""
 
+    async def greet(self, wanted: Wanted) -> None:
+        """Tell it that it is connected; nothing else is asked for before. Raises ConnectionError when it has gone."""
+
     def incoming(self) -> AsyncIterator[tuple[Channel, bytes | None]]:
         """Yield what it sends on STDIN and RESIZE, None at the end of a channel; ends when it has gone."""
 
@@ -94,18 +99,21 @@ async def run(
     wanted: Wanted,
     presence: Presence,
 ) -> None:
-    """Start a process and serve it to its end."""
+    """Start a process, greet the client, and serve it to its end."""
     try:
         session = await start()
     except (MinipodError, OSError) as e:  # OSError: no descriptors left
-        leaving = asyncio.create_task(_until_gone(remote))
         said = e.message if isinstance(e, MinipodError) else str(e)
-        await _finish(remote, failure(f"error executing command in container: {said}"), leaving)
+        with contextlib.suppress(ConnectionError):
+            await remote.greet(wanted)
+            await _say_goodbye(remote, not_started(said), None)
         return
     await _Conversation(remote, sessions, session, wanted).run(presence)
 
 
 class _Conversation:
+    """One session. A client that only listens is looked after when its command has not ended within BRIEF."""
+
     def __init__(
         self, remote: Remote, sessions: Sessions, session: ExecSession, wanted: Wanted
     ) -> None:
@@ -113,85 +121,117 @@ class _Conversation:
         self._sessions = sessions
         self._session = session
         self._wanted = wanted
-        self._sources = {
-            channel: Source(fd)
-            for channel, fd in (
-                (Channel.STDOUT, session.stdout_fd), (Channel.STDERR, session.stderr_fd)
+        self._outputs = [
+            Output(fd, partial(remote.send, channel) if asked else None)
+            for channel, fd, asked in (
+                (Channel.STDOUT, session.stdout_fd, wanted.stdout),
+                (Channel.STDERR, session.stderr_fd, wanted.stderr),
             )
             if fd >= 0
-        }  # fmt: skip
+        ]
         self._stdin = session.stdin_fd
         self._sizes = Sizes()
+        self._patience = asyncio.timeout(None)  # for the end of a process whose client has gone
+        self._over = False
+        self._incoming: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[None] | None = None
 
     async def run(self, presence: Presence) -> None:
-        outputs = [asyncio.create_task(self._output(channel)) for channel in self._sources]
-        incoming = asyncio.create_task(presence.hold(self._incoming(), self._remote.ping))
-        ending = asyncio.create_task(self._end(outputs))
+        listening: asyncio.Handle | None = None
         try:
-            await asyncio.wait({ending, incoming}, return_when=asyncio.FIRST_COMPLETED)
-            if not ending.done():  # the client went away first
-                if not self._session.attached:
-                    await self._hang_up(ending)
-                return
-            await _finish(self._remote, ending.result(), incoming)
+            try:
+                await self._remote.greet(self._wanted)
+            except ConnectionError:
+                self._left()
+            else:
+                listening = self._listen_soon(presence)
+            async with self._patience:
+                status = await self._end()
+            self._over = True
+            if self._leaving is None:
+                await _say_goodbye(self._remote, status, self._incoming)
+        except TimeoutError:
+            logger.debug("session %s outlives its client", self._session.id)
         finally:
-            tasks = (*outputs, incoming, ending)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            for fd in {self._session.stdout_fd, self._session.stderr_fd, self._stdin} - {-1}:
-                os.close(fd)
-            if self._session.attached:
-                with contextlib.suppress(MinipodError):  # it has ended meanwhile
-                    await self._sessions.detach(self._session.id)
+            self._over = True
+            if listening is not None:
+                listening.cancel()
+            await self._close()
 
-    async def _hang_up(self, ending: asyncio.Task[Status]) -> None:
-        """End the process of a client that has gone."""
-        for number in (signal.SIGHUP, signal.SIGKILL):
+    async def _close(self) -> None:
+        tasks = [task for task in (self._incoming, self._leaving) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for output in self._outputs:
+            await output.close()
+        for fd in {self._session.stdout_fd, self._session.stderr_fd, self._stdin} - {-1}:
+            os.close(fd)
+        if self._session.attached:
+            with contextlib.suppress(MinipodError):  # it has ended meanwhile
+                await self._sessions.detach(self._session.id)
+
+    def _listen_soon(self, presence: Presence) -> asyncio.Handle:
+        def begin() -> None:
+            work = presence.hold(self._listen(), self._remote.ping)
+            self._incoming = asyncio.create_task(work)
+            self._incoming.add_done_callback(lambda _: self._left())
+
+        silent = not (self._wanted.stdin or self._wanted.tty or self._session.attached)
+        return asyncio.get_running_loop().call_later(BRIEF if silent else 0, begin)
+
+    def _left(self) -> None:
+        """The client has gone, unless it has heard how it ended."""
+        if not self._over and self._leaving is None:
+            self._leaving = asyncio.create_task(self._hang_up())
+
+    async def _hang_up(self) -> None:
+        """End the process of a client that has gone, and after a while what waits for its end. A container goes on."""
+        for number in () if self._session.attached else (signal.SIGHUP, signal.SIGKILL):
             try:
                 await self._sessions.exec_kill(self._session.id, number)
             except MinipodError as e:
                 logger.warning("exec %s can't be ended: %s", self._session.id, e)
-                return
-            await asyncio.wait({ending}, timeout=HANG_UP)
-            if ending.done():
-                return
+                break
+            await asyncio.sleep(HANG_UP)
+        if not self._over:
+            self._patience.reschedule(asyncio.get_running_loop().time())
 
-    async def _end(self, outputs: list[asyncio.Task[None]]) -> Status:
+    async def _end(self) -> Status:
         """Wait for the end and for the output before it; return how it ended."""
         try:
             if self._session.attached:
-                return await self._end_of_attach(outputs)
-            return await self._end_of_exec(outputs)
+                return await self._end_of_attach()
+            return await self._end_of_exec()
         except MinipodError as e:
             return failure(e.message)
 
-    async def _end_of_attach(self, outputs: list[asyncio.Task[None]]) -> Status:
-        await asyncio.wait(outputs)
+    async def _end_of_attach(self) -> Status:
+        for output in self._outputs:
+            await output.drained()
         await self._sessions.attach_wait(self._session.id)
         return exit_status(0)
 
-    async def _end_of_exec(self, outputs: list[asyncio.Task[None]]) -> Status:
-        code = await self._sessions.exec_wait(self._session.id)
-        for source in self._sources.values():
+    async def _end_of_exec(self) -> Status:
+        try:
+            code = await self._sessions.exec_wait(self._session.id)
+        except Unavailable:
+            raise
+        except MinipodError as e:
+            return not_started(e.message)
+        for output in self._outputs:
             if self._wanted.tty:
                 # A pty hangs up by itself, and what it holds becomes readable only some time after it was written.
-                asyncio.get_running_loop().call_later(CONSOLE_END, source.finish)
+                asyncio.get_running_loop().call_later(CONSOLE_END, output.finish)
             else:
-                source.finish()
-        await asyncio.wait(outputs)
+                output.finish()
+        for output in self._outputs:
+            await output.drained()
         return exit_status(code)
 
-    async def _output(self, channel: Channel) -> None:
-        wanted = self._wanted.stderr if channel is Channel.STDERR else self._wanted.stdout
-        while chunk := await self._sources[channel].read():
-            if wanted:
-                try:
-                    await self._remote.send(channel, chunk)
-                except ConnectionError:
-                    wanted = False  # go on reading: the process must not block before it is ended
-
-    async def _incoming(self) -> None:
+    async def _listen(self) -> None:
+        """Take what the client sends, until it has gone."""
         async for channel, payload in self._remote.incoming():
             if channel is Channel.RESIZE:
                 await self._resize(payload or b"")
@@ -216,17 +256,19 @@ class _Conversation:
                 await self._sessions.close_stdin(self._session.id)
 
 
-async def _until_gone(remote: Remote) -> None:
-    async for _ in remote.incoming():
-        pass
+async def _say_goodbye(remote: Remote, status: Status, incoming: asyncio.Task[None] | None) -> None:
+    """Tell the end; then the client closes first: closing at once could reset the connection and take the last bytes from it.
 
-
-async def _finish(remote: Remote, status: Status, incoming: asyncio.Task[None]) -> None:
-    """Tell the end; then the client closes first: closing at once could reset the connection and take the last bytes from it."""
-    with contextlib.suppress(ConnectionError):
+    *incoming*: who listens to the client already.
+    """
+    with contextlib.suppress(ConnectionError, TimeoutError):
         await remote.finish(status)
-        await asyncio.wait({incoming}, timeout=LINGER)
-    incoming.cancel()
+        async with asyncio.timeout(LINGER):
+            if incoming is not None:
+                await asyncio.wait((incoming,))
+            else:
+                async for _ in remote.incoming():
+                    pass
 
 
 def exit_status(code: int) -> Status:
@@ -246,6 +288,11 @@ def failure(message: str) -> Status:
         "metadata": {}, "status": "Failure", "reason": "InternalError", "code": 500,
         "message": f"Internal error occurred: {message}", "details": {"causes": [{"message": message}]},
     }  # fmt: skip
+
+
+def not_started(why: str) -> Status:
+    """Return the Status of one that could not be started, in a kubelet's words."""
+    return failure(f"error executing command in container: {why}")
 
 
 def spoken(status: Status, ending: Ending) -> bytes:

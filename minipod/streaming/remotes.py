@@ -50,7 +50,8 @@ class WebSocketRemote:
             # Another number is ignored, as Kubernetes does.
 
     async def greet(self, wanted: Wanted) -> None:
-        """Tell the client that it is connected, by an empty message on the first channel that it reads."""
+        """Answer the upgrade; then comes an empty message on the first channel that the client reads."""
+        await self._channels.open()
         first = (
             Channel.STDOUT if wanted.stdout else Channel.STDERR if wanted.stderr else Channel.ERROR
         )
@@ -149,6 +150,9 @@ class SpdyRemote:
     async def ping(self) -> None:
         self._connection.ping()
         await self._flush()
+
+    async def greet(self, wanted: Wanted) -> None:
+        """Nothing: it has heard of each of its streams that it is there."""
 
     async def finish(self, status: Status) -> None:
         for name, stream in self._streams.items():

@@ -20,7 +20,7 @@ from minipod.streaming import portforward
 from minipod.streaming.carriers import MESSAGE_MAX, Channels, Messages, Upgraded
 from minipod.streaming.channels import REMOTE_COMMAND
 from minipod.streaming.presence import Presence
-from minipod.streaming.remotecommand import Sessions, Wanted, run
+from minipod.streaming.remotecommand import LINGER, Sessions, Wanted, run
 from minipod.streaming.remotes import SPDY_PROTOCOLS, SpdyRemote, WebSocketRemote
 
 VERSIONS: Final = "X-Stream-Protocol-Version"
@@ -58,11 +58,9 @@ async def remote_command(
     """Serve one exec or attach to its end."""
     presence = Presence(request)
     if require_upgrade(request) == "websocket":
-        socket = await _websocket(request, [p.name for p in REMOTE_COMMAND if p.name])
-        channels = Channels(socket)
-        websocket = WebSocketRemote(channels)
-        await websocket.greet(wanted)
-        await run(websocket, sessions, start, wanted, presence)
+        socket, name = await _negotiated(request, [p.name for p in REMOTE_COMMAND if p.name])
+        channels = Channels(request, socket, name)
+        await run(WebSocketRemote(channels), sessions, start, wanted, presence)
         await channels.close()
         return socket
     protocol = _spdy_protocol(request, SPDY_PROTOCOLS)
@@ -83,7 +81,8 @@ async def port_forward(request: web.Request, connect: portforward.Connect) -> we
     if require_upgrade(request) == "websocket":
         if portforward.TUNNEL not in _listed(request, "Sec-WebSocket-Protocol"):
             return await _port_forward_channels(request, connect)
-        socket = await _websocket(request, [portforward.TUNNEL])
+        socket, _ = await _negotiated(request, [portforward.TUNNEL])
+        await socket.prepare(request)
         await portforward.PortForward(Messages(socket), connect).run(Presence(request))
         await socket.close()
         return socket
@@ -101,22 +100,29 @@ async def _port_forward_channels(
     from minipod.streaming import portforward_channels as numbered  # few clients speak it
 
     ports = numbered.ports_of(request.query.getall("ports", []))
-    socket = await _websocket(request, numbered.PROTOCOLS, needed=True)
-    await numbered.PortForwardChannels(Channels(socket), connect, ports).run(Presence(request))
+    socket, name = await _negotiated(request, numbered.PROTOCOLS, needed=True)
+    channels = Channels(request, socket, name)
+    await channels.open()
+    await numbered.PortForwardChannels(channels, connect, ports).run(Presence(request))
     return socket
 
 
-async def _websocket(
+async def _negotiated(
     request: web.Request, known: Sequence[str], *, needed: bool = False
-) -> web.WebSocketResponse:
+) -> tuple[web.WebSocketResponse, str | None]:
+    """Return what can answer, and what is spoken then. Raises HTTPBadRequest for a handshake that is none."""
     offered = _listed(request, "Sec-WebSocket-Protocol")
     if (offered or needed) and not set(offered) & set(known):
         raise Forbidden(
             f"requested protocol(s) are not supported: [{' '.join(offered)}]; supports [{' '.join(known)}]"
         )
-    socket = web.WebSocketResponse(protocols=known, max_msg_size=MESSAGE_MAX, compress=False)
-    await socket.prepare(request)
-    return socket
+    socket = web.WebSocketResponse(
+        protocols=known, max_msg_size=MESSAGE_MAX, compress=False, timeout=LINGER
+    )
+    ready = socket.can_prepare(request)
+    if not ready.ok:
+        await socket.prepare(request)  # raises what it is
+    return socket, ready.protocol
 
 
 def _spdy_protocol(request: web.Request, known: Sequence[str]) -> str:

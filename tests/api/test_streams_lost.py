@@ -80,17 +80,25 @@ class Far:
 
 
 @contextlib.contextmanager
-def slow(kubectl: Kubectl):
+def slow(node, kubectl: Kubectl):
     """A client beside it that reads nothing of all that is said to it; it is still there afterwards."""
     command = kubectl.words("exec", "lost", "-c", "quiet", "--", "yes")
+    before = watched(node)
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout.readline() == b"y\n"
+            eventually(lambda: watched(node) > before)
             yield
             for _ in range(1 << 20):  # more than was on its way to it
                 assert process.stdout.readline(8) == b"y\n"
         finally:
             process.kill()
+
+
+def watched(node) -> int:
+    """Count the clients that the daemon looks after: it has an epoll for each that has been there for a moment."""
+    directory = f"/proc/{node.status()['pid']}/fd"
+    return sum("eventpoll" in _target(f"{directory}/{fd}") for fd in os.listdir(directory))
 
 
 def traces(node) -> list[int]:
@@ -118,7 +126,7 @@ def test_a_client_whose_line_is_cut_is_found(newest, pods) -> None:
     version, path = next(iter(found().items()))
     oldest = Kubectl(version, path, newest.kubeconfig, newest.home)
     over_spdy = oldest.version < (1, 30)
-    with slow(oldest) if over_spdy else contextlib.nullcontext():
+    with slow(node, oldest) if over_spdy else contextlib.nullcontext():
         before = traces(node)
         clients = [Far(node, kubectl) for kubectl in ((newest, oldest) if over_spdy else (newest,))]
         try:
