@@ -7,12 +7,8 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
 
-from minipod.linux import fds
 from minipod.runtime import bundle as bundles
-from minipod.spec.bundle import ExecBundle
-from minipod.spec.codec import dumps
 from minipod.supervisor import protocol
 from tests.node import Node, eventually
 
@@ -44,21 +40,25 @@ def _pauses(pid: int) -> bool:
 def exec_by_the_long_way(node: Node, container: str, *argv: str) -> str:
     """Return what a command says that a Python process brings into its container (a fault that never comes asks for one)."""
     process = bundles.read(f"{node.instance.run_dir}/containers/{container}").process
-    bundle = ExecBundle(
-        id="long", container_id=container, process=replace(process, argv=argv, tty=False), fail_at="nothing"
-    )  # fmt: skip
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
         client.connect(node.instance.supervisor_socket)
         reader, writer = os.pipe()
         null = os.open(os.devnull, os.O_RDONLY)
         os.fchown(writer, process.uid, process.gid)
-        memfd = fds.sealed_memfd("bundle", dumps(bundle))
-        protocol.send(client, {"op": "exec", "n": 1}, [memfd, null, writer, writer])
-        for fd in (memfd, null, writer):
+        asked = {
+            "op": "exec",
+            "n": 1,
+            "id": "long",
+            "container": container,
+            "argv": argv,
+            "tty": False,
+        }
+        protocol.send(client, {**asked, "fail_at": "nothing"}, [null, writer, writer])
+        for fd in (null, writer):
             os.close(fd)
-        answer, _ = protocol.receive(client)
         with open(reader, encoding="utf-8") as output:
             said = output.read()
+        answer, _ = protocol.receive(client)
     assert answer is not None
     assert "ok" in answer, answer
     return said
@@ -67,18 +67,20 @@ def exec_by_the_long_way(node: Node, container: str, *argv: str) -> str:
 @contextlib.contextmanager
 def parked_exec(node: Node, container: str, step: str) -> Iterator[None]:
     """An exec that stops right before *step*, inside the container; it is there when the body begins."""
-    process = bundles.read(f"{node.instance.run_dir}/containers/{container}").process
-    bundle = ExecBundle(
-        id="parked", container_id=container, process=replace(process, argv=("true",)), fail_at=f"hang:{step}"
-    )  # fmt: skip
     supervisor = node.status()["supervisor_pid"]
     before = hanging(supervisor)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
         client.connect(node.instance.supervisor_socket)
         null = os.open(os.devnull, os.O_RDWR)
-        memfd = fds.sealed_memfd("bundle", dumps(bundle))
-        protocol.send(client, {"op": "exec", "n": 1}, [memfd, null, null, null])
-        os.close(memfd)
+        asked = {
+            "op": "exec",
+            "n": 1,
+            "id": "parked",
+            "container": container,
+            "argv": ("true",),
+            "tty": False,
+        }
+        protocol.send(client, {**asked, "fail_at": f"hang:{step}"}, [null, null, null])
         os.close(null)
         eventually(lambda: hanging(supervisor) - before)
         yield

@@ -34,7 +34,7 @@ class Parts:
             instance, self.state, self.supervisor, hierarchy, images, lambda *_: None
         )
 
-    def event(self, event: dict) -> None:
+    def event(self, event: dict, _: list[int]) -> None:
         if event["event"] == "exited" and event["id"] in self.state.containers:
             fields = {k: v for k, v in event.items() if k not in ("event", "id")}
             self.state.containers[event["id"]].finish(ExitRecord(**fields))

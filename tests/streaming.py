@@ -65,7 +65,7 @@ class Cat:
         os.write(to_stderr, b"hello")
         self.task = asyncio.create_task(self._run(stdin, to_stdout, to_stderr))
         return ExecSession(
-            id="s", pid=1, stdin_fd=to_stdin, stdout_fd=stdout, stderr_fd=stderr, attached=self._attached
+            id="s", stdin_fd=to_stdin, stdout_fd=stdout, stderr_fd=stderr, attached=self._attached
         )  # fmt: skip
 
     async def _run(self, stdin: int, stdout: int, stderr: int) -> None:

@@ -8,12 +8,13 @@ import resource
 import struct
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from minipod.init.operation import Context, NotDirect, Repeats
 from minipod.init.sync import StepFailed
 from minipod.linux import apparmor, credentials, prctl, seccomp, seccomp_json
 from minipod.linux.flags import AT_FDCWD
-from minipod.linux.program import FAIL, Argument, Buffer, Call, Text, unless
+from minipod.linux.program import FAIL, Buffer, Call, Text, Words, unless
 from minipod.spec.bundle import Process
 from minipod.spec.container import SeccompMode
 
@@ -343,15 +344,21 @@ class Execve:
 
         So do words that C can't hold: the kernel would read them up to the null byte.
         """
-        environment = dict(pair.partition("=")[::2] for pair in self.env)
-        if "" in environment or any("\0" in word for word in (*self.argv, *self.env)):
-            raise NotDirect("a word with a null byte, or a variable without a name")
-        words = [os.fsencode(f"{name}={value}") for name, value in environment.items()]
-        argv: Argument = (*map(os.fsencode, self.argv), 0)
-        envp: Argument = (*words, 0)
+        if any("\0" in word for word in self.argv):
+            raise NotDirect("a word with a null byte")
+        argv, envp = Words([*map(os.fsencode, self.argv)]), _environment(self.env)
         found: list[Call] = []
         for candidate in map(os.fsencode, context.candidates):
             may = (AT_FDCWD, candidate, os.X_OK)
             found.append(Call("faccessat", may, on_error=1, gives=context.outcome))
             found.append(Call("execve", (candidate, argv, envp), gives=context.outcome))
         return found
+
+
+@lru_cache(maxsize=64)
+def _environment(pairs: tuple[str, ...]) -> Words:
+    """Return variables for execve(2): of those that stand there twice the last one. Raises NotDirect."""
+    environment = dict(pair.partition("=")[::2] for pair in pairs)
+    if "" in environment or any("\0" in pair for pair in pairs):
+        raise NotDirect("a variable with a null byte, or without a name")
+    return Words([os.fsencode(f"{name}={value}") for name, value in environment.items()])

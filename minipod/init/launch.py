@@ -8,9 +8,10 @@ calls are the same as another container's, and were written down before:
 
 To make an exec the supervisor itself enters the container's namespaces, forks, and comes back; machine code does it, so nothing else
 happens in there. The child is born with everything that /proc/PID shows (mounts, network, names), and with no memory of the supervisor's.
+What it does up to execve is the same for all execs of one container, and for most containers, so it was written down before.
 
-    supervisor: open the cgroup's files; setns, clone3, setns back; oom_score_adj of the child; "go"
-    child: close descriptors, die with the parent, keyring; cgroups; session; the plan's operations; await "go"; execve
+    supervisor: setns, clone3 (which notes the pid), setns back
+    child: its descriptors, die with the parent; oom_score_adj, cgroups; close descriptors, keyring, session; the plan's operations; execve
 
 The plan is that of the long way (`minipod.init.plan`): an operation that is nothing but system calls has a method `calls`. Where one has
 not, or a call fails, the long way is taken, which says what is wrong.
@@ -20,13 +21,21 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from minipod.cgroups.hierarchy import Hierarchy
 from minipod.init.cgroup import CreateCgroup, EnterCgroup, OpenCgroup
 from minipod.init.descriptors import Descriptors
 from minipod.init.device import InstallStdio
-from minipod.init.identity import ChangeProfile, FindExecutable, SetOomScoreAdj, SetRlimits
+from minipod.init.identity import (
+    ChangeProfile,
+    Execve,
+    FindExecutable,
+    SetOomScoreAdj,
+    SetRlimits,
+)
 from minipod.init.namespaces import JoinContainer
 from minipod.init.operation import Context, Direct, NotDirect, Operation, Plan, Repeats
 from minipod.init.sync import AGAIN, OUTCOME, READY
@@ -35,7 +44,7 @@ from minipod.linux.flags import CloneFlag
 from minipod.linux.libc import MACHINE
 from minipod.linux.machine import Piece
 from minipod.linux.machine_fork import ForkMachine, Part
-from minipod.linux.program import FAIL, Buffer, Call, Text
+from minipod.linux.program import FAIL, Buffer, Call, Result, Text
 from minipod.spec.bundle import Bundle, Process
 from minipod.spec.container import SeccompMode
 from minipod.spec.sandbox import NamespaceMode
@@ -45,12 +54,11 @@ HOME: Final = {
     "uts": CloneFlag.CLONE_NEWUTS, "pid": CloneFlag.CLONE_NEWPID,
 }  # fmt: skip
 TRACERS: Final = frozenset(("SYS_PTRACE", "SYS_ADMIN"))
-SYNC, VAULT, HOST_MOUNTS, ROOT = (
-    3,
-    4,
-    5,
-    6,
-)  # where a container's child has what it is given; a root not each
+# Where a container's child has what it is given; a root not each.
+SYNC, VAULT, HOST_MOUNTS, ROOT = 3, 4, 5, 6
+TARGET = 4  # and an exec's: a pidfd of the container's main process
+# Descriptors for an exec: socket, pidfd, stdin, stdout, stderr.
+Given = tuple[int, int, int, int, int]
 
 
 def may_be_met(bundle: Bundle, process: Process) -> bool:
@@ -70,6 +78,20 @@ def may_be_born(bundle: Bundle) -> bool:
     return bundle.pid is NamespaceMode.CONTAINER and bundle.userns is None and known
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrance:
+    """What all execs into one container do, whatever their command."""
+
+    plan: Plan
+    context: Context
+    key: int  # of the block
+    tasks: Text  # the path of the cgroup's tasks in each v1 tree
+    flags: int  # the namespaces to enter
+    env: tuple[str, ...]
+    path: str  # where commands are looked for
+    calls: Callable[[Entrance], list[Call]]
+
+
 class Launcher:
     """Forks children by the short way. Raises OSError where this machine does not let it."""
 
@@ -83,6 +105,11 @@ class Launcher:
         os.close(proc)
         # The places of a container's socket and root, for its launch.
         self._sync, self._root = _above(vault_fd), _above(vault_fd)
+        back = [Call("setns", (fd, int(HOME[kind]))) for kind, fd in self._home.items()]
+        self._back = self._machine.settle(back)
+        self._trees: list[int] | None = None  # of the v1 cgroups, for an exec's child
+        # What execs do alike has a number, which is hashed faster.
+        self._kinds: dict[Hashable, int] = {}
 
     # -- containers
 
@@ -165,71 +192,106 @@ class Launcher:
 
     # -- execs
 
-    def launch_exec(self, plan: Plan, context: Context, title: str) -> int:
-        """Fork the main process of *plan* into its container; it awaits "go" before execve. Return its pid.
+    def entrance(self, plan: Plan, context: Context) -> Entrance:
+        """Return what all execs of *plan* into its container do, whatever their command. Raises NotDirect."""
+        context.target_pidfd = TARGET
+        operations = [
+            o for o in (*plan.outer, *plan.inner, *plan.execute) if not isinstance(o, _EXECS)
+        ]
+        if any(not isinstance(o, Repeats) for o in operations):
+            raise NotDirect("an operation that is another one for each exec")
+        joined = next(o for o in plan.outer if isinstance(o, JoinContainer))
+        score = next(o for o in plan.outer if isinstance(o, SetOomScoreAdj))
+        profiles = [o.profile for o in plan.inner if isinstance(o, ChangeProfile)]
+        shapes = tuple(o.shape() for o in operations if isinstance(o, Repeats))
+        key = (shapes, score.value, tuple(profiles), context.filter)
+        return Entrance(
+            plan=plan,
+            context=context,
+            key=self._kinds.setdefault(key, len(self._kinds)),
+            tasks=Text(os.fsencode(f"{plan.cgroup}/tasks")),
+            flags=int(joined.flags()),
+            env=next(o.env for o in plan.execute if isinstance(o, Execve)),
+            path=next(o.path for o in plan.inner if isinstance(o, FindExecutable)),
+            calls=lambda entrance: self._born(entrance, score.value, profiles, operations),
+        )
 
-        Raises NotDirect, OSError: nothing has happened, and the long way is open.
+    def launch_exec(
+        self, entrance: Entrance, argv: tuple[str, ...], given: Given, note: int
+    ) -> int:
+        """Fork a process into a container, where it executes *argv*. Return its pid.
+
+        Its pid is at the address *note* before it runs. Raises NotDirect, OSError: nothing has happened, and the long way is open.
         """
-        opened: list[int] = []
-        context.candidates = _candidates(plan)
+        sync, target, *streams = given
+        if min(given) <= TARGET:
+            raise NotDirect("a descriptor where the child puts another one")
+        context, cloexec = entrance.context, os.O_CLOEXEC
+        moved = [Call("dup3", (sync, SYNC, cloexec)), Call("dup3", (target, TARGET, cloexec))]
+        moved += [Call("dup3", (fd, place, 0)) for place, fd in enumerate(streams)]
+        command = FindExecutable(name=argv[0], path=entrance.path)
+        context.candidates = tuple(command.candidates())
+        executed = Execve(argv=argv, env=entrance.env).calls(context)
+        texts = [entrance.tasks] if self._trees_of(context.hierarchy) else []
+        become = self._machine.once(entrance.key, texts, lambda: entrance.calls(entrance))
+        cgroup = context.hierarchy.open_unified(entrance.plan.cgroup)
         try:
-            tasks = _open_cgroups(plan, context, opened)
-            theirs = self._program(plan, context, title, tasks)
-            back = [Call("setns", (fd, int(HOME[kind]))) for kind, fd in self._home.items()]
-            again = Call("write", (context.sync.fileno(), AGAIN, len(AGAIN)))
             return self._machine.launch(
-                Part(theirs, again),
-                cgroup=context.fds.pop("cgroup", -1),
-                enter=_entrance(plan, context),
-                leave=back,
+                Part([moved, become, executed], Call("write", (SYNC, AGAIN, len(AGAIN)))),
+                cgroup=cgroup,
+                note=note,
+                enter=[Call("setns", (target, entrance.flags))],
+                leave=self._back,
             )
         except OverflowError as e:
             raise NotDirect(str(e)) from e
         finally:
-            for fd in opened:
-                os.close(fd)
+            if cgroup >= 0:
+                os.close(cgroup)
 
-    def _program(
-        self, plan: Plan, context: Context, title: str, tasks: Sequence[int]
-    ) -> list[Piece]:
-        """Return what the child does, up to execve. From where its streams are its own, execs do what many others do."""
-        sync, target = context.sync.fileno(), context.target_pidfd
-        profiles = [o.profile for o in plan.inner if isinstance(o, ChangeProfile)]
-        keep = [0, 1, 2, sync, target, *tasks, *(fd for fd in context.stdio if fd >= 0)]
-        keep += [self._proc] * len(profiles)
-        heard = Buffer(16)
-        name = os.fsencode(f"minipod:[init] {title}")
-        done = (*_OURS, EnterCgroup)
-        operations = [o for o in (*plan.outer, *plan.inner) if not isinstance(o, done)]
-        behind = [isinstance(o, InstallStdio) for o in operations].index(True) + 1  # fmt: skip
-        own, alike = operations[:behind], [o for o in operations[behind:] if isinstance(o, Repeats)]
-        if len(own) + len(alike) < len(operations):
-            raise NotDirect("an operation that is another one for each exec")
-        born = [
-            *(Call("close_range", (*between, 0)) for between in process.ranges_but(keep)),
-            *_limit_descriptors(context),
+    def _born(
+        self, entrance: Entrance, score: int, profiles: list[str], operations: list[Operation]
+    ) -> list[Call]:
+        """Return what an exec's child does up to execve: first what needs a descriptor of ours, for it sees nothing of the host's."""
+        context, file = entrance.context, os.O_WRONLY | os.O_CLOEXEC
+        own, said = Result(), str(score).encode()
+        found = [
             Call("prctl", (prctl.PR_SET_PDEATHSIG, _SIGKILL)),
-            Call("keyctl", (process.KEYCTL_JOIN_SESSION_KEYRING, 0), on_error=0),
-            *(Call("write", (fd, b"0", 1)) for fd in tasks),
-            # By the host's procfs, and first: no directory of the host's is open when the working directory is entered.
+            # Lowering it may not be allowed: the long way warns of that.
+            Call("openat", (self._proc, b"self/oom_score_adj", file), gives=own, on_error=1),
+            Call("write", (own, said, len(said)), on_error=0),
+        ]
+        for tree in self._trees_of(context.hierarchy):
+            fd = Result()
+            found.append(Call("openat", (tree, entrance.tasks, file), gives=fd))
+            found.append(Call("write", (fd, b"0", 1)))
+        return [
+            *found,
             *(call for name in profiles for call in apparmor.calls_on_exec(name, self._proc)),
+            Call("close_range", (TARGET + 1, process.UINT_MAX, 0)),
+            *_limit_descriptors(context),
+            Call("keyctl", (process.KEYCTL_JOIN_SESSION_KEYRING, 0), on_error=0),
             Call("setsid", ()),
-            Call("prctl", (prctl.PR_SET_NAME, name)),
-            *_calls(own, context),
-        ]
-        key = (tuple(o.shape() for o in alike), context.filter)
-        become = self._machine.once(key, (), lambda: _calls(alike, context))
-        # "go" says that we are known, and what only the host's root could give us is there. Its end: the supervisor's.
-        gone = [
-            Call("read", (sync, heard, heard.size), on_zero=FAIL),
+            Call("prctl", (prctl.PR_SET_NAME, b"minipod:[init]")),
+            *_calls(operations, context),
             Call("prctl", (prctl.PR_SET_PDEATHSIG, 0)),
-            *_calls(plan.execute, context),
         ]
-        return [born, become, gone]
+
+    def _trees_of(self, hierarchy: Hierarchy) -> list[int]:
+        """Return descriptors of the v1 trees' roots, that stay open."""
+        if self._trees is None:
+            self._trees = []
+            for tree in hierarchy.trees:
+                if not tree.unified:
+                    fd = os.open(tree.path(""), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                    self._trees.append(_above(fd))
+                    os.close(fd)
+        return self._trees
 
 
 # What is done in another order, or by the supervisor.
 _OURS = (JoinContainer, OpenCgroup, SetOomScoreAdj, ChangeProfile)
+_EXECS = (*_OURS, EnterCgroup, InstallStdio, FindExecutable, Execve)
 _SIGKILL = 9
 _HANG = (
     Call("pause", ()) if MACHINE == "x86_64" else Call("ppoll", (0, 0, 0, 0, 0))
@@ -253,30 +315,11 @@ def _above(fd: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, ROOT + 1)
 
 
-def _open_cgroups(plan: Plan, context: Context, opened: list[int]) -> list[int]:
-    """Open what cgroups an exec's child enters, from here: it sees no hierarchy of the host's."""
-    tasks = []
-    for operation in plan.outer:
-        if isinstance(operation, EnterCgroup):
-            for fd in context.hierarchy.open_tasks(operation.path):
-                tasks.append(fd)
-                opened.append(fd)
-        elif isinstance(operation, OpenCgroup):
-            operation.apply(context)
-            opened += [fd for fd in (context.fds["cgroup"],) if fd >= 0]
-    return tasks
-
-
 def _limit_descriptors(context: Context) -> list[Call]:
     """Give up the supervisor's raised limit."""
     if context.nofile is None:
         return []
     return SetRlimits(limits=(("RLIMIT_NOFILE", *context.nofile),)).calls(context)
-
-
-def _entrance(plan: Plan, context: Context) -> list[Call]:
-    joins = (o for o in plan.outer if isinstance(o, JoinContainer))
-    return [Call("setns", (context.target_pidfd, int(o.flags()))) for o in joins]
 
 
 def _candidates(plan: Plan) -> tuple[str, ...]:

@@ -101,7 +101,7 @@ class JoinContainer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JoinCgroupNamespace:
+class JoinCgroupNamespace(Repeats):
     """Enter the container's cgroup namespace, from inside: a cgroup mounted nsdelegate lets nobody be born below it from outside."""
 
     cause: str = ""

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from minipod.linux.libc import MACHINE, check, libc
-from minipod.linux.program import FAIL, Argument, Buffer, Call, Result, Text
+from minipod.linux.program import FAIL, Argument, Buffer, Call, Result, Text, Words
 from minipod.linux.syscalls import table
 
 SIZE: Final = 2 << 20  # bytes of the region; a page that was never written costs nothing
@@ -232,9 +232,13 @@ class Machine:
             if id(argument) not in self._rooms:
                 self._rooms[id(argument)] = self._place(bytes(argument.size))
             return self._base + self._rooms[id(argument)]
-        assert isinstance(argument, tuple)
+        assert isinstance(argument, tuple | Words)
         if id(argument) not in self._rooms:
-            words = [self._argument(a) for a in argument]
+            if isinstance(argument, Words):
+                text = self._base + self._place(argument.text)
+                words = [*(text + start for start in argument.starts), 0]
+            else:
+                words = [self._argument(a) for a in argument]
             self._rooms[id(argument)] = self._place(struct.pack(f"<{len(words)}Q", *words))
         return self._base + self._rooms[id(argument)]
 

@@ -68,25 +68,33 @@ class ForkMachine(Machine):
         self._try(others)
         self._try_comparison()
 
+    def settle(self, leave: Sequence[Call]) -> Block:
+        """Write a way back down for all launches. It must not fail; nothing may have been kept before."""
+        self._free = self._kept
+        block = self._block(leave, self._die)
+        self._begin_to_keep()
+        return block
+
     def launch(
         self,
         *parts: Part,
         flags: CloneFlag = CloneFlag(0),  # noqa: B008 an immutable flag
         cgroup: int = -1,
+        note: int = 0,
         enter: Sequence[Call] = (),
-        leave: Sequence[Call] = (),
+        leave: Piece = (),
     ) -> int:
         """Run *enter*, fork a child for *parts* (PARTS at most), run *leave*; return the child's pid.
 
         The last part ends with execve. *leave* must not fail: this process ends then, for it is not where it should be.
-        *flags* and *cgroup* as for `process.clone3`. Raises OSError, OverflowError for a program that is too long.
+        *flags*, *cgroup* and *note* as for `process.clone3`. Raises OSError, OverflowError for a program that is too long.
         """
         self._free, self._rooms = self._own, {}
-        arguments = process.clone_arguments(flags, cgroup)
+        arguments = process.clone_arguments(flags, cgroup, note)
         fork = Call("clone3", (arguments, len(arguments)))
         child = self._program(parts)
         before = [*enter, fork]
-        back = self._block(leave, self._die)
+        back = leave if isinstance(leave, Block) else self._block(leave, self._die)
         self._lead(back, self._show.start)
         self._lead(self._show, self._end)
         start = self._steps(len(before))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import resource
 import select
@@ -10,11 +11,13 @@ import signal
 import time
 from collections.abc import Iterable
 
+from minipod.linux import small_files
 from minipod.linux.flags import CloneFlag
 from minipod.linux.libc import syscall
 
 KEYCTL_JOIN_SESSION_KEYRING = 1
 UINT_MAX = 2**32 - 1
+_TICKS = os.sysconf("SC_CLK_TCK")  # in a second
 
 
 def pidfd_open(pid: int, flags: int = 0) -> int:
@@ -79,17 +82,21 @@ def raise_descriptor_limit() -> tuple[int, int]:
 def start_time(pid: int) -> int:
     """Return when *pid* started, in clock ticks since boot (proc(5), stat, field 22). Raises ProcessLookupError."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as f:
-            fields = f.read().rpartition(b")")[2].split()
+        content = small_files.read(f"/proc/{pid}/stat")
     except FileNotFoundError:
         raise ProcessLookupError(3, os.strerror(3), str(pid)) from None
-    return int(fields[19])
+    return int(content.rpartition(b")")[2].split()[19])
+
+
+def ticks() -> int:
+    """Return what the start time of a process would be that starts now."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
 
 
 def age(pid: int) -> float:
     """Return for how many seconds *pid* exists. Raises ProcessLookupError."""
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
-    return now - start_time(pid) / os.sysconf("SC_CLK_TCK")
+    return now - start_time(pid) / _TICKS
 
 
 def wait_channel(pidfd: int) -> str:
@@ -103,6 +110,7 @@ def wait_channel(pidfd: int) -> str:
         return ""
 
 
+CLONE_PARENT_SETTID = 0x00100000
 CLONE_CLEAR_SIGHAND = 0x100000000
 CLONE_INTO_CGROUP = 0x200000000
 
@@ -129,9 +137,21 @@ def clone3(flags: CloneFlag = CloneFlag(0), *, cgroup: int = -1) -> int:  # noqa
     return syscall("clone3", ctypes.byref(arguments), ctypes.sizeof(arguments))
 
 
-def clone_arguments(flags: CloneFlag = CloneFlag(0), cgroup: int = -1) -> bytes:  # noqa: B008
-    """Return what `clone3` would give to the kernel, for those who make the call themselves."""
-    return bytes(_clone_args(flags, cgroup))
+def clone_arguments(flags: CloneFlag = CloneFlag(0), cgroup: int = -1, note: int = 0) -> bytes:  # noqa: B008
+    """Return what `clone3` would give to the kernel, for those who make the call themselves.
+
+    Before the child runs, its pid is written to the address *note* (CLONE_PARENT_SETTID; 0: nowhere).
+    """
+    arguments = _clone_args(flags, cgroup)
+    if note:
+        arguments.flags |= CLONE_PARENT_SETTID
+        arguments.parent_tid = note
+    return bytes(arguments)
+
+
+def address(memory: mmap.mmap, offset: int) -> int:
+    """Return where *offset* of a mapping is, until that is resized."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory, offset))
 
 
 def _clone_args(flags: CloneFlag, cgroup: int) -> _CloneArgs:

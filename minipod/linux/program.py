@@ -6,6 +6,7 @@ A piece is a list of calls. One call follows the other, or some are left out; da
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -22,12 +23,21 @@ class Text(bytes):
     """Bytes that are others for another child: a block that is kept has room for those in their place."""
 
 
+class Words:
+    """Texts as execve(2) takes them: the address of an array of their addresses, which ends with 0."""
+
+    def __init__(self, words: Sequence[bytes]) -> None:
+        self.text = b"".join(word + b"\0" for word in words)
+        ends = itertools.accumulate(len(word) + 1 for word in words)
+        self.starts = (0, *ends)[: len(words)]  # where in it each begins
+
+
 class Result:
     """What one call gives and a later one of its piece takes."""
 
 
-# A word, a pointer to a copy of bytes, a pointer to words, a pointer to room, what an earlier call gave.
-Argument = int | bytes | Buffer | Result | tuple["Argument", ...]
+# A word, a pointer to a copy of bytes, a pointer to words, to texts, to room, what an earlier call gave.
+Argument = int | bytes | Buffer | Result | Words | tuple["Argument", ...]
 FAIL: Final = -1  # where a call leads to: give up
 
 

@@ -66,7 +66,6 @@ class Attachments:
             _close(held)
         return ExecSession(
             id=session,
-            pid=container.pid,
             stdin_fd=held if stdin else -1,
             stdout_fd=readers[1],
             stderr_fd=-1 if spec.tty else readers[2],

@@ -1,7 +1,8 @@
 """One more process in a running container: with pipes, with a pty, or run to its end.
 
-The end of an exec is its process' exit, then what is buffered; not the end of its pipes, which a child it left behind may
-hold open for ever. What it may do comes from the container's bundle, never from the caller.
+The supervisor is asked once, and answers when it has ended; a pty's master comes before that. The end of an exec is its process' exit,
+then what is buffered; not the end of its pipes, which a child it left behind may hold open for ever. What it may do comes from the
+container's bundle, never from the caller.
 """
 
 from __future__ import annotations
@@ -13,28 +14,29 @@ import os
 import struct
 import termios
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from minipod import errors
 from minipod.runtime import bundle as bundles
 from minipod.runtime.service import ContainerState, ExecResult, ExecSession
 from minipod.runtime.state import Container
-from minipod.runtime.supervisor_client import SupervisorClient
-from minipod.spec.bundle import Bundle, ExecBundle, Process
+from minipod.runtime.supervisor_client import Answer, SupervisorClient
+from minipod.spec.bundle import Bundle
+from minipod.spec.ids import ContainerId
 
 CHUNK = 64 << 10
 
 
+LOST = 137  # the exit code of what was killed with its supervisor
+
+
 @dataclass(slots=True)
 class Running:
-    """One exec under way; *code* is set before *ended*."""
+    """One exec under way: the answer to come, and the master of its pty."""
 
-    id: str
-    pid: int = 0
+    ended: asyncio.Future[Answer]
     master: int = -1
-    code: int = -1
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Execs:
@@ -44,31 +46,28 @@ class Execs:
         self._supervisor = supervisor
         self._run_dir = run_dir
         self._running: dict[str, Running] = {}
+        self._consoles: dict[str, asyncio.Future[int]] = {}
 
-    def ended(self, session: str, code: int) -> None:
-        """The supervisor saw its end."""
-        if (running := self._running.get(session)) is not None:
-            running.code = code
-            running.ended.set()
-
-    def lost(self) -> None:
-        """The supervisor is gone, and with it what it would have told."""
-        for running in self._running.values():
-            running.code = 137
-            running.ended.set()
+    def opened(self, session: str, console: int) -> None:
+        """The supervisor sends the master of its pty."""
+        future = self._consoles.pop(session, None)
+        if future is None or future.done():
+            os.close(console)
+        else:
+            future.set_result(console)
 
     async def sync(
         self, container: Container, command: tuple[str, ...], timeout: float, limit: int
     ) -> ExecResult:
-        """Run to the end. DeadlineExceeded after *timeout* seconds (0: none), the session killed."""
+        """Run to the end. DeadlineExceeded after *timeout* seconds (0: none), the session killed. Raises Unavailable, SetupFailed."""
         session = await self.start(container, command, tty=False, stdin=False)
         outputs = (Collector(session.stdout_fd, limit), Collector(session.stderr_fd, limit))
         try:
             async with asyncio.timeout(timeout or None):
-                code = await self.wait(session.id)
+                code = await self._end_of(session.id)
         except TimeoutError:
             await self.kill(session.id, 9)
-            await self.wait(session.id)
+            await self._end_of(session.id)
             raise errors.DeadlineExceeded(
                 f"command {' '.join(command)!r} timed out after {timeout:g} s"
             ) from None
@@ -93,47 +92,58 @@ class Execs:
             raise errors.FailedPrecondition(
                 f"container {container.record.spec.name} is {container.state.value.lower()}, not running"
             )
-        running = Running(uuid.uuid4().hex)
-        made = _bundle_of(f"{self._run_dir}/containers/{container.record.id}")
-        bundle = ExecBundle(
-            id=running.id,
-            container_id=container.record.id,
-            process=_process(made.process, command, tty=tty),
-        )
-        self._running[running.id] = running
-        try:
-            if tty:
-                return await self._with_console(running, bundle)
-            first = 0 if made.userns is None else made.userns.first
-            owner = (first + made.process.uid, first + made.process.gid)
-            return await self._with_pipes(running, bundle, owner, stdin=stdin)
-        except BaseException:
-            del self._running[running.id]
-            raise
+        session, target = uuid.uuid4().hex, container.record.id
+        if tty:
+            return await self._with_console(session, target, command)
+        return await self._with_pipes(session, target, command, stdin=stdin)
 
-    async def _with_console(self, running: Running, bundle: ExecBundle) -> ExecSession:
-        answer, fds = await self._supervisor.request("exec", id=bundle.id, bundle=bundle)
-        running.pid, running.master = answer["pid"], os.dup(fds[0])
-        os.set_blocking(fds[0], False)
-        return ExecSession(
-            id=running.id, pid=running.pid, stdin_fd=os.dup(fds[0]), stdout_fd=fds[0], stderr_fd=-1
+    async def _ask(
+        self, session: str, target: ContainerId, command: tuple[str, ...], stdio: tuple[int, ...]
+    ) -> asyncio.Future[Answer]:
+        """Ask for an exec, one with a pty where there is no *stdio*; return what will be answered when it has ended."""
+        ended = await self._supervisor.ask(
+            "exec", id=session, container=target, argv=command, tty=not stdio, fds=stdio
         )
+        ended.add_done_callback(_take_notice)
+        self._running[session] = Running(ended)
+        return ended
+
+    async def _with_console(
+        self, session: str, target: ContainerId, command: tuple[str, ...]
+    ) -> ExecSession:
+        console = self._consoles[session] = asyncio.get_running_loop().create_future()
+        ended = await self._ask(session, target, command, ())
+        ended.add_done_callback(lambda _: _no_console(console, ended))
+        try:
+            master = await console
+        except BaseException:
+            del self._running[session]
+            raise
+        finally:
+            self._consoles.pop(session, None)
+        self._running[session].master = os.dup(master)
+        os.set_blocking(master, False)
+        return ExecSession(id=session, stdin_fd=os.dup(master), stdout_fd=master, stderr_fd=-1)
 
     async def _with_pipes(
-        self, running: Running, bundle: ExecBundle, owner: tuple[int, int], *, stdin: bool
+        self, session: str, target: ContainerId, command: tuple[str, ...], *, stdin: bool
     ) -> ExecSession:
+        made = _bundle_of(f"{self._run_dir}/containers/{target}")
+        first = 0 if made.userns is None else made.userns.first
+        owner = (first + made.process.uid, first + made.process.gid)
         ours, theirs = [-1, -1, -1], [-1, -1, -1]
-        if stdin:
-            theirs[0], ours[0] = os.pipe2(os.O_CLOEXEC)
-        else:
-            theirs[0] = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        for n in (1, 2):
-            ours[n], theirs[n] = os.pipe2(os.O_CLOEXEC)
-            os.fchown(theirs[n], *owner)
         try:
-            answer, _ = await self._supervisor.request(
-                "exec", id=bundle.id, bundle=bundle, fds=tuple(theirs)
-            )
+            if stdin:
+                theirs[0], ours[0] = os.pipe2(os.O_CLOEXEC)
+                os.set_blocking(ours[0], False)
+            else:
+                theirs[0] = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+            for n in (1, 2):
+                ours[n], theirs[n] = os.pipe2(os.O_CLOEXEC)
+                os.set_blocking(ours[n], False)
+                if any(owner):
+                    os.fchown(theirs[n], *owner)
+            await self._ask(session, target, command, tuple(theirs))
         except BaseException:
             for fd in ours:
                 if fd >= 0:
@@ -141,24 +151,27 @@ class Execs:
             raise
         finally:
             for fd in theirs:
-                os.close(fd)
-        for fd in ours:
-            if fd >= 0:
-                os.set_blocking(fd, False)
-        running.pid = answer["pid"]
-        return ExecSession(
-            id=running.id, pid=running.pid, stdin_fd=ours[0], stdout_fd=ours[1], stderr_fd=ours[2]
-        )
+                if fd >= 0:
+                    os.close(fd)
+        return ExecSession(id=session, stdin_fd=ours[0], stdout_fd=ours[1], stderr_fd=ours[2])
 
     async def wait(self, session: str) -> int:
-        """Wait for its exit code, and forget it."""
+        """Wait for its exit code, LOST with its supervisor, and forget it. Raises SetupFailed when it could not be started."""
+        try:
+            return await self._end_of(session)
+        except errors.Unavailable:
+            return LOST
+
+    async def _end_of(self, session: str) -> int:
+        """Do what `wait` does. Raises Unavailable when the supervisor has gone: nobody knows whether it had begun."""
         running = self._known(session)
-        await running.ended.wait()
+        await asyncio.wait((running.ended,))  # who is cancelled here leaves it as it is
         self._running.pop(session, None)
         if running.master >= 0:
             os.close(running.master)
             running.master = -1
-        return running.code
+        answer, _ = running.ended.result()
+        return int(answer["code"])
 
     async def resize(self, session: str, rows: int, columns: int) -> None:
         """Set the pty's window size; its foreground processes get SIGWINCH."""
@@ -184,11 +197,16 @@ def _bundle_of(directory: str) -> Bundle:
     return bundles.read(directory)
 
 
-def _process(made: Process, command: tuple[str, ...], *, tty: bool) -> Process:
-    env = made.env
-    if tty and not any(e.startswith("TERM=") for e in env):
-        env = (*env, "TERM=xterm")
-    return replace(made, argv=command, env=env, tty=tty, stdin=False, stdin_once=False)
+def _take_notice(ended: asyncio.Future[Answer]) -> None:
+    """Nobody may be waiting for it any more; asyncio would tell of an error that nobody has seen."""
+    if not ended.cancelled():
+        ended.exception()
+
+
+def _no_console(console: asyncio.Future[int], ended: asyncio.Future[Answer]) -> None:
+    """It has ended: who still waits for its console learns why there is none."""
+    if not (console.done() or ended.cancelled()):
+        console.set_exception(ended.exception() or errors.Internal("an exec without its console"))
 
 
 class Collector:

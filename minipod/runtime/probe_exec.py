@@ -21,9 +21,7 @@ class ProbeExec:
 
     def __init__(self, instance: Instance) -> None:
         self._state = State(instance.run_dir)
-        self._supervisor = SupervisorClient(
-            instance.supervisor_socket, on_event=self._event, on_lost=self._lost
-        )
+        self._supervisor = SupervisorClient(instance.supervisor_socket)
         self._execs = Execs(self._supervisor, instance.run_dir)
         # Running containers by id, the newest last. One that has ended is refused by the supervisor.
         self._known: OrderedDict[str, Container] = OrderedDict()
@@ -34,7 +32,6 @@ class ProbeExec:
         """Return exit code and output. Raises Unavailable, NotFound, FailedPrecondition, DeadlineExceeded."""
         if not self._supervisor.connected:
             self._supervisor.connect()
-            await self._supervisor.request("subscribe")
         container = self._known.get(container_id) or self._load(container_id)
         result = await self._execs.sync(container, command, timeout, OUTPUT_MAX)
         return result.exit_code, (result.stdout + result.stderr)[:OUTPUT_MAX]
@@ -51,10 +48,3 @@ class ProbeExec:
             if len(self._known) > KNOWN_MAX:
                 self._known.popitem(last=False)
         return container
-
-    def _event(self, event: dict[str, object]) -> None:
-        if event["event"] == "exec_exited":
-            self._execs.ended(str(event["id"]), int(str(event["code"])))
-
-    def _lost(self) -> None:
-        self._execs.lost()

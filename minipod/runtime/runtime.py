@@ -63,7 +63,7 @@ class Runtime:
         self._hierarchy = hierarchy
         self.state = State(instance.run_dir)
         self.supervisor = SupervisorClient(
-            instance.supervisor_socket, on_event=self._event, on_lost=self._lost
+            instance.supervisor_socket, on_event=self._event, on_lost=on_lost
         )
         self.images = Images(store, self.images_in_use, instance.registries)
         self._sandboxes = Sandboxes(instance, self.state, self.supervisor, network, hierarchy)
@@ -317,11 +317,11 @@ class Runtime:
 
     # -- events
 
-    def _event(self, event: dict[str, Any]) -> None:
+    def _event(self, event: dict[str, Any], fds: list[int]) -> None:
         """The supervisor says that something happened."""
         kind = event["event"]
-        if kind == "exec_exited":
-            self._execs.ended(event["id"], event["code"])
+        if kind == "console":
+            self._execs.opened(event["id"], fds[0])
             return
         container = self.state.containers.get(ContainerId(event["id"]))
         if container is None:
@@ -348,10 +348,6 @@ class Runtime:
                     detail = f"Killed process {kill.pid} ({kill.process})"
                     self._tell(EventType.CONTAINER_OOM, container, detail)
                 return
-
-    def _lost(self) -> None:
-        self._execs.lost()
-        self._on_lost()
 
     def _tell(self, kind: EventType, container: Container, detail: str = "") -> None:
         event = RuntimeEvent(

@@ -117,7 +117,6 @@ class ExecSession:
     """
 
     id: str
-    pid: int
     stdin_fd: int
     stdout_fd: int
     stderr_fd: int
@@ -226,10 +225,10 @@ class RuntimeService(Protocol):
     async def exec(
         self, container: ContainerId, command: tuple[str, ...], *, tty: bool, stdin: bool
     ) -> ExecSession:
-        """Start *command* with pipes, or with a pty."""
+        """Start *command* with pipes, or with a pty; with pipes that it can't be started is told by `exec_wait`."""
 
     async def exec_wait(self, session: str) -> int:
-        """Wait for the end of an exec; return its exit code (128 + signal when killed)."""
+        """Wait for the end of an exec; return its exit code (128 + signal when killed). Raises SetupFailed when it never began."""
 
     async def exec_resize(self, session: str, rows: int, columns: int) -> None:
         """Set the window size of the pty of an exec or attach."""

@@ -1,4 +1,4 @@
-"""The asyncio side of the supervisor's socket: requests by number, replies in any order, events to one callback.
+"""The asyncio side of the supervisor's socket: requests by number, replies in any order, events (and their fds) to one callback.
 
 When the connection breaks, every waiting request fails with Unavailable and `lost` is called once; `connect` may then be
 called again. Used by the daemon and by the prober (exec probes).
@@ -27,7 +27,7 @@ class SupervisorClient:
         self,
         path: str,
         *,
-        on_event: Callable[[dict[str, Any]], None] = lambda _event: None,
+        on_event: Callable[[dict[str, Any], list[int]], None] = lambda _event, _fds: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = path
@@ -79,7 +79,19 @@ class SupervisorClient:
         **fields: Any,
     ) -> Answer:
         """Ask, and wait for the answer. *bundle* travels in a sealed memfd before *fds* and *given*, which are closed here once they are
-        sent, or can't be."""
+        sent, or can't be. Raises Unavailable, and what is answered."""
+        return await (await self.ask(op, bundle=bundle, fds=fds, given=given, **fields))
+
+    async def ask(
+        self,
+        op: str,
+        *,
+        bundle: object = None,
+        fds: tuple[int, ...] = (),
+        given: tuple[int, ...] = (),
+        **fields: Any,
+    ) -> asyncio.Future[Answer]:
+        """Ask as `request` does, and return the answer to come. Raises Unavailable when there is nobody to be asked."""
         if self._sock is None:
             _close(given)
             raise Unavailable("not connected to the supervisor")
@@ -95,7 +107,7 @@ class SupervisorClient:
             raise
         finally:
             _close(given if memfd < 0 else (memfd, *given))
-        return await future
+        return future
 
     async def _send(self, message: protocol.Message, passed: list[int]) -> None:
         while True:
@@ -146,7 +158,7 @@ class SupervisorClient:
 
     def _deliver(self, message: protocol.Message, received: list[int]) -> None:
         if "event" in message:
-            self._on_event(message)
+            self._on_event(message, received)
             return
         future = self._waiting.pop(message["n"], None)
         if future is None or future.done():  # its caller was cancelled

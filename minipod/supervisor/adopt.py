@@ -20,7 +20,7 @@ from minipod.errors import MinipodError
 from minipod.linux import procconn, process
 from minipod.spec.bundle import Bundle
 from minipod.spec.codec import loads
-from minipod.supervisor import records
+from minipod.supervisor import exec_page, records
 from minipod.supervisor.children import Container, Phase
 from minipod.supervisor.records import ExitRecord, StateRecord
 from minipod.supervisor.server import Supervisor
@@ -62,11 +62,11 @@ class Adoption:
         self._silence_if_idle()
 
     def end_execs(self, left: list[tuple[int, int]]) -> None:
-        """Kill what a dead supervisor's execs, (pid, start time) each, have in their sessions; after `adopt_all`.
+        """Kill what a dead supervisor's execs, (pid, noted time) each, have in their sessions; after `adopt_all`.
 
         As at the end of any exec, what made a session of its own goes on, and so does what an exec left behind that had ended.
         """
-        sessions = {pid for pid, start_time in left if records.alive(pid, start_time)}
+        sessions = {pid for pid, noted in left if exec_page.runs(pid, noted)}
         if not sessions:
             return
         running = [c for c in self._s.tables.containers.values() if c.exit is None]

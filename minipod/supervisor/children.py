@@ -12,14 +12,19 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from minipod.cgroups.hierarchy import Hierarchy
 from minipod.linux import process
-from minipod.spec.bundle import Bundle, ExecBundle
+from minipod.spec.bundle import Bundle
 from minipod.supervisor import records
 from minipod.supervisor.records import ExitRecord
 from minipod.supervisor.streams import Streams
 from minipod.supervisor.timers import Timer
+
+if TYPE_CHECKING:
+    from minipod.init.launch import Entrance
+    from minipod.supervisor.server import Client
 
 
 class Phase(enum.Enum):
@@ -104,6 +109,7 @@ class Container(Process):
     bundle: Bundle
     streams: Streams
     drained: bool = False
+    entrance: Entrance | None = None  # of its execs, after the first one
 
     def write_state(self) -> None:
         """Write down what another supervisor has to know of it."""
@@ -122,25 +128,29 @@ class Container(Process):
 
 @dataclass(slots=True, kw_only=True)
 class Exec(Process):
-    bundle: ExecBundle
     cgroup: str
-    owner: object  # the client that asked for it: when that goes, nobody reads what it says
+    owner: Client  # the client that asked for it: when that goes, nobody reads what it says
     console: int = -1
     slot: int = -1  # in the page that tells the next supervisor of it (`exec_page`)
 
+    def hold(self) -> None:
+        """Hold it by a pidfd: our child, and not reaped yet. Idempotent."""
+        if self.pidfd < 0:
+            self.pidfd = process.pidfd_open(self.pid)
+
     def signal_session(self, hierarchy: Hierarchy, number: int) -> None:
-        """Signal every process of its session."""
+        """Signal every process of its session; itself also before it has one."""
         if not self.pid:
             return
         pids = hierarchy.procs(self.cgroup)
         for pid in pids:
             try:
-                if os.getsid(pid) == self.pid:
+                if os.getsid(pid) == self.pid and pid != self.pid:
                     os.kill(pid, number)
             except ProcessLookupError:
                 continue
-        if self.pid not in pids:  # moved out of the cgroup
-            self.send_signal(number)
+        self.hold()
+        self.send_signal(number)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -3,6 +3,8 @@
     request   {"n": 7, "op": "create", ...} + fds        the large part (a bundle) in a sealed memfd, fds[0]
     reply     {"n": 7, "ok": {...}} + fds                or {"n": 7, "error": {"kind", ...}}
     event     {"event": "exited", "id": ..., ...}        to clients that subscribed
+              {"event": "console", "id": ...} + fd       to who asked for an exec with a tty: its pty's master
+    LONG + memfd + fds                                   any of these, when it is longer than a message may be
 
 Errors keep their class across the socket: `SetupFailed` with its fields, others with their message.
 """
@@ -12,29 +14,59 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 from typing import Any
 
 from minipod import errors
+from minipod.linux.fds import read_sealed, sealed_memfd
 
 MESSAGE_MAX = 64 << 10  # bytes
 FDS_MAX = 8
+LONG = b"long"  # for a message that is in a sealed memfd, the first of its fds
 
 Message = dict[str, Any]
+_ROOM = socket.CMSG_SPACE(4 * FDS_MAX)  # bytes
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def send(sock: socket.socket, message: Message, fds: list[int] | None = None) -> None:
     """Send one message. Raises BlockingIOError when the peer does not read, ConnectionError when it is gone."""
-    socket.send_fds(sock, [json.dumps(message, separators=(",", ":")).encode()], fds or [])
+    data = _encode(message).encode()
+    if len(data) <= MESSAGE_MAX:
+        socket.send_fds(sock, [data], fds or [])
+        return
+    memfd = sealed_memfd("message", data)
+    try:
+        socket.send_fds(sock, [LONG], [memfd, *(fds or [])])
+    finally:
+        os.close(memfd)
 
 
 def receive(sock: socket.socket) -> tuple[Message | None, list[int]]:
-    """Read one message and its fds (close-on-exec); (None, []) at end of file."""
-    data, fds, _flags, _address = socket.recv_fds(
-        sock, MESSAGE_MAX, FDS_MAX, socket.MSG_CMSG_CLOEXEC
-    )
-    for fd in fds:
-        os.set_inheritable(fd, False)
-    return (json.loads(data) if data else None), fds
+    """Read one message and its fds (close-on-exec); (None, []) at end of file. Raises ValueError for what is no message."""
+    # Not socket.recv_fds: it forgets its flags (CPython 3.11).
+    data, ancillary, _, _ = sock.recvmsg(MESSAGE_MAX, _ROOM, socket.MSG_CMSG_CLOEXEC)
+    fds = [fd for _, _, raw in ancillary for (fd,) in struct.iter_unpack("i", raw)]
+    try:
+        message = json.loads(_long(fds) if data == LONG else data) if data else None
+    except BaseException:
+        for fd in fds:
+            os.close(fd)
+        raise
+    return message, fds
+
+
+def _long(fds: list[int]) -> bytes:
+    """Take a message out of the first of *fds*. Raises ValueError when it is not sealed, or not there."""
+    if not fds:
+        raise ValueError("a long message without its memfd")
+    memfd = fds.pop(0)
+    try:
+        return read_sealed(memfd)
+    except OSError as e:
+        raise ValueError("a long message that is not sealed") from e
+    finally:
+        os.close(memfd)
 
 
 def error_to_message(e: BaseException) -> Message:

@@ -17,11 +17,12 @@ from minipod.init.operation import Context
 from minipod.init.sandbox import sandbox_plan
 from minipod.init.sync import Unheard
 from minipod.linux import fds, small_files
-from minipod.spec.bundle import Bundle, ExecBundle, SandboxBundle
+from minipod.spec.bundle import Bundle, SandboxBundle
 from minipod.spec.codec import dumps, loads
 from minipod.spec.sandbox import NamespaceMode
 from minipod.supervisor import protocol
-from minipod.supervisor.children import Container, Exec, Phase, SandboxSetup
+from minipod.supervisor.children import Container, Phase, SandboxSetup
+from minipod.supervisor.execs import Execs
 from minipod.supervisor.server import Client, Supervisor
 from minipod.supervisor.setups import Setups
 from minipod.supervisor.streams import Streams
@@ -36,6 +37,7 @@ class Requests:
         self._s = supervisor
         self._setups = setups
         self._tables = supervisor.tables
+        self._execs = Execs(supervisor, setups)
         self._cgroups = plan.cgroup_mounts(supervisor.hierarchy)
         supervisor.dispatch = self._dispatch
 
@@ -218,53 +220,10 @@ class Requests:
     # -- execs
 
     def on_exec(self, client: Client, message: protocol.Message, received: list[int]) -> None:
-        """One more process in a container; fds: bundle, then stdin, stdout, stderr without a tty."""
-        bundle = loads(ExecBundle, fds.read_sealed(received[0]))
-        container = self._container(bundle.container_id)
-        if container.phase is not Phase.RUNNING:
-            raise errors.FailedPrecondition(f"container {container.id} is {container.phase.value}")
-        started = Exec(id=bundle.id, bundle=bundle, cgroup=container.bundle.cgroup, owner=client)
-        self._tables.execs[bundle.id] = started
-        self._setups.await_for(started, client, message["n"])
-        self._fork_exec(started, container, received)
-
-    def _fork_exec(self, started: Exec, container: Container, received: list[int]) -> None:
-        """Fork it by the short way where that may be, or by the long one, which comes after the short one, too, when that fails."""
-        bundle, made_with = started.bundle, container.bundle
-        steps = plan.exec_plan(bundle, started.cgroup, userns=made_with.userns is not None)
-        title = f"exec {made_with.title}"
-        # That process; an adopted one's pid may be another's by now.
-        target, stdio = os.dup(container.pidfd), tuple(received[1:4])
-        program = compiled_filter(bundle.process, privileged=made_with.privileged)
-
-        def long_way() -> None:
-            self._setups.fork(
-                started, steps, title, bundle.fail_at,
-                target=os.dup(target), stdio=stdio, program=program,
-            )  # fmt: skip
-
-        started.held, started.long_way = [target, *stdio], long_way
-        del received[1:4]
-        context = Context(
-            sync=Unheard(), hierarchy=self._s.hierarchy, filter=program, nofile=self._s.nofile, target_pidfd=target
-        )  # fmt: skip
-        context.stdio = (stdio[0], stdio[1], stdio[2]) if len(stdio) == 3 else context.stdio
-        alone = not self._is_joined(container)
-        short = not bundle.fail_at and alone and launch.may_be_met(made_with, bundle.process)
-        if not (short and self._setups.launch(started, steps, context, title)):
-            long_way()
-            started.let_go()
-
-    def _is_joined(self, container: Container) -> bool:
-        """Whether another container may live in its pid namespace (`kubectl debug --target`), which may have rights that it has not."""
-        return any(
-            c.bundle.pid is NamespaceMode.TARGET
-            and (
-                c.bundle.target_pid == container.pid
-                or c.bundle.sandbox_id == container.bundle.sandbox_id
-            )
-            for c in self._tables.containers.values()
-        )
+        """One more process in a container; fds: stdin, stdout, stderr without a tty. Answered when it has ended."""
+        container = self._container(message["container"])
+        stdio, received[:] = received[:], []  # closed there
+        self._execs.start(client, message, container, stdio)
 
     def on_signal_exec(
         self, _: Client, message: protocol.Message, __: list[int]

@@ -2,8 +2,8 @@
 
     SETTING_UP -> CREATED (parked; an exec goes on at once) -> STARTING -> RUNNING -> EXITED
 
-Whoever asked is answered exactly once: when the process is ready or has executed its command, when a step failed, or when the
-set-up did not come to its end in time (a hung network file system): then its processes are killed.
+Whoever asked is answered exactly once: when a container is ready or has executed its command, when an exec has ended, when a step failed,
+or when the set-up did not come to its end in time (a hung network file system): then its processes are killed.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ DEATH = 0.1
 class Setups:
     """Forks set-ups and follows each process to its end; connects itself to the supervisor."""
 
-    def __init__(self, supervisor: Supervisor, execs: ExecPage) -> None:
+    def __init__(self, supervisor: Supervisor, page: ExecPage) -> None:
         self._s = supervisor
-        self._execs = execs
+        self.page = page
         self._tables = supervisor.tables
         self._waiting: dict[int, tuple[Process, Client, int]] = {}  # by id() of the process
         supervisor.exited = self._exited
@@ -99,21 +99,23 @@ class Setups:
             made.setup_pidfd = process.pidfd_open(pid)
         else:
             self._forked(made, pid)
+        self.follow(made)
+
+    def follow(self, made: Process) -> None:
+        """Listen to what a process says on its way, and end it when that takes too long."""
+        assert made.sync is not None
         self._limit(made)
-        self._s.watch(ours, lambda: self._from_setup(made))
+        self._s.watch(made.sync, lambda: self.hear(made))
 
     def launch(
-        self, made: Process, steps: Plan, context: Context, title: str, fail_at: str = ""
+        self, made: Container, steps: Plan, context: Context, title: str, fail_at: str
     ) -> bool:
-        """Fork it by the short way (`init.launch`), an exec goes on at once; False: that can't be, and nothing has happened."""
+        """Fork it by the short way (`init.launch`); False: that can't be, and nothing has happened."""
         if self.launcher is None:
             return False
         ours, context.sync = sync.pair()
         try:
-            if isinstance(made, Container):
-                pid = self.launcher.launch_container(steps, context, title, fail_at)
-            else:
-                pid = self.launcher.launch_exec(steps, context, title)
+            pid = self.launcher.launch_container(steps, context, title, fail_at)
         except (NotDirect, OSError) as e:
             logger.debug("%s takes the long way: %s", made.id, e)
             ours.close()
@@ -124,16 +126,15 @@ class Setups:
         made.sync = ours
         self._forked(made, pid)
         made.warnings += launch.finish(steps, pid)
-        if isinstance(made, Exec):
-            made.ready = True
-            self._created(made)
-        else:
-            self._limit(made)
-        self._s.watch(ours, lambda: self._from_setup(made))
+        self.follow(made)
         return True
 
     def _said_again(self, made: Process, _: protocol.Message, __: list[int]) -> None:
-        """The short way failed, and its process ends: take the long one."""
+        """The short way failed, and its process ends."""
+        self.take_long_way(made)
+
+    def take_long_way(self, made: Process) -> None:
+        """Begin anew; what the short way made ends by itself."""
         long_way, held = made.long_way, made.held
         assert long_way is not None
         made.held = []
@@ -196,7 +197,7 @@ class Setups:
             else:  # it is being started, and may as well go on
                 self._waiting.pop(id(made), None)
 
-    def _from_setup(self, made: Process) -> None:
+    def hear(self, made: Process) -> None:
         """Read what a set-up says until it has nothing more to say."""
         while made.sync is not None:
             try:
@@ -230,7 +231,7 @@ class Setups:
         if isinstance(made, Container):
             made.write_state()
         elif isinstance(made, Exec):  # until it is told to go it ends by itself when we do
-            made.slot = self._execs.add(pid, made.start_time)
+            made.slot = self.page.add(pid, made.start_time)
 
     def _said_warning(self, made: Process, message: protocol.Message, _: list[int]) -> None:
         logger.warning("%s: %s", made.id, message["text"])
@@ -294,11 +295,9 @@ class Setups:
         if isinstance(made, Container):
             made.write_state()
             self._answer(made, {"pid": made.pid, "started_at": made.started_at})
-        elif isinstance(made, Exec):
-            console = [made.console] if made.console >= 0 else []
-            self._answer(made, {"pid": made.pid}, console)
-            for fd in console:
-                os.close(fd)
+        elif isinstance(made, Exec) and made.console >= 0:
+            self._s.reply(made.owner, {"event": "console", "id": made.id}, [made.console])
+            os.close(made.console)
             made.console = -1
 
     def _failed_before_ready(self, made: Process) -> None:
@@ -327,7 +326,7 @@ class Setups:
         """A process of ours ended; it is not reaped yet. Runs before its pid can be used again."""
         pid = made.pid
         if made.sync is not None:
-            self._from_setup(made)  # its last words first
+            self.hear(made)  # its last words first
         if made.pid != pid:
             return  # they were that another process will do it
         made.exit = record
@@ -339,7 +338,7 @@ class Setups:
                 self._started(made)
             del self._tables.execs[made.id]
             self.close(made)
-            self._s.broadcast({"event": "exec_exited", "id": made.id, "code": record.code})
+            self._answer(made, {"code": record.code})
 
     def container_ended(self, made: Process, record: ExitRecord) -> None:
         """End what is left in its cgroup, then record the exit, then tell of it. Idempotent."""
@@ -380,7 +379,7 @@ class Setups:
         if made.sync is not None:
             self._s.unwatch(made.sync)
         if isinstance(made, Exec) and made.slot >= 0:
-            self._execs.remove(made.slot)
+            self.page.remove(made.slot)
             made.slot = -1
         made.close()
 

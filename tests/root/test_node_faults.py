@@ -16,7 +16,6 @@ from minipod.init import plan
 from minipod.init.filesystem import MountCgroups
 from minipod.init.operation import Plan
 from minipod.init.sandbox import sandbox_plan
-from minipod.runtime import bundle as bundles
 from minipod.spec.bundle import Bundle, ExecBundle, Process, RootFs, SandboxBundle
 from minipod.spec.container import ContainerSpec, Mount, Security
 from minipod.spec.sandbox import UserNamespace
@@ -79,12 +78,11 @@ async def run_all(
         started = await parts.containers.create(record, spec, (), fail_at=container)
         try:
             await parts.containers.start(parts.state.container(started))
-            directory = parts.state.container_directory(started)
-            process = replace(bundles.read(directory).process, argv=("true",))
-            bundle = ExecBundle(id=started, container_id=started, process=process, fail_at=execute)
             with open(os.devnull, "r+b") as null:  # noqa: ASYNC230 it does not block
                 stdio = (null.fileno(),) * 3
-                await parts.supervisor.request("exec", id=started, bundle=bundle, fds=stdio)
+                await parts.supervisor.request(
+                    "exec", id=started, container=started, argv=("true",), tty=False, fail_at=execute, fds=stdio
+                )  # fmt: skip
         finally:
             await parts.containers.remove(started)
     finally:

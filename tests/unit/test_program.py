@@ -14,7 +14,7 @@ from minipod.linux.machine import SIZE
 PRELUDE = """
 import os, sys
 from minipod.linux.machine_fork import ForkMachine, Part
-from minipod.linux.program import FAIL, Buffer, Call, Result, either, equal, unless
+from minipod.linux.program import FAIL, Buffer, Call, Result, Words, either, equal, unless
 machine, told = ForkMachine(), os.pipe()
 os.set_blocking(told[0], False)
 failed = Call("write", (told[1], b"failed", 6))
@@ -68,6 +68,11 @@ def python(code: str) -> str:
             "run(Call('execve', (b'/bin/sh', (b'sh', b'-c', b'exit $((A+B))', 0), (b'A=20', b'B=3', 0))))", "(23, b'')",
             id="words and environment",
         ),
+        pytest.param(
+            "run(Call('execve', (b'/bin/sh', Words([b'sh', b'-c', b'exit $((A+B))', b'']), Words([b'A=20', b'B=3']))))", "(23, b'')",
+            id="words and environment as texts",
+        ),
+        pytest.param("run(Call('execve', (b'/bin/true', Words([b'true']), Words([]))))", "(0, b'')", id="no environment"),
         pytest.param(
             "run(Call('openat', (-100, b'/bin', 0), gives=(f := Result())), Call('fchdir', (f,)), Call('chdir', (b'.',)), true)",
             "(0, b'')",

@@ -25,12 +25,16 @@ class Supervisor:
         self.asked = asyncio.Event()
         self._lost = lost
 
-    async def request(self, op: str, **fields: Any) -> tuple[dict[str, Any], list[int]]:
-        self.heard.append((op, fields.get("signal")))
+    async def ask(self, op: str, **_: Any) -> asyncio.Future[Any]:
+        self.heard.append((op, None))
         self.asked.set()
-        if op == "signal_exec" and self._lost:
+        return asyncio.get_running_loop().create_future()
+
+    async def request(self, op: str, **fields: Any) -> tuple[dict[str, Any], list[int]]:
+        self.heard.append((op, fields["signal"]))
+        if self._lost:
             raise errors.Unavailable("the supervisor went away")
-        return {"pid": 1}, []
+        return {}, []
 
 
 @pytest.mark.parametrize("lost", [False, True])
@@ -42,7 +46,6 @@ async def test_a_command_that_nobody_waits_for_any_more_is_killed_and_forgotten(
     monkeypatch.setattr(
         execs, "_bundle_of", lambda _: SimpleNamespace(process=process, userns=None)
     )
-    monkeypatch.setattr(execs, "_process", lambda *_, **__: process)
     supervisor: Any = Supervisor(lost=lost)
     running = execs.Execs(supervisor, str(tmp_path))
     hook = asyncio.create_task(running.sync(CONTAINER, ("sleep", "1000"), 0, 100))

@@ -9,18 +9,15 @@ import pytest
 
 from minipod.cgroups.hierarchy import Hierarchy, Mode
 from minipod.init import sync
-from minipod.spec.bundle import ExecBundle, Process
 from minipod.spec.instance import Instance
 from minipod.supervisor.children import Exec, Phase
 from minipod.supervisor.exec_page import ExecPage
-from minipod.supervisor.server import Supervisor
+from minipod.supervisor.server import Client, Supervisor
 from minipod.supervisor.setups import Setups
 
 
-def exec_of(command: str, sync_socket: socket.socket) -> Exec:
-    process = Process(argv=(command,), env=(), cwd="/", uid=0, gid=0, groups=(), capabilities=())
-    bundle = ExecBundle(id="e", container_id="c", process=process)
-    return Exec(id="e", bundle=bundle, cgroup="c", owner=None, sync=sync_socket)
+def an_exec(sync_socket: socket.socket) -> Exec:
+    return Exec(id="e", cgroup="c", owner=Client(sync_socket), sync=sync_socket)
 
 
 def test_the_last_words_of_a_process_that_left_go_unread_are_heard(tmp_path) -> None:
@@ -29,7 +26,7 @@ def test_the_last_words_of_a_process_that_left_go_unread_are_heard(tmp_path) -> 
     execs = ExecPage(f"{tmp_path}/execs")
     setups = Setups(supervisor, execs)
     ours, theirs = sync.pair()
-    made = exec_of("true", ours)
+    made = an_exec(ours)
     asked: list[tuple[Phase, int]] = []
     made.long_way = lambda: asked.append((made.phase, len(made.held)))
     made.held = [os.dup(0)]
@@ -38,7 +35,7 @@ def test_the_last_words_of_a_process_that_left_go_unread_are_heard(tmp_path) -> 
     ours.send(sync.GO)
     with theirs._sock as other:
         other.send(sync.AGAIN)
-    setups._from_setup(made)
+    setups.hear(made)
     assert asked == [(Phase.SETTING_UP, 1)]
     assert (made.pid, made.pidfd, made.held, made.sync) == (0, -1, [], None)
     assert not execs.take_all()
@@ -56,13 +53,13 @@ def test_a_main_process_goes_on_when_it_is_ready_and_known_in_any_order(
     execs = ExecPage(f"{tmp_path}/execs")
     setups = Setups(supervisor, execs)
     ours, theirs = sync.pair()
-    made = exec_of("true", ours)
+    made = an_exec(ours)
     supervisor.tables.setups = 1
     said = [lambda: theirs.forked(os.getpid()), theirs.ready]
     for say in said if first == "forked" else reversed(said):
         assert made.phase is Phase.SETTING_UP
         say()
-        setups._from_setup(made)
+        setups.hear(made)
     assert made.phase is Phase.STARTING
     assert made.pid == os.getpid()
     assert theirs.await_go()

@@ -1,0 +1,154 @@
+"""Execs: one more process in a running container, and what becomes of it.
+
+    short way   forked --------> [BRIEF: is held, and followed like any set-up] --> ended: answered
+                  `-- a call fails, it ends: the long way
+    long way    forked, set up by Python --> executes (a tty: its console is sent) --> ended: answered
+
+Most are over within BRIEF, and until then nobody asks whether they have executed their command. What they may do comes from their
+container's bundle, only the command from who asks.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import replace
+from typing import Final
+
+from minipod import errors
+from minipod.init import launch, plan, sync
+from minipod.init.identity import compiled_filter
+from minipod.init.launch import Entrance
+from minipod.init.operation import Context, NotDirect
+from minipod.spec.bundle import ExecBundle
+from minipod.spec.bundle import Process as ProcessSpec
+from minipod.spec.sandbox import NamespaceMode
+from minipod.supervisor import protocol
+from minipod.supervisor.children import Container, Exec, Phase
+from minipod.supervisor.server import Client, Supervisor
+from minipod.supervisor.setups import Setups
+
+logger = logging.getLogger(__name__)
+
+BRIEF: Final = 0.05  # seconds
+
+
+class Execs:
+    """Starts them; `setups` sees their end."""
+
+    def __init__(self, supervisor: Supervisor, setups: Setups) -> None:
+        self._s = supervisor
+        self._setups = setups
+        self._tables = supervisor.tables
+
+    def start(
+        self, client: Client, message: protocol.Message, container: Container, stdio: list[int]
+    ) -> None:
+        """Start what a request asks for; *stdio* is ours from now on. Raises FailedPrecondition."""
+        started = Exec(id=message["id"], cgroup=container.bundle.cgroup, owner=client, held=stdio)
+        try:
+            # The process that it is now: its pid may be another's by then.
+            started.held.append(_running(container))
+        except BaseException:
+            started.close()
+            raise
+        self._tables.execs[started.id] = started
+        self._setups.await_for(started, client, message["n"])
+        started.long_way = lambda: self._fork(started, container, message)
+        if not self._launch(started, container, message):
+            started.long_way()
+            started.let_go()
+
+    def _launch(self, started: Exec, container: Container, message: protocol.Message) -> bool:
+        """Fork it by the short way (`init.launch`); False: that can't be, and nothing has happened."""
+        launcher = self._setups.launcher
+        if (
+            launcher is None
+            or message["tty"]
+            or message.get("fail_at")
+            or self._is_joined(container)
+        ):
+            return False
+        page, argv = self._setups.page, tuple(message["argv"])
+        stdin, stdout, stderr, target = started.held
+        ours, theirs = sync.pair()
+        started.slot = page.reserve()
+        try:
+            if container.entrance is None:
+                container.entrance = self._entrance(launcher, container, argv)
+            given = (theirs.fileno(), target, stdin, stdout, stderr)
+            note = page.address(started.slot)
+            pid = launcher.launch_exec(container.entrance, argv, given, note)
+        except (NotDirect, OSError) as e:
+            logger.debug("%s takes the long way: %s", started.id, e)
+            page.remove(started.slot)
+            started.slot = -1
+            ours.close()
+            return False
+        finally:
+            theirs.close()
+        started.sync, started.pid, started.phase = ours, pid, Phase.STARTING
+        self._tables.by_pid[pid] = started
+        started.timer = self._s.call_later(BRIEF, lambda: self._hold(started))
+        return True
+
+    def _entrance(
+        self, launcher: launch.Launcher, container: Container, argv: tuple[str, ...]
+    ) -> Entrance:
+        """Return how execs enter *container*. Raises NotDirect."""
+        made_with = container.bundle
+        if not launch.may_be_met(made_with, made_with.process):
+            raise NotDirect("a process of the container could look into its child")
+        made = _process(made_with.process, argv, tty=False)
+        bundle = ExecBundle(id="", container_id=container.id, process=made)
+        context = Context(
+            sync=sync.Unheard(),
+            hierarchy=self._s.hierarchy,
+            filter=compiled_filter(made, privileged=made_with.privileged),
+            nofile=self._s.nofile,
+        )
+        return launcher.entrance(plan.exec_plan(bundle, made_with.cgroup), context)
+
+    def _hold(self, started: Exec) -> None:
+        """It goes on for longer: has it executed its command? Its socket is at its end then."""
+        started.hold()
+        self._setups.follow(started)
+
+    def _fork(self, started: Exec, container: Container, message: protocol.Message) -> None:
+        """Fork it by the long way, which comes after the short one, too, when that fails."""
+        made_with, (*stdio, target) = container.bundle, started.held
+        made = _process(made_with.process, tuple(message["argv"]), tty=message["tty"])
+        fault = message.get("fail_at", "")
+        bundle = ExecBundle(id=started.id, container_id=container.id, process=made, fail_at=fault)
+        steps = plan.exec_plan(bundle, started.cgroup, userns=made_with.userns is not None)
+        program = compiled_filter(made, privileged=made_with.privileged)
+        self._setups.fork(
+            started, steps, f"exec {made_with.title}", fault,
+            target=os.dup(target), stdio=tuple(stdio), program=program,
+        )  # fmt: skip
+
+    def _is_joined(self, container: Container) -> bool:
+        """Whether another container may live in its pid namespace (`kubectl debug --target`), which may have rights that it has not."""
+        return any(
+            c.bundle.pid is NamespaceMode.TARGET
+            and (
+                c.bundle.target_pid == container.pid
+                or c.bundle.sandbox_id == container.bundle.sandbox_id
+            )
+            for c in self._tables.containers.values()
+        )
+
+
+def _running(container: Container) -> int:
+    """Return a pidfd of its main process, a copy. Raises FailedPrecondition."""
+    if container.phase is not Phase.RUNNING:
+        raise errors.FailedPrecondition(f"container {container.id} is {container.phase.value}")
+    return os.dup(container.pidfd)
+
+
+def _process(made: ProcessSpec, argv: tuple[str, ...], *, tty: bool) -> ProcessSpec:
+    """Return what its container's process becomes with another command."""
+    env = made.env
+    if tty and not any(e.startswith("TERM=") for e in env):
+        env = (*env, "TERM=xterm")
+    return replace(made, argv=argv, env=env, tty=tty, stdin=False, stdin_once=False)
