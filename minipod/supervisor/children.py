@@ -128,6 +128,7 @@ class Container(Process):
 
 @dataclass(slots=True, kw_only=True)
 class Exec(Process):
+    sandbox_id: str
     cgroup: str
     owner: Client  # the client that asked for it: when that goes, nobody reads what it says
     console: int = -1

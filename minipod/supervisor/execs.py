@@ -20,13 +20,14 @@ from minipod.init import launch, plan, sync
 from minipod.init.identity import compiled_filter
 from minipod.init.launch import Entrance
 from minipod.init.operation import Context, NotDirect
+from minipod.linux import process
 from minipod.spec.bundle import ExecBundle
 from minipod.spec.bundle import Process as ProcessSpec
 from minipod.spec.sandbox import NamespaceMode
 from minipod.supervisor import protocol
 from minipod.supervisor.children import Container, Exec, Phase
 from minipod.supervisor.server import Client, Supervisor
-from minipod.supervisor.setups import Setups
+from minipod.supervisor.setups import DEATH, Setups
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,10 @@ class Execs:
         self, client: Client, message: protocol.Message, container: Container, stdio: list[int]
     ) -> None:
         """Start what a request asks for; *stdio* is ours from now on. Raises FailedPrecondition."""
-        started = Exec(id=message["id"], cgroup=container.bundle.cgroup, owner=client, held=stdio)
+        made_with = container.bundle
+        started = Exec(
+            id=message["id"], sandbox_id=made_with.sandbox_id, cgroup=made_with.cgroup, owner=client, held=stdio
+        )  # fmt: skip
         try:
             # The process that it is now: its pid may be another's by then.
             started.held.append(_running(container))
@@ -58,6 +62,19 @@ class Execs:
         if not self._launch(started, container, message):
             started.long_way()
             started.let_go()
+
+    def begin_anew(self, sandbox_id: str) -> None:
+        """Before a container joins a pid namespace of this sandbox: nobody may be met there with what is ours (`launch.may_be_met`).
+
+        Who is on the way into it by the short way, and may have been stopped, takes the long one.
+        """
+        for started in [e for e in self._tables.execs.values() if e.sandbox_id == sandbox_id]:
+            if started.long_way is not None:
+                self._setups.hear(started)  # it may have executed its command meanwhile
+            if started.long_way is not None:
+                started.hold()
+                process.kill(started.pidfd, DEATH)
+                self._setups.take_long_way(started)
 
     def _launch(self, started: Exec, container: Container, message: protocol.Message) -> bool:
         """Fork it by the short way (`init.launch`); False: that can't be, and nothing has happened."""

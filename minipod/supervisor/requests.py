@@ -111,6 +111,8 @@ class Requests:
             )
 
         container.long_way = long_way
+        if bundle.pid is NamespaceMode.TARGET:
+            self._execs.begin_anew(bundle.sandbox_id)
         context = Context(
             sync=Unheard(), hierarchy=self._s.hierarchy, filter=program, nofile=self._s.nofile
         )

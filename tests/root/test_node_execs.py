@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 
 import pytest
@@ -87,6 +88,28 @@ def test_who_debugs_a_container_meets_no_exec_with_what_is_ours(node, pods) -> N
         with open(f"/proc/{child}/maps", encoding="ascii") as f:
             assert "python" in f.read()  # it joins no namespace before it has closed what is ours
         assert client.wait() == 0
+
+
+@needs_strace
+def test_who_comes_to_debug_a_container_meets_no_exec_that_was_stopped_on_its_way(
+    node, pods
+) -> None:
+    """Its own processes may stop it right after its birth, when it still has what is ours. It begins anew, by the long way."""
+    pods.append("stopped")
+    node.pod("stopped", sleeper())
+    supervisor = node.status()["supervisor_pid"]
+    before = children(supervisor)
+    with slowed(supervisor, "close_range", 2):
+        client = subprocess.Popen(
+            [*node.command, "exec", "stopped", "-c", "app", "--", "echo", "done"], stdout=subprocess.PIPE, text=True
+        )  # fmt: skip
+        (child,) = eventually(lambda: children(supervisor) - before)
+        os.kill(child, signal.SIGSTOP)
+    debug = ["debug", "stopped", "--image=busybox:1.36", "--target=app", "-c", "tools", "--"]
+    node.run(*debug, "sh", "-c", "echo begun; sleep 1000")
+    eventually(lambda: "begun" in node.run("logs", "stopped", "-c", "tools", check=False).stdout)
+    assert not os.path.exists(f"/proc/{child}")
+    assert client.communicate(timeout=60)[0] == "done\n"
 
 
 def test_what_the_short_way_can_not_do_is_told_by_the_long_one(node, pods) -> None:

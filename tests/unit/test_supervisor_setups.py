@@ -17,7 +17,7 @@ from minipod.supervisor.setups import Setups
 
 
 def an_exec(sync_socket: socket.socket) -> Exec:
-    return Exec(id="e", cgroup="c", owner=Client(sync_socket), sync=sync_socket)
+    return Exec(id="e", sandbox_id="s", cgroup="c", owner=Client(sync_socket), sync=sync_socket)
 
 
 def test_the_last_words_of_a_process_that_left_go_unread_are_heard(tmp_path) -> None:
