@@ -11,6 +11,7 @@ What all pods of the same limits have alike is written down once. Where a call f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 
@@ -34,6 +35,7 @@ class Furnishing:
     def __init__(self, hierarchy: Hierarchy) -> None:
         self._hierarchy = hierarchy
         self._turn = asyncio.Lock()
+        self._now: tuple[str, asyncio.Future[bool]] | None = None  # the sandbox whose turn it is
         self._machine: ThreadMachine | None = None
         try:
             self._machine = ThreadMachine()
@@ -65,7 +67,18 @@ class Furnishing:
             machine.start(enter, self._cgroup(machine, bundle))
         except (OSError, OverflowError):
             return False
-        return await _rung(machine)
+        told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._now = bundle.id, told
+        try:
+            return await _rung(machine, told)
+        finally:
+            self._now = None
+
+    def is_done(self, sandbox: str) -> bool:
+        """Whether all is done for *sandbox*, of which `furnish` may tell some turns of the loop later."""
+        if self._machine is None or self._now is None or self._now[0] != sandbox:
+            return False
+        return _heard(self._machine, self._now[1]) and self._now[1].result()
 
     def _cgroup(self, machine: ThreadMachine, bundle: SandboxBundle) -> Piece:
         hierarchy, resources = self._hierarchy, bundle.resources
@@ -79,11 +92,18 @@ class Furnishing:
         return machine.once(key, named, creation)
 
 
-async def _rung(machine: ThreadMachine) -> bool:
+def _heard(machine: ThreadMachine, told: asyncio.Future[bool]) -> bool:
+    """Give *told* its result, once there is one; return whether it has it."""
+    if not told.done():
+        with contextlib.suppress(BlockingIOError):
+            told.set_result(machine.succeeded())
+    return told.done()
+
+
+async def _rung(machine: ThreadMachine, told: asyncio.Future[bool]) -> bool:
     """Wait for its bell, whoever is cancelled: what the thread has been given must stay. Return whether every call succeeded."""
     loop = asyncio.get_running_loop()
-    told: asyncio.Future[bool] = loop.create_future()
-    loop.add_reader(machine.bell, lambda: told.set_result(machine.succeeded()))
+    loop.add_reader(machine.bell, _heard, machine, told)
     told.add_done_callback(lambda _: loop.remove_reader(machine.bell))
     try:
         return await asyncio.shield(told)

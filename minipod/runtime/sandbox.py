@@ -98,7 +98,7 @@ class Sandboxes:
         record, prepared = self._claimed(spec)
         sandbox = record.id
         self._state.building.add(sandbox)
-        making = self._state.making[sandbox] = Making(sandbox)
+        making = self._state.making[sandbox] = Making(sandbox, self._furnishing.is_done)
         set_up = None
         try:
             self._write_files(record)

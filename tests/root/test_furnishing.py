@@ -21,6 +21,7 @@ from minipod.runtime.furnishing import Furnishing
 from minipod.runtime.threads import alone
 from minipod.spec.bundle import SandboxBundle
 from minipod.spec.container import Resources
+from tests.node import eventually
 
 pytestmark = pytest.mark.smoke
 TOP = f"t{os.getpid():x}xf"  # begins as in conftest.py: another run has another name
@@ -146,3 +147,28 @@ async def test_who_is_cancelled_waits_for_the_end_and_the_next_is_served(
     pods = [replace(POD, cgroup=f"{TOP}/a/{n}", resources=LIMITS) for n in range(20)]
     await asyncio.gather(*(furnishing.furnish(pod, uts) for pod in pods))
     assert all(os.path.isdir(t.path(pod.cgroup)) for t in hierarchy.trees for pod in pods)
+
+
+async def test_its_end_is_known_before_the_loop_tells(
+    furnishing: Furnishing, hierarchy: Hierarchy, uts: int
+) -> None:
+    assert not furnishing.is_done(POD.id)
+    task = asyncio.ensure_future(furnishing.furnish(POD, uts))
+    await asyncio.sleep(0)  # it has started the thread; no turn of the loop from here on
+    eventually(lambda: furnishing.is_done(POD.id))
+    assert all(os.path.isdir(tree.path(POD.cgroup)) for tree in hierarchy.trees)
+    assert not furnishing.is_done("another")
+    assert not task.done()
+    await task
+    assert not furnishing.is_done(POD.id)
+
+
+async def test_the_end_of_a_program_that_failed_is_not_that_of_the_long_way(
+    furnishing: Furnishing, uts: int
+) -> None:
+    pod = replace(POD, hostname="x" * 65)
+    task = asyncio.ensure_future(furnishing.furnish(pod, uts))
+    while not task.done():
+        assert not furnishing.is_done(pod.id)
+        await asyncio.sleep(0)
+    assert isinstance(task.exception(), SetupFailed)
