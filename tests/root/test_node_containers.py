@@ -70,11 +70,16 @@ SPECS = {
 }  # fmt: skip
 
 
+def _roots(node) -> str:
+    """Where the tests' own prepared roots are: on the file system of containers' storage, which temporary files may not be on."""
+    return f"{node.instance.state_dir}/roots"
+
+
 @asynccontextmanager
 async def sandbox_of(node, logs: str) -> AsyncIterator[tuple[Parts, SandboxRecord]]:
     """A sandbox whose containers log to *logs*."""
     parts = Parts(node)
-    parts.containers.roots = PreparedRoots(f"{logs}/prepared", parts.containers.trash)
+    parts.containers.roots = PreparedRoots(_roots(node), parts.containers.trash)
     parts.containers.roots.keep(1)
     parts.supervisor.connect()
     await parts.supervisor.request("subscribe")
@@ -132,7 +137,7 @@ def test_a_container_is_the_same_by_both_ways(node, tmp_path, name: str) -> None
             for _ in range(2):
                 assert await parts.containers.roots.more()
                 found.append(await said(parts, sandbox, spec))
-                assert not os.listdir(tmp_path / "prepared")  # it was taken
+                assert not os.listdir(_roots(node))  # it was taken
             return [*found, await said(parts, sandbox, spec, "nothing")]
 
     *short, long = asyncio.run(both())
