@@ -77,6 +77,7 @@ class PreparedRoots:
                 except OSError as error:  # somebody removed it: so the container has its own made
                     logger.warning("the prepared root %s: %s", root.directory, error)
                     os.close(root.mount)
+                    self._trash.put(root.directory)
                     return -1
                 return root.mount
         return -1

@@ -139,3 +139,19 @@ def test_more_layers_than_fit_into_a_page_are_mounted_by_their_container(
         return await roots.more()
 
     assert not asyncio.run(scenario())
+
+
+def test_one_that_can_not_be_given_is_undone(roots, layers, tmp_path) -> None:
+    """Its directories can't be where the container's are to be."""
+    (tmp_path / "taken").write_text("no directory")
+
+    async def scenario() -> None:
+        roots.take(layers, str(tmp_path / "c"))
+        assert await roots.more()
+        before = len(os.listdir("/proc/self/fd"))
+        assert roots.take(layers, str(tmp_path / "taken")) == -1
+        assert len(os.listdir("/proc/self/fd")) == before - 1
+        assert not waiting(tmp_path)
+        await roots.close()
+
+    asyncio.run(scenario())
