@@ -26,6 +26,7 @@ _BY_MACHINE: Final = {
         "capget": 125,
         "capset": 126,
         "rt_sigaction": 13,
+        "sched_setattr": 314,
     },
     "aarch64": {
         "pivot_root": 41,
@@ -35,6 +36,7 @@ _BY_MACHINE: Final = {
         "capget": 90,
         "capset": 91,
         "rt_sigaction": 134,
+        "sched_setattr": 274,
     },
 }
 

@@ -8,6 +8,7 @@ import os
 import resource
 import select
 import signal
+import struct
 import time
 from collections.abc import Iterable
 
@@ -17,6 +18,7 @@ from minipod.linux.libc import syscall
 
 KEYCTL_JOIN_SESSION_KEYRING = 1
 UINT_MAX = 2**32 - 1
+_SCHED_OTHER, _RESET_ON_FORK = 0, 1  # include/uapi/linux/sched.h
 _TICKS = os.sysconf("SC_CLK_TCK")  # in a second
 
 
@@ -77,6 +79,19 @@ def raise_descriptor_limit() -> tuple[int, int]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return soft, hard
+
+
+def shorten_turns(seconds: float) -> None:
+    """Ask for turns of the processor of that length, this thread's, not its children's (sched_setattr(2); "slice", kernel/sched/fair.c).
+
+    Who asks for short ones has the next one sooner when it wakes: it need not wait for the end of a longer one. Linux 6.12; an older
+    kernel takes it and does nothing. Raises OSError.
+    """
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    attributes = struct.pack(
+        "IIQiIQQQ", 48, _SCHED_OTHER, _RESET_ON_FORK, nice, 0, round(seconds * 1e9), 0, 0
+    )
+    syscall("sched_setattr", 0, attributes, 0)
 
 
 def start_time(pid: int) -> int:

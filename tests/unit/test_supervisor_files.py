@@ -62,3 +62,22 @@ def test_a_long_file_is_read_to_its_end(tmp_path) -> None:
     content = b"".join(b"%d\n" % n for n in range(50_000))
     (tmp_path / "procs").write_bytes(content)
     assert files.read(f"{tmp_path}/procs") == content
+
+
+def test_turns_are_shortened_for_a_process_and_not_for_its_children() -> None:
+    """As sched(7) tells them: "slice" since Linux 6.12, before that none is shown."""
+
+    def turn(pid: int) -> str:
+        with open(f"/proc/{pid}/sched", encoding="ascii") as f:
+            return next((line.split()[-1] for line in f if line.startswith("se.slice")), "")
+
+    usual = turn(os.getpid())
+    if (child := os.fork()) == 0:
+        process.shorten_turns(0.0001)
+        grandchild = os.fork()
+        if grandchild == 0:
+            signal.pause()
+        expected = (turn(os.getpid()), turn(grandchild)) == ("100000" if usual else "", usual)
+        os.kill(grandchild, signal.SIGKILL)
+        os._exit(0 if expected else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
