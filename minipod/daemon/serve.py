@@ -65,6 +65,7 @@ class Daemon:
             reclaim=self._machine.reclaim_images,
             limit_cgroup=self._machine.limit_cgroup,
         )
+        self.runtime.also_prepare(self.kubelet.context.spares.more)
         self._kubelet_routes = KubeletRoutes(self.kubelet, self._machine.hierarchy, self.node_name)
         metrics = Metrics(
             self.store, NodeUsage(self.runtime, self._machine.hierarchy), self.node_name

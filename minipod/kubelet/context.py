@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from minipod.aio.spares import Spares
     from minipod.aio.timers import Clock
     from minipod.aio.trash import Trash
     from minipod.api.tokens import TokenIssuer
@@ -38,6 +39,7 @@ class Context:
     probes: ProbeManager
     journal: Journal
     trash: Trash
+    spares: Spares
     objects: ObjectReader
     tokens: TokenIssuer | None
     admission: Admission

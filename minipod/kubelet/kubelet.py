@@ -17,6 +17,7 @@ import os
 import random
 from typing import TYPE_CHECKING
 
+from minipod.aio.spares import Spares
 from minipod.aio.tasks import Background, run_root
 from minipod.aio.trash import Trash
 from minipod.api.informer import Informer
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 VERSION = "v1.32.0-minipod"
+_DIRECTORIES, _FILES = 5, 2  # of a pod with one container, on the disk: its own and its logs'
 
 
 async def _nothing() -> None:
@@ -121,6 +123,7 @@ class Kubelet:
                 on_attempt=self._attempt_failed,
             ),
             journal=Journal(f"{instance.run_dir}/journal"),
+            spares=Spares(f"{instance.state_dir}/spare"),
             trash=Trash(f"{instance.state_dir}/trash/pods", f"{instance.run_dir}/trash/pods"),
             objects=ObjectReader(store),
             tokens=tokens,
@@ -166,6 +169,8 @@ class Kubelet:
         unsubscribe = context.runtime.subscribe(self._runtime_event)
         try:
             self._tiers.start()
+            ready = context.instance.prepared_sandboxes
+            context.spares.keep(directories=_DIRECTORIES * ready, files=_FILES * ready)
             await node.register(context.store, context.machine, version=VERSION)
             await self._heartbeat.beat()
             pods, version = await self._source.snapshot()

@@ -74,6 +74,10 @@ class Starter:
         """Where the logs of a container's instances are."""
         return f"{pod_log_directory(self._context.instance.log_dir, pod)}/{container.name}"
 
+    def make_log_directory(self, pod: Pod, container: Container) -> None:
+        """Make that; one that is there is fine."""
+        self._context.spares.make_directory(self.log_directory(pod, container), 0o755)
+
     def restart_count(self, pod: Pod, container: Container, observed: Observed) -> int:
         """That of the next instance: from the newest one, from the status, or from the logs."""
         newest = observed.newest(container.name)

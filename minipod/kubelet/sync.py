@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -64,7 +63,7 @@ class PodSync:
     def __init__(self, context: Context, uid: str) -> None:
         self.context = context
         instance = context.instance
-        self.directory = PodDirectory(instance.state_dir, instance.run_dir, uid)
+        self.directory = PodDirectory(instance.state_dir, instance.run_dir, uid, context.spares)
         tokens = PodTokens(context.tokens, context.clock)
         self.volumes = PodVolumes(self.directory, context.objects, tokens, context.machine.memory)
         self._shown: object = None  # what the mounted volumes show, beside objects
@@ -291,7 +290,7 @@ class PodSync:
         for reason, message in resolver.warnings:
             context.recorder.warning(pod, reason, message)
         log_directory = translate.pod_log_directory(context.instance.log_dir, pod)
-        os.makedirs(log_directory, mode=0o755, exist_ok=True)
+        context.spares.make_directory(log_directory, 0o755)
         try:
             await runtime_class.check_handler(context, pod)
             self._own_users(pod)
@@ -324,7 +323,7 @@ class PodSync:
         if container is None:
             return None
         self._write_hosts(pod, observed)
-        os.makedirs(self._starter.log_directory(pod, container), mode=0o755, exist_ok=True)
+        self._starter.make_log_directory(pod, container)
         count = self._starter.restart_count(pod, container, observed)
         return await self._starter.set_up_ahead(pod, container, observed, self._made or {}, count)
 
@@ -335,7 +334,7 @@ class PodSync:
                 volumes = await self._set_up_volumes(pod, observed)
             count = self._starter.restart_count(pod, container, observed)
             await self._remove_parked(container, observed)
-            os.makedirs(self._starter.log_directory(pod, container), mode=0o755, exist_ok=True)
+            self._starter.make_log_directory(pod, container)
             await self._starter.start(pod, container, observed, volumes, count)
         except StartFailed as error:
             self._reasons[container.name] = error.waiting

@@ -26,13 +26,17 @@ class Idle:
     """Calls each of its *works* for a piece until it returns that nothing is left to do. Nothing happens before `open`."""
 
     def __init__(self, *works: Work) -> None:
-        self._works = works
+        self._works = [*works]
         self._open = False
         self._requests = 0  # that the runtime works on
         self._asked = 0  # how many there have been
         self._timer: asyncio.TimerHandle | None = None
         self._tasks = Background()
         self._working = False
+
+    def add(self, work: Work) -> None:
+        """Call *work*, too, behind the others."""
+        self._works.append(work)
 
     def open(self) -> None:
         """Begin, now and whenever the node is idle."""

@@ -17,7 +17,7 @@ from minipod.runtime import pod_init, port_forward
 from minipod.runtime.attach import Attachments
 from minipod.runtime.container import Containers
 from minipod.runtime.exec import Execs
-from minipod.runtime.idle import Idle
+from minipod.runtime.idle import Idle, Work
 from minipod.runtime.images import Images
 from minipod.runtime.oom import OomKill, OomWatch
 from minipod.runtime.recover import Recovery
@@ -93,6 +93,10 @@ class Runtime:
         self._sandboxes.prepared.keep(sandboxes)
         self._containers.roots.keep(sandboxes)
         self._idle.open()
+
+    def also_prepare(self, work: Work) -> None:
+        """Have *work* done with that (`runtime.idle`): the caller's own part of what the next pods need."""
+        self._idle.add(work)
 
     async def give_back(self) -> None:
         """Undo what was prepared. Idempotent."""

@@ -17,6 +17,7 @@ import secrets
 import shutil
 from typing import TYPE_CHECKING
 
+from minipod.aio.spares import Spares
 from minipod.errors import FailedPrecondition
 from minipod.linux import small_files
 
@@ -26,15 +27,18 @@ if TYPE_CHECKING:
     from minipod.spec.sandbox import UserNamespace
 
 
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_CLOEXEC
 
 
 class PodDirectory:
     """The directory of one pod."""
 
-    def __init__(self, state_dir: str, run_dir: str, uid: str) -> None:
+    def __init__(
+        self, state_dir: str, run_dir: str, uid: str, spares: Spares | None = None
+    ) -> None:
         self.path = f"{state_dir}/pods/{uid}"
         self.memory = f"{run_dir}/pods/{uid}"  # on the run directory's tmpfs
+        self._spares = spares or Spares("")
         self.userns: UserNamespace | None = None  # of a pod with hostUsers: false
         self._hosts = ""  # what is in its hosts file, as far as we know
 
@@ -54,8 +58,11 @@ class PodDirectory:
         """Write the managed hosts file, where it is another, in place: it is bind-mounted, a rename would not be seen."""
         if text == self._hosts and os.path.exists(self.hosts_path):
             return
-        os.makedirs(self.path, mode=0o750, exist_ok=True)
-        fd = os.open(self.hosts_path, _WRITE, 0o644)
+        self._spares.make_directory(self.path, 0o750)
+        if not (there := os.path.exists(self.hosts_path)):
+            self._spares.make_file(self.hosts_path, 0o644)
+        # To cut an empty file, too, has ext4 write it to the disk at its end (auto_da_alloc).
+        fd = os.open(self.hosts_path, _WRITE | (os.O_TRUNC if there else 0))
         try:
             small_files.write_all(fd, text.encode())
         finally:
@@ -71,13 +78,10 @@ class PodDirectory:
     def new_termination_file(self, container: Container) -> str:
         """A fresh empty file, 0666 whatever the umask: any user of the container writes it."""
         directory = f"{self.path}/containers/{container.name}"
-        os.makedirs(directory, mode=0o750, exist_ok=True)
+        self._spares.make_directory(os.path.dirname(directory), 0o755)
+        self._spares.make_directory(directory, 0o750)
         path = f"{directory}/{secrets.token_hex(4)}"
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            os.fchmod(fd, 0o666)
-        finally:
-            os.close(fd)
+        self._spares.make_file(path, 0o666)
         self.give(path)
         return path
 
