@@ -13,7 +13,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
-from minipod.errors import FailedPrecondition, NotFound
+from minipod.errors import FailedPrecondition
 from minipod.linux import inotify
 from minipod.runtime.log_files import LogReader, open_live
 
@@ -79,15 +79,15 @@ async def read(
 ) -> AsyncIterator[bytes]:
     """Yield the log's text. With follow, until *finished* says that nothing more can come.
 
-    The first piece is empty and comes at once: it was found. Raises FailedPrecondition, NotFound before it.
+    The first piece is empty and comes at once. A log that is not there yet, of a container that has just been started, has no text. Raises
+    FailedPrecondition before the first piece.
     """
     if options.tail_lines is not None and options.tail_lines < 0:
         raise FailedPrecondition("tailLines must be greater than or equal to 0")
     reader = _open(path)
-    if reader is None and finished():
+    if reader is None and (finished() or not options.follow):
+        yield b""
         return
-    if reader is None and not options.follow:
-        raise NotFound(f"no log at {path}")
     if reader is not None and options.tail_lines is not None:
         reader.seek(tail_offset(reader.fileno(), options.tail_lines))
     with contextlib.ExitStack() as stack:

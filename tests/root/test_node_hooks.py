@@ -38,12 +38,15 @@ def test_a_sidecar_runs_beside_the_apps_and_does_not_keep_the_pod(node, pods) ->
     pods.append("job")
     done = node.pod(
         "job",
-        shell("[ -e /v/side ] && echo seen", **SHARED),
+        shell("while ! [ -e /v/side ]; do sleep 0.05; done; echo seen", **SHARED),
         wait="jsonpath={.status.phase}=Succeeded",
         restartPolicy="Never",
         initContainers=[
             sidecar("touch /v/side; sleep 1000", **SHARED),
-            {"image": IMAGE, **shell("[ -e /v/side ]", "init", **SHARED)},
+            {
+                "image": IMAGE,
+                **shell("while ! [ -e /v/side ]; do sleep 0.05; done", "init", **SHARED),
+            },
         ],
         **VOLUME,
     )

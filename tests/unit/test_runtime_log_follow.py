@@ -134,3 +134,10 @@ async def test_a_log_that_goes_away_ends_its_reader(tmp_path) -> None:
     os.close(writer.fd)
     ended.set()
     assert [chunk async for chunk in chunks] == []
+
+
+async def test_a_log_that_is_not_there_yet_has_no_text(tmp_path) -> None:
+    """The container runs, and the pump has not opened its file: that is no error of who asks."""
+    ended = asyncio.Event()
+    chunks = logs.read(f"{tmp_path}/0.log", logs.LogOptions(), ended.is_set, ended.wait)
+    assert [chunk async for chunk in chunks] == [b""]
