@@ -110,8 +110,6 @@ def _move(path: str, directory: str) -> None:
     place = f"{directory}/{uuid.uuid4().hex}"
     try:
         os.rename(path, place)
-    except FileNotFoundError:
-        if os.path.isdir(directory):
-            raise
+    except FileNotFoundError:  # which of the two? Another thread may be making the directory
         os.makedirs(directory, 0o700, exist_ok=True)
         os.rename(path, place)

@@ -44,6 +44,22 @@ def test_many_threads_may_put_things_there(tmp_path) -> None:
     eventually(lambda: empty(f"{tmp_path}/trash"))
 
 
+def test_a_directory_that_another_thread_makes_meanwhile_is_as_good(tmp_path, monkeypatch) -> None:
+    rename = os.rename
+
+    def late(path: str, place: str) -> None:
+        monkeypatch.setattr(os, "rename", rename)
+        try:
+            rename(path, place)
+        finally:
+            os.mkdir(tmp_path / "trash")
+
+    path = tree(tmp_path / "one")
+    monkeypatch.setattr(os, "rename", late)
+    Trash(f"{tmp_path}/trash").put(path)
+    assert not os.path.exists(path)
+
+
 def test_what_is_not_there_is_fine_and_a_sweep_takes_what_another_one_left(tmp_path) -> None:
     Trash(f"{tmp_path}/none").sweep()
     tree(tmp_path / "trash" / "old")
