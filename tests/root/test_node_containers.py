@@ -29,7 +29,7 @@ from tests.node import eventually
 from tests.parts import Parts, sandbox_spec
 
 SHOW = (
-    "exec 2>&1; id; pwd; umask; env | sort; ls -l /proc/self/fd/0; ls /proc/self/fd | wc -l;"
+    "exec 2>&1; id; pwd; umask; env | sort; stat -c %A /proc/self/fd/0; readlink /proc/self/fd/0; ls /proc/self/fd | wc -l;"
     " cat /proc/self/limits /proc/self/oom_score_adj /proc/self/cgroup; cut -d' ' -f5-6,8- /proc/self/mountinfo | sort;"
     " for n in cgroup ipc mnt net pid uts user; do readlink /proc/self/ns/$n | cut -d: -f1; done; readlink /proc/self/ns/net;"
     " grep -v -E '^(Pid|Ngid|Tgid|PPid|NS|Vm|Rss|Hugetlb|Threads|.*_ctxt_switches|SigQ|Cpus|Mems|Speculation|x86_)' /proc/self/status;"
