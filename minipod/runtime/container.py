@@ -214,11 +214,14 @@ class Containers:
             raise errors.FailedPrecondition(
                 f"container {container.record.id} is {container.state.value.lower()}, not created"
             )
+        container.starting = True
         try:
             answer, _ = await self._supervisor.request("start", id=container.record.id)
         except errors.SetupFailed:
             await container.ended.wait()
             raise
+        finally:
+            container.starting = False
         container.started_at = answer["started_at"]
         self._tell(EventType.CONTAINER_STARTED, container)
 

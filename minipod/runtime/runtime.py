@@ -330,6 +330,15 @@ class Runtime:
         container = self.state.containers.get(ContainerId(event["id"]))
         if container is None:
             return
+        if (
+            container.starting
+        ):  # who waits for its start has his turn first: that it has started is told before its end
+            asyncio.get_running_loop().call_soon(self._happened, container, event)
+        else:
+            self._happened(container, event)
+
+    def _happened(self, container: Container, event: dict[str, Any]) -> None:
+        kind = event["event"]
         if kind == "exited":
             container.finish(
                 ExitRecord(**{k: v for k, v in event.items() if k not in ("event", "id")})

@@ -68,6 +68,9 @@ class Container:
     record: ContainerRecord
     pid: int = 0
     created_at: float = 0.0
+    starting: bool = (
+        False  # the supervisor has been asked to; its answer may be there, and not read yet
+    )
     started_at: float = 0.0
     exit: ExitRecord | None = None
     ended: Flag = field(default_factory=Flag)
