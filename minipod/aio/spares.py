@@ -12,6 +12,8 @@ import itertools
 import os
 from collections import deque
 
+from minipod.linux import small_files
+
 _DIRECTORY, _FILE = "d", "f"
 
 
@@ -62,11 +64,8 @@ class Spares:
                 return
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(spare)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        try:
-            os.fchmod(fd, mode)
-        finally:
-            os.close(fd)
+        small_files.create(path, b"", mode)
+        os.chmod(path, mode)
 
     def _take(self, kind: str) -> str | None:
         waiting = self._waiting[kind]
@@ -79,7 +78,7 @@ class Spares:
             if kind == _DIRECTORY:
                 os.mkdir(path, 0o700)
             else:
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+                small_files.create(path, b"", 0o600)
             self._waiting[kind].append(path)
 
 

@@ -12,7 +12,6 @@ import os
 from minipod.linux.flags import AT, MountAttr, MountFlag, MoveMount, OpenTree, UmountFlag
 from minipod.linux.libc import check, libc, syscall
 
-FSCONFIG_SET_FLAG = 0
 FSCONFIG_SET_STRING = 1
 FSCONFIG_CMD_CREATE = 6
 FSOPEN_CLOEXEC = 1
@@ -88,11 +87,6 @@ def fsconfig_set_string(fd: int, key: str, value: str) -> None:
     syscall(
         "fsconfig", fd, FSCONFIG_SET_STRING, os.fsencode(key), os.fsencode(value), 0, subject=key
     )
-
-
-def fsconfig_set_flag(fd: int, key: str) -> None:
-    """fsconfig(2) with FSCONFIG_SET_FLAG."""
-    syscall("fsconfig", fd, FSCONFIG_SET_FLAG, os.fsencode(key), None, 0, subject=key)
 
 
 def fsconfig_create(fd: int) -> None:

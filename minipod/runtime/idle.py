@@ -89,9 +89,7 @@ class Idle:
     async def _piece(self, work: Work) -> bool:
         try:
             return await work()
-        except (
-            OSError,
-            MinipodError,
-        ) as error:  # who asks makes it, or is told; the next idle moment tries again
+        except (OSError, MinipodError) as error:
+            # Who asks makes it, or is told; the next idle moment tries again.
             logger.warning("nothing can be prepared: %s", error)
             return False
