@@ -1,4 +1,6 @@
-"""The channels of exec and attach on the client's side: three streams of ours over one WebSocket, v5.channel.k8s.io.
+"""The channels of exec and attach on the client's side: three streams of ours over one WebSocket.
+
+v5.channel.k8s.io can tell the end of stdin. Without stdin it is v4, for which the server waits no round trip (see `streaming.remotes`).
 
 One loop that never waits for the server to take something: a command that says much before it reads would wait for us, and we for it.
 While the server does not take what we sent, stdin is not read. The terminal is raw meanwhile (`cli.terminal`).
@@ -23,14 +25,14 @@ CHUNK = 64 << 10
 _NORMAL = b"\x03\xe8"  # the status code 1000 (RFC 6455, 7.4.1)
 
 
-def connect(path: str, target: str) -> tuple[socket.socket, bytes]:
+def connect(path: str, target: str, protocol: str) -> tuple[socket.socket, bytes]:
     """Connect and shake hands; return the socket and what came behind the answer's head."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.connect(path)
     except OSError as e:
         raise Unavailable("the node is not running", hint="start it: minipod up") from e
-    handshake = websocket.Handshake(target, "v5.channel.k8s.io")
+    handshake = websocket.Handshake(target, protocol)
     sock.sendall(handshake.request)
     head = b""
     while b"\r\n\r\n" not in head:
@@ -77,7 +79,8 @@ def run_channels(  # noqa: PLR0913 what is said, and to whom
 
     Raises FailedPrecondition when it did not run, or not to its end.
     """
-    sock, rest = connect(path, f"{target}?{urlencode(query)}")
+    protocol = "v5.channel.k8s.io" if stdin else "v4.channel.k8s.io"
+    sock, rest = connect(path, f"{target}?{urlencode(query)}", protocol)
     with contextlib.ExitStack() as stack:
         stack.callback(sock.close)
         session = _Session(sock, source if stdin else -1, sys.stdout.buffer if out is None else out)

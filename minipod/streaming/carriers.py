@@ -14,13 +14,15 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, Protocol
 
 from aiohttp import web
-from aiohttp.http import WSCloseCode, WSMsgType
+from aiohttp.http import WSCloseCode, WSMessage, WSMsgType
 
 from minipod.errors import FailedPrecondition
 from minipod.streaming.channels import by_name
 
 MESSAGE_MAX: Final = 32 << 20  # bytes of one WebSocket message, as golang.org/x/net/websocket takes
 _BUFFER: Final = 256 << 10  # bytes that are read ahead
+_READING: Final = 1.0  # seconds for a client that is connected to begin to read
+_END: Final = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
 
 
 class Carrier(Protocol):
@@ -94,6 +96,13 @@ class Upgraded:
             self._request.transport.close()
 
 
+async def _received(socket: web.WebSocketResponse) -> WSMessage:
+    """Return the next message but pings, which are answered. *socket* was made with `autoping=False`."""
+    while (message := await socket.receive()).type is WSMsgType.PING:
+        await socket.pong(message.data)
+    return message
+
+
 class Messages:
     """The binary messages of a WebSocket as one byte stream; where one ends says nothing."""
 
@@ -101,15 +110,10 @@ class Messages:
         self._socket = socket
 
     async def receive(self) -> bytes:
-        while True:
-            message = await self._socket.receive()
-            if message.type is WSMsgType.BINARY:
-                if message.data:
-                    return bytes(message.data)
-            elif message.type in (
-                WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR
-            ):  # fmt: skip
-                return b""
+        while (message := await _received(self._socket)).type not in _END:
+            if message.type is WSMsgType.BINARY and message.data:
+                return bytes(message.data)
+        return b""
 
     async def send(self, data: bytes) -> None:
         if data:
@@ -126,14 +130,28 @@ class Channels:
         self._request = request
         self._socket = socket
         self._code = WSCloseCode.OK
+        self._early: WSMessage | None = None  # came before `incoming` was asked for it
 
     async def open(self) -> None:
         """Answer the request; before anything else. Raises ConnectionError."""
         await self._socket.prepare(self._request)
 
+    async def await_reader(self) -> None:
+        """Return when the client reads what comes: it has answered a ping, or said something. One that does not is not waited for long.
+
+        Behind `open`, before `incoming`. Raises ConnectionError.
+        """
+        await self.ping()
+        try:
+            async with asyncio.timeout(_READING):
+                self._early = await _received(self._socket)
+        except TimeoutError:
+            pass
+
     async def incoming(self) -> AsyncIterator[tuple[int, bytes]]:
         """Yield numbers and bytes, until the client has gone or said what makes no sense: nor would what follows."""
-        async for message in self._socket:
+        while (message := self._early or await _received(self._socket)).type not in _END:
+            self._early = None
             if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):
                 continue
             try:

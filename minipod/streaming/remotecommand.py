@@ -121,14 +121,7 @@ class _Conversation:
         self._sessions = sessions
         self._session = session
         self._wanted = wanted
-        self._outputs = [
-            Output(fd, partial(remote.send, channel) if asked else None)
-            for channel, fd, asked in (
-                (Channel.STDOUT, session.stdout_fd, wanted.stdout),
-                (Channel.STDERR, session.stderr_fd, wanted.stderr),
-            )
-            if fd >= 0
-        ]
+        self._outputs: list[Output] = []
         self._stdin = session.stdin_fd
         self._sizes = Sizes()
         self._patience = asyncio.timeout(None)  # for the end of a process whose client has gone
@@ -145,6 +138,7 @@ class _Conversation:
                 self._left()
             else:
                 listening = self._listen_soon(presence)
+            self._outputs = self._begin_output()
             async with self._patience:
                 status = await self._end()
             self._over = True
@@ -157,6 +151,18 @@ class _Conversation:
             if listening is not None:
                 listening.cancel()
             await self._close()
+
+    def _begin_output(self) -> list[Output]:
+        """Send what the process says, from now on: nothing comes before the greeting."""
+        session, wanted = self._session, self._wanted
+        return [
+            Output(fd, partial(self._remote.send, channel) if asked else None)
+            for channel, fd, asked in (
+                (Channel.STDOUT, session.stdout_fd, wanted.stdout),
+                (Channel.STDERR, session.stderr_fd, wanted.stderr),
+            )
+            if fd >= 0
+        ]
 
     async def _close(self) -> None:
         tasks = [task for task in (self._incoming, self._leaving) if task is not None]

@@ -50,8 +50,15 @@ class WebSocketRemote:
             # Another number is ignored, as Kubernetes does.
 
     async def greet(self, wanted: Wanted) -> None:
-        """Answer the upgrade; then comes an empty message on the first channel that the client reads."""
+        """Answer the upgrade; then comes an empty message on the first channel that the client reads, as from Kubernetes.
+
+        Who speaks v5 is client-go, which before 1.34 loses what comes before it has made its streams (kubernetes/kubernetes#131189):
+        it makes them while it begins to read, so it is waited for.
+        """
         await self._channels.open()
+        if self._channels.protocol.closes:
+            await self._channels.await_reader()
+            return
         first = (
             Channel.STDOUT if wanted.stdout else Channel.STDERR if wanted.stderr else Channel.ERROR
         )

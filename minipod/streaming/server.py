@@ -117,7 +117,7 @@ async def _negotiated(
             f"requested protocol(s) are not supported: [{' '.join(offered)}]; supports [{' '.join(known)}]"
         )
     socket = web.WebSocketResponse(
-        protocols=known, max_msg_size=MESSAGE_MAX, compress=False, timeout=LINGER
+        protocols=known, max_msg_size=MESSAGE_MAX, compress=False, timeout=LINGER, autoping=False
     )
     ready = socket.can_prepare(request)
     if not ready.ok:
