@@ -89,3 +89,4 @@ def parked_exec(node: Node, container: str, step: str) -> Iterator[None]:
         )
         answers = [protocol.receive(client)[0] for _ in range(2)]
         assert {a["n"] for a in answers} == {1, 2}
+        assert "not done after" not in str(answers)  # killed, not given up at its deadline

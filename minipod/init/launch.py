@@ -19,6 +19,7 @@ not, or a call fails, the long way is taken, which says what is wrong.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Hashable, Sequence
@@ -280,12 +281,11 @@ class Launcher:
     def _trees_of(self, hierarchy: Hierarchy) -> list[int]:
         """Return descriptors of the v1 trees' roots, that stay open."""
         if self._trees is None:
-            self._trees = []
-            for tree in hierarchy.trees:
-                if not tree.unified:
-                    fd = os.open(tree.path(""), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-                    self._trees.append(_above(fd))
-                    os.close(fd)
+            # All or none: who enters some only has what the others forbid.
+            paths = [tree.path("") for tree in hierarchy.trees if not tree.unified]
+            with contextlib.ExitStack() as stack:
+                self._trees = [_directory(path, stack) for path in paths]
+                stack.pop_all()
         return self._trees
 
 
@@ -313,6 +313,17 @@ def finish(plan: Plan, pid: int) -> list[str]:
 def _above(fd: int) -> int:
     """Return a copy of *fd* that is not where the child puts what it is given."""
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, ROOT + 1)
+
+
+def _directory(path: str, stack: contextlib.ExitStack) -> int:
+    """Open a directory as `_above`; *stack* closes it."""
+    fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = _above(fd)
+    finally:
+        os.close(fd)
+    stack.callback(os.close, found)
+    return found
 
 
 def _limit_descriptors(context: Context) -> list[Call]:

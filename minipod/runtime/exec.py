@@ -67,13 +67,14 @@ class Execs:
                 code = await self._end_of(session.id)
         except TimeoutError:
             await self.kill(session.id, 9)
-            await self._end_of(session.id)
+            with contextlib.suppress(errors.SetupFailed):  # it had no process yet
+                await self._end_of(session.id)
             raise errors.DeadlineExceeded(
                 f"command {' '.join(command)!r} timed out after {timeout:g} s"
             ) from None
         except asyncio.CancelledError:
             # Nobody waits for it any more (a hook of a pod that is to end at once): it must not go on behind our back.
-            self._running.pop(session.id, None)
+            self._forget(session.id)
             with contextlib.suppress(errors.Unavailable):
                 await asyncio.shield(self.kill(session.id, 9))
             raise
@@ -161,17 +162,22 @@ class Execs:
             return await self._end_of(session)
         except errors.Unavailable:
             return LOST
+        except asyncio.CancelledError:
+            self._known(session).ended.add_done_callback(lambda _: self._forget(session))
+            raise
 
     async def _end_of(self, session: str) -> int:
         """Do what `wait` does. Raises Unavailable when the supervisor has gone: nobody knows whether it had begun."""
         running = self._known(session)
         await asyncio.wait((running.ended,))  # who is cancelled here leaves it as it is
-        self._running.pop(session, None)
-        if running.master >= 0:
-            os.close(running.master)
-            running.master = -1
+        self._forget(session)
         answer, _ = running.ended.result()
         return int(answer["code"])
+
+    def _forget(self, session: str) -> None:
+        running = self._running.pop(session, None)
+        if running is not None and running.master >= 0:
+            os.close(running.master)
 
     async def resize(self, session: str, rows: int, columns: int) -> None:
         """Set the pty's window size; its foreground processes get SIGWINCH."""

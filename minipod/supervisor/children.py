@@ -143,15 +143,18 @@ class Exec(Process):
         """Signal every process of its session; itself also before it has one."""
         if not self.pid:
             return
-        pids = hierarchy.procs(self.cgroup)
+        try:
+            pids = hierarchy.procs(self.cgroup)
+        except OSError:  # it is being removed, or no descriptor is left
+            pids = []
         for pid in pids:
             try:
                 if os.getsid(pid) == self.pid and pid != self.pid:
                     os.kill(pid, number)
             except ProcessLookupError:
                 continue
-        self.hold()
-        self.send_signal(number)
+        if self.exit is None:  # our child, and not reaped yet: its pid is its own
+            os.kill(self.pid, number)
 
 
 @dataclass(slots=True, kw_only=True)

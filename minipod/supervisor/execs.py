@@ -45,23 +45,24 @@ class Execs:
     def start(
         self, client: Client, message: protocol.Message, container: Container, stdio: list[int]
     ) -> None:
-        """Start what a request asks for; *stdio* is ours from now on. Raises FailedPrecondition."""
+        """Start what a request asks for; *stdio* is ours from now on. Raises FailedPrecondition, OSError: nothing is left of it then."""
         made_with = container.bundle
         started = Exec(
             id=message["id"], sandbox_id=made_with.sandbox_id, cgroup=made_with.cgroup, owner=client, held=stdio
         )  # fmt: skip
-        try:
-            # The process that it is now: its pid may be another's by then.
-            started.held.append(_running(container))
-        except BaseException:
-            started.close()
-            raise
+        started.long_way = lambda: self._fork(started, container, message)
         self._tables.execs[started.id] = started
         self._setups.await_for(started, client, message["n"])
-        started.long_way = lambda: self._fork(started, container, message)
-        if not self._launch(started, container, message):
-            started.long_way()
-            started.let_go()
+        try:
+            _require_streams(stdio, message)
+            # The process that it is now: its pid may be another's by then.
+            started.held.append(_running(container))
+            if not self._launch(started, container, message):
+                started.long_way()
+                started.let_go()
+        except BaseException:
+            self._setups.forget_exec(started)
+            raise
 
     def begin_anew(self, sandbox_id: str) -> None:
         """Before a container joins a pid namespace of this sandbox: nobody may be met there with what is ours (`launch.may_be_met`).
@@ -89,8 +90,8 @@ class Execs:
         page, argv = self._setups.page, tuple(message["argv"])
         stdin, stdout, stderr, target = started.held
         ours, theirs = sync.pair()
-        started.slot = page.reserve()
         try:
+            started.slot = page.reserve()
             if container.entrance is None:
                 container.entrance = self._entrance(launcher, container, argv)
             given = (theirs.fileno(), target, stdin, stdout, stderr)
@@ -98,8 +99,9 @@ class Execs:
             pid = launcher.launch_exec(container.entrance, argv, given, note)
         except (NotDirect, OSError) as e:
             logger.debug("%s takes the long way: %s", started.id, e)
-            page.remove(started.slot)
-            started.slot = -1
+            if started.slot >= 0:
+                page.remove(started.slot)
+                started.slot = -1
             ours.close()
             return False
         finally:
@@ -128,12 +130,17 @@ class Execs:
 
     def _hold(self, started: Exec) -> None:
         """It goes on for longer: has it executed its command? Its socket is at its end then."""
-        started.hold()
-        self._setups.follow(started)
+        try:
+            started.hold()
+        except OSError as e:  # no descriptor is left
+            logger.warning("exec %s can't be watched yet: %s", started.id, e)
+            started.timer = self._s.call_later(BRIEF, lambda: self._hold(started))
+        else:
+            self._setups.follow(started)
 
     def _fork(self, started: Exec, container: Container, message: protocol.Message) -> None:
         """Fork it by the long way, which comes after the short one, too, when that fails."""
-        made_with, (*stdio, target) = container.bundle, started.held
+        made_with, target, stdio = container.bundle, started.held.pop(), tuple(started.held)
         made = _process(made_with.process, tuple(message["argv"]), tty=message["tty"])
         fault = message.get("fail_at", "")
         bundle = ExecBundle(id=started.id, container_id=container.id, process=made, fail_at=fault)
@@ -141,7 +148,7 @@ class Execs:
         program = compiled_filter(made, privileged=made_with.privileged)
         self._setups.fork(
             started, steps, f"exec {made_with.title}", fault,
-            target=os.dup(target), stdio=tuple(stdio), program=program,
+            target=target, stdio=stdio, program=program,
         )  # fmt: skip
 
     def _is_joined(self, container: Container) -> bool:
@@ -161,6 +168,12 @@ def _running(container: Container) -> int:
     if container.phase is not Phase.RUNNING:
         raise errors.FailedPrecondition(f"container {container.id} is {container.phase.value}")
     return os.dup(container.pidfd)
+
+
+def _require_streams(stdio: list[int], message: protocol.Message) -> None:
+    """Raise FailedPrecondition where some are missing: the kernel drops descriptors that find no place (unix(7), MSG_CTRUNC)."""
+    if len(stdio) != (0 if message["tty"] else 3):
+        raise errors.FailedPrecondition("no descriptors are left for the streams of an exec")
 
 
 def _process(made: ProcessSpec, argv: tuple[str, ...], *, tty: bool) -> ProcessSpec:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 
 from minipod import errors
 from minipod.init import launch, plan
@@ -146,11 +147,8 @@ class Requests:
         self._setups.go(container)
 
     def on_signal(self, _: Client, message: protocol.Message, __: list[int]) -> protocol.Message:
-        """Signal a container's main process, or an exec's."""
-        target = self._tables.containers.get(message["id"]) or self._tables.execs.get(message["id"])
-        if target is None:
-            raise errors.NotFound(f"no process {message['id']}")
-        return {"sent": target.send_signal(message["signal"])}
+        """Signal a container's main process."""
+        return {"sent": self._container(message["id"]).send_signal(message["signal"])}
 
     def on_forget(self, _: Client, message: protocol.Message, __: list[int]) -> protocol.Message:
         """Drop an ended container from the tables (or give its set-up up), and remove *cgroups* where they are empty.
@@ -230,10 +228,12 @@ class Requests:
     def on_signal_exec(
         self, _: Client, message: protocol.Message, __: list[int]
     ) -> protocol.Message:
-        """Signal an exec's whole session."""
-        running = self._tables.execs.get(message["id"])
-        if running is not None:
-            running.signal_session(self._s.hierarchy, message["signal"])
+        """Signal an exec's whole session. One that has no process yet, by the long way, has only its set-up to be killed."""
+        running, number = self._tables.execs.get(message["id"]), message["signal"]
+        if running is not None and running.pid:
+            running.signal_session(self._s.hierarchy, number)
+        elif running is not None and number == signal.SIGKILL:
+            self._setups.abort(running)
         return {}
 
     # -- the node

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import logging
 import os
+import signal
 import time
 from dataclasses import replace
 
@@ -69,10 +70,9 @@ class Setups:
         stdio: tuple[int, ...] = (),
         program: bytes = b"",
     ) -> None:
-        """Fork it by the long way (`init.child`); what it reports comes later, an error too."""
-        ours, theirs = sync.pair()
+        """Fork it by the long way (`init.child`); what it reports comes later, an error too. *target* is closed here."""
         context = Context(
-            sync=theirs,
+            sync=sync.Unheard(),
             hierarchy=self._s.hierarchy,
             vault_fd=self._s.vault_fd,
             filter=program,
@@ -82,24 +82,26 @@ class Setups:
         if len(stdio) == 3:
             context.stdio = (stdio[0], stdio[1], stdio[2])
         keep = tuple(fd for fd in (self._s.vault_fd, target, *stdio) if fd >= 0)
-        made.sync = ours
         self._tables.setups += 1
+        pid = 0
         try:
-            pid = child.fork_setup(steps, context, title=title, keep=keep, fail_at=fail_at)
+            made.sync, context.sync = sync.pair()
+            with contextlib.closing(context.sync):
+                pid = child.fork_setup(steps, context, title=title, keep=keep, fail_at=fail_at)
+            # Our child: not reaped before we return.
+            if steps.outer:
+                made.setup_pidfd = process.pidfd_open(pid)
+            else:
+                self._forked(made, pid)
+            self.follow(made)
         except OSError as e:
+            if pid:  # it can't be watched
+                os.kill(pid, signal.SIGKILL)
             made.error = _failed("clone3", e.errno or 0, made.id, str(e.strerror).lower())
             self._setup_ended(made)
-            return
         finally:
-            theirs.close()
             if target >= 0:
                 os.close(target)
-        # Our child: not reaped before we return.
-        if steps.outer:
-            made.setup_pidfd = process.pidfd_open(pid)
-        else:
-            self._forked(made, pid)
-        self.follow(made)
 
     def follow(self, made: Process) -> None:
         """Listen to what a process says on its way, and end it when that takes too long."""
@@ -271,11 +273,11 @@ class Setups:
         made.error = {"kind": "SetupFailed", **{k: v for k, v in message.items() if k != "t"}}
 
     def _setup_ended(self, made: Process) -> None:
-        """The sync socket is at its end: execve worked, or the set-up is over one way or another."""
-        assert made.sync is not None
-        self._s.unwatch(made.sync)
-        made.sync.close()
-        made.sync = None
+        """The sync socket is at its end, or there is none: execve worked, or the set-up is over one way or another."""
+        if made.sync is not None:
+            self._s.unwatch(made.sync)
+            made.sync.close()
+            made.sync = None
         made.set_up()
         made.let_go()
         if made.phase is Phase.STARTING and made.error is None and made.exit is None:
@@ -311,12 +313,17 @@ class Setups:
         self.close(made)
         self._answer_error(made, made.error or _killed(made, "set-up"))
 
+    def forget_exec(self, made: Exec) -> None:
+        """Drop one that could not be begun, or has ended. Nobody is told. Idempotent."""
+        self._waiting.pop(id(made), None)
+        self._tables.execs.pop(made.id, None)
+        self.close(made)
+
     def _failed_to_start(self, made: Process) -> None:
         made.error = made.error or _killed(made, "exec")
         self._answer_error(made, made.error)
         if isinstance(made, Exec):
-            self._tables.execs.pop(made.id, None)
-            self.close(made)
+            self.forget_exec(made)
         elif made.exit is not None:
             self.container_ended(made, made.exit)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 
 import pytest
 
 from tests.node import eventually, sleeper
-from tests.parked import children, exec_by_the_long_way
+from tests.parked import children, exec_by_the_long_way, parked_exec
 from tests.strace import needs_strace, slowed
 
 SHOW = (
@@ -127,3 +128,40 @@ def test_what_the_short_way_can_not_do_is_told_by_the_long_one(node, pods) -> No
     node.exec("odd", "sh", "-c", "rm -r /work")
     assert "chdir /work" in node.run("exec", "odd", "--", "true", check=False).stderr
     assert eventually(lambda: len(os.listdir(f"/proc/{supervisor}/fd")) == before)
+
+
+@pytest.mark.parametrize("command", [["true"], ["nosuch"], ["sleep", "0.3"]])
+def test_an_exec_that_finds_no_descriptors_is_refused_and_takes_none(node, pods, command) -> None:
+    """The supervisor has room for none, for one, and so on, on each of the ways: it tells, lives, and forgets the exec."""
+    pods.append("room")
+    node.pod("room", sleeper())
+    node.exec("room", "true")
+    supervisor = node.status()["supervisor_pid"]
+    before = set(map(int, os.listdir(f"/proc/{supervisor}/fd")))
+    limits = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+    services, missing = children(supervisor), sorted(set(range(1000)) - before)
+    codes = []
+    for room in range(15):
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (missing[room], limits[1]))
+        try:
+            codes.append(node.run("exec", "room", "--", *command, check=False).returncode)
+        finally:
+            resource.prlimit(supervisor, resource.RLIMIT_NOFILE, limits)
+        assert node.status()["supervisor_pid"] == supervisor
+        node.exec("room", "true")
+        eventually(lambda: set(map(int, os.listdir(f"/proc/{supervisor}/fd"))) == before)
+        eventually(lambda: not children(supervisor) - services)
+    assert codes[0] != 0
+    assert command == ["nosuch"] or codes[-1] == 0
+
+
+def test_an_exec_can_be_killed_before_it_has_a_process(node, pods) -> None:
+    """Its first process hangs outside of the container; who asked hears of both (`parked_exec`)."""
+    pods.append("early")
+    container = node.containers(node.pod("early", sleeper()))["app"]["id"]
+    supervisor = node.status()["supervisor_pid"]
+    before = children(supervisor)
+    with parked_exec(node, container, "JoinContainer"):
+        assert children(supervisor) != before
+    assert eventually(lambda: children(supervisor) == before)
+    node.exec("early", "true")

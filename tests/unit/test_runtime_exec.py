@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -56,3 +57,21 @@ async def test_a_command_that_nobody_waits_for_any_more_is_killed_and_forgotten(
         await hook
     assert supervisor.heard == [("exec", None), ("signal_exec", 9)]
     assert not running._running
+
+
+async def test_a_session_that_nobody_waits_for_any_more_is_forgotten_at_its_end(tmp_path) -> None:
+    """Its client left long ago. Until then it may be signalled; its terminal is ours."""
+    running = execs.Execs(Supervisor(lost=False), str(tmp_path))  # type: ignore[arg-type]
+    ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    session = running._running["s"] = execs.Running(ended, os.open(os.devnull, os.O_RDONLY))
+    waiter = asyncio.create_task(running.wait("s"))
+    await asyncio.sleep(0)
+    waiter.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    assert running._known("s") is session
+    ended.set_result(({"code": 0}, []))
+    await asyncio.sleep(0)
+    assert not running._running
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(session.master)

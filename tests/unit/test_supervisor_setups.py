@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from minipod.cgroups.hierarchy import Hierarchy, Mode
 from minipod.init import sync
+from minipod.init.launch import Launcher
 from minipod.spec.instance import Instance
 from minipod.supervisor.children import Exec, Phase
 from minipod.supervisor.exec_page import ExecPage
@@ -42,6 +45,24 @@ def test_the_last_words_of_a_process_that_left_go_unread_are_heard(tmp_path) -> 
     execs.close()
     supervisor._listener.close()
     supervisor._selector.close()
+
+
+def test_execs_enter_all_cgroups_or_none(tmp_path) -> None:
+    """A tree that can't be opened once: who enters the others only would have what these forbid."""
+    os.mkdir(f"{tmp_path}/cpu")
+    trees = [SimpleNamespace(unified=False, path=lambda _, name=n: f"{tmp_path}/{name}") for n in ("cpu", "devices")]  # fmt: skip
+    launcher: Any = SimpleNamespace(_trees=None)
+    hierarchy: Any = SimpleNamespace(trees=trees)
+    before = os.listdir("/proc/self/fd")
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            Launcher._trees_of(launcher, hierarchy)
+        assert os.listdir("/proc/self/fd") == before
+    os.mkdir(f"{tmp_path}/devices")
+    found = Launcher._trees_of(launcher, hierarchy)
+    assert [os.readlink(f"/proc/self/fd/{fd}") for fd in found] == [t.path("") for t in trees]
+    for fd in found:
+        os.close(fd)
 
 
 @pytest.mark.parametrize("first", ["forked", "ready"])
