@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -112,6 +113,19 @@ def traces(node) -> list[int]:
     return [sum(not t.startswith("socket:") for t in held), len(os.listdir(pump)), *listed]
 
 
+def settled(node) -> list[int]:
+    """Return the traces when nothing of earlier clients and pods goes away any more."""
+    seen: list[list[int]] = []
+
+    def same() -> bool:
+        seen.append(traces(node))
+        time.sleep(0.5)
+        return seen[-2:] == [seen[-1]] * 2
+
+    eventually(same)
+    return seen[-1]
+
+
 def _target(link: str) -> str:
     try:
         return os.readlink(link)
@@ -127,7 +141,7 @@ def test_a_client_whose_line_is_cut_is_found(newest, pods) -> None:
     oldest = Kubectl(version, path, newest.kubeconfig, newest.home)
     over_spdy = oldest.version < (1, 30)
     with slow(node, oldest) if over_spdy else contextlib.nullcontext():
-        before = traces(node)
+        before = settled(node)
         clients = [Far(node, kubectl) for kubectl in ((newest, oldest) if over_spdy else (newest,))]
         try:
             for far in clients:
