@@ -3,17 +3,18 @@
 import asyncio
 import socket
 import time
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minipod.api import tuning_probes
-from minipod.kubelet.probe import http, sockets
+from minipod.kubelet.probe import http, sockets, tcp
 from minipod.kubelet.probe.flight import Engine, drive
 from minipod.kubelet.probe.metrics import LATENESS, Histogram, ProbeCounters, text
 from minipod.kubelet.probe.response import MAX_BODY, BadResponse, parse
-from minipod.kubelet.probe.targets import Handler, HttpGet, Target
+from minipod.kubelet.probe.targets import Attempt, Handler, HttpGet, Target
 from minipod.kubelet.probe.timers import Timers
 from minipod.kubelet.rules.probe import Outcome, ProbeKind
 
@@ -209,7 +210,88 @@ async def test_sockets_that_were_needed_at_once_are_not_all_kept() -> None:
     assert len({f.fd for f in flights}) == 100
     for flight in flights:
         engine.cancel(flight)
-    assert len(sockets._spare[socket.AF_INET]) == sockets._SPARE_MAX
+    assert len(sockets._spare[socket.AF_INET, True]) == sockets._SPARE_MAX
     assert not landed
+    server.close()
+    engine.close()
+
+
+def segments(peer: socket.socket) -> int:
+    """How many came, tcpi_segs_in (linux/tcp.h)."""
+    return int.from_bytes(peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 144)[140:], "little")
+
+
+async def test_a_request_comes_with_the_last_packet_of_the_handshake() -> None:
+    loop = asyncio.get_running_loop()
+    engine = Engine(Timers(loop))
+    server = socket.create_server(("127.0.0.1", 0))
+    asked = http.request(HttpGet(host="127.0.0.1", port=server.getsockname()[1]), "127.0.0.1")
+    flight = engine.start(http.ask(asked), loop.time() + 60, lambda _: None)
+    peer, _ = server.accept()
+    assert peer.recv(4096) == asked.payload
+    assert segments(peer) == 2  # the SYN was the other one
+    engine.cancel(flight)
+    peer.close()
+    server.close()
+    engine.close()
+
+
+async def test_a_server_sees_the_connection_of_a_tcp_probe() -> None:
+    """Or nobody would notice one that does not accept any more: its queue would not fill."""
+    loop = asyncio.get_running_loop()
+    engine = Engine(Timers(loop))
+    server = socket.create_server(("127.0.0.1", 0))
+    landed: list[Attempt] = []
+    engine.start(tcp.ask("127.0.0.1", server.getsockname()[1]), loop.time() + 60, landed.append)
+    assert landed[0].outcome is Outcome.SUCCESS
+    peer, _ = server.accept()
+    with pytest.raises(ConnectionResetError):
+        peer.recv(1)
+    peer.close()
+    server.close()
+    engine.close()
+
+
+async def test_a_request_waits_for_the_end_of_a_slow_handshake() -> None:
+    """Linux drops what wants to connect while the queue is full, and we ask again after a second."""
+    loop = asyncio.get_running_loop()
+    engine, landed = Engine(Timers(loop)), loop.create_future()
+    server = socket.create_server(("127.0.0.1", 0), backlog=0)
+    where = server.getsockname()
+    first = socket.create_connection(where)
+    asked = http.request(HttpGet(host="127.0.0.1", port=where[1]), "127.0.0.1")
+    engine.start(http.ask(asked), loop.time() + 60, landed.set_result)
+    await asyncio.sleep(0)
+    server.accept()[0].close()
+    peer, _ = await asyncio.to_thread(server.accept)
+    assert peer.recv(4096) == asked.payload
+    peer.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+    assert (await landed).outcome is Outcome.SUCCESS
+    for sock in (first, peer, server):
+        sock.close()
+    engine.close()
+
+
+async def test_one_timer_ends_each_flight_at_its_own_time() -> None:
+    loop = asyncio.get_running_loop()
+    timers = Timers(loop)
+    engine = Engine(timers)
+    server = socket.create_server(("127.0.0.1", 0))
+    asked = http.request(HttpGet(host="127.0.0.1", port=server.getsockname()[1]), "127.0.0.1")
+    begin, over = loop.time(), {}
+    all_over = asyncio.Event()
+
+    def land(limit: float, attempt: Attempt) -> None:
+        assert "context deadline exceeded" in attempt.output
+        over[limit] = loop.time() - begin
+        if len(over) == 4:
+            all_over.set()
+
+    for limit in (0.2, 0.05, 0.1, 0.3):
+        engine.start(http.ask(asked), begin + limit, partial(land, limit))
+    assert sum(timer.callback is not None for _, _, timer in timers._heap) == 1
+    await all_over.wait()
+    assert list(over) == [0.05, 0.1, 0.2, 0.3]
+    assert all(limit <= late for limit, late in over.items())
     server.close()
     engine.close()

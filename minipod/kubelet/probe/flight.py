@@ -12,7 +12,6 @@ may be spurious: a coroutine tries again and waits again. `drive` runs the same 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import select
 import socket
 import types
@@ -24,10 +23,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# socket.socket costs 2 us more to make and to close than the type beneath it: its Python half.
-Socket = socket.SocketType
+
+class Socket(socket.SocketType):
+    """What is beneath `socket.socket`, whose Python half costs 2 us more to make and to close."""
+
+    __slots__ = ("pool",)
+
+    pool: list[Socket]  # where it goes when its connection has ended
+
+
 Wait = tuple[Socket, int]  # and EPOLLIN or EPOLLOUT
-_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+_IN, _OUT, _ONCE = select.EPOLLIN, select.EPOLLOUT, select.EPOLLONESHOT
+_NEVER = float("inf")
 
 
 class Deadline(Exception):
@@ -49,15 +56,15 @@ def writable(sock: Socket) -> Generator[Wait, None, None]:
 class Flight:
     """One coroutine under way."""
 
-    __slots__ = ("coro", "done", "fd", "mask", "sock", "timer")
+    __slots__ = ("coro", "done", "due", "fd")
 
-    def __init__(self, coro: Coroutine[Wait, None, Any], done: Callable[[Any], None]) -> None:
+    def __init__(
+        self, coro: Coroutine[Wait, None, Any], due: float, done: Callable[[Any], None]
+    ) -> None:
         self.coro = coro
+        self.due = due
         self.done = done
-        self.sock: Socket | None = None  # what it waits for; epoll knows it under *fd* with *mask*
-        self.fd = -1
-        self.mask = 0
-        self.timer: Timer | None = None
+        self.fd = -1  # what it waits for
 
 
 class Engine:
@@ -68,6 +75,7 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._epoll = select.epoll()
         self._waiting: dict[int, Flight] = {}
+        self._timer: Timer | None = None  # due with the first time limit, or earlier
         self._loop.add_reader(self._epoll.fileno(), self._ready)
 
     def start(
@@ -83,21 +91,21 @@ class Engine:
             due: the loop's time at which `Deadline` is thrown into it.
             done: called exactly once, unless the flight is cancelled.
         """
-        flight = Flight(coro, done)
+        flight = Flight(coro, due, done)
         self._step(flight)
-        if flight.sock is not None and self._waiting.get(flight.fd) is flight:
-            flight.timer = self._timers.at(due, lambda: self._expired(flight))
         return flight
 
     def cancel(self, flight: Flight) -> None:
         """End it without a word; its sockets are closed. Idempotent."""
-        self._landed(flight)
+        self._stop_waiting(flight)
         flight.coro.close()
 
     def close(self) -> None:
         """End all flights."""
         for flight in list(self._waiting.values()):
             self.cancel(flight)
+        if self._timer is not None:
+            self._timers.cancel(self._timer)
         self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
 
@@ -107,14 +115,6 @@ class Engine:
             flight = waiting.pop(fd, None)
             if flight is not None:
                 self._step(flight)
-
-    def _expired(self, flight: Flight) -> None:
-        """What has come in time counts, even if we are late to look; only then is it over."""
-        del self._waiting[flight.fd]
-        self._step(flight)
-        if self._waiting.get(flight.fd) is flight:
-            del self._waiting[flight.fd]
-            self._step(flight, Deadline())
 
     def _step(self, flight: Flight, error: Exception | None = None) -> None:
         outcome: Any
@@ -128,35 +128,50 @@ class Engine:
         except Exception as failure:
             outcome = failure
         else:
-            self._wait(flight, sock, mask)
+            self._wait(flight, sock.fileno(), mask)
             return
-        self._landed(flight)
         flight.done(outcome)
 
-    def _wait(self, flight: Flight, sock: Socket, mask: int) -> None:
-        """Level-triggered: who waits again for the same costs no system call."""
-        if flight.sock is not sock:  # its number may be that of one before it
-            self._forget(flight)
-            flight.sock, flight.fd = sock, sock.fileno()
-            self._epoll.register(flight.fd, mask)
-        elif flight.mask != mask:
-            self._epoll.modify(flight.fd, mask)
-        flight.mask = mask
-        self._waiting[flight.fd] = flight
+    def _wait(self, flight: Flight, fd: int, mask: int) -> None:
+        """Tell epoll, which tells once; it knows the sockets that were used before until they are closed."""
+        try:
+            self._epoll.modify(fd, mask | _ONCE)
+        except FileNotFoundError:
+            self._epoll.register(fd, mask | _ONCE)
+        flight.fd = fd
+        self._waiting[fd] = flight
+        if self._timer is None or flight.due < self._timer.due:
+            self._await_limit(flight.due)
 
-    def _landed(self, flight: Flight) -> None:
-        if self._waiting.get(flight.fd) is flight:
-            del self._waiting[flight.fd]
-        self._forget(flight)
-        if flight.timer is not None:
-            self._timers.cancel(flight.timer)
+    def _stop_waiting(self, flight: Flight) -> bool:
+        """Whether it waited."""
+        if self._waiting.get(flight.fd) is not flight:
+            return False
+        del self._waiting[flight.fd]
+        return True
 
-    def _forget(self, flight: Flight) -> None:
-        """Watch its socket no more: another flight may use it. One that was closed is out already."""
-        if flight.sock is not None:
-            with contextlib.suppress(OSError):
-                self._epoll.unregister(flight.fd)
-            flight.sock = None
+    # -- time limits: one timer for the first of them, which most flights end before
+
+    def _await_limit(self, due: float) -> None:
+        if self._timer is not None:
+            if self._timer.due <= due:
+                return
+            self._timers.cancel(self._timer)
+        self._timer = self._timers.at(due, self._limit) if due < _NEVER else None
+
+    def _limit(self) -> None:
+        now, self._timer = self._loop.time(), None
+        for flight in [flight for flight in self._waiting.values() if flight.due <= now]:
+            self._expired(flight)
+        self._await_limit(min((flight.due for flight in self._waiting.values()), default=_NEVER))
+
+    def _expired(self, flight: Flight) -> None:
+        """What has come in time counts, even if we are late to look; only then is it over."""
+        if self._stop_waiting(flight):
+            self._step(flight)
+        if self._stop_waiting(flight):
+            flight.due = _NEVER
+            self._step(flight, Deadline())
 
 
 async def drive(coro: Coroutine[Wait, None, T], time_limit: float) -> T:

@@ -158,9 +158,8 @@ async def ask(address: str, port: int, payload: bytes, time_limit: float) -> Att
     """A flight: connect, call, judge; *time_limit* is only spoken of."""
     where, call = join_host_port(address, port), Call()
     try:
-        sock = await sockets.dial(address, port)
+        sock = await sockets.call(address, port, payload)
         try:
-            await sockets.send(sock, payload)
             while not call.done:
                 answer = call.feed(await sockets.receive(sock))
                 if answer and not call.done:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 from minipod.kubelet.probe import sockets
-from minipod.kubelet.probe.flight import Deadline, Socket, drive, readable
+from minipod.kubelet.probe.flight import Deadline, drive, readable
 from minipod.kubelet.probe.response import BadResponse, Response, parse
 from minipod.kubelet.probe.sockets import DialError, ReadError, join_host_port, resolve
 from minipod.kubelet.probe.streams import TlsStream, open_tls
@@ -99,26 +99,28 @@ async def probe(handler: HttpGet, time_limit: float) -> Attempt:
 
 
 async def _get(at: Request) -> Response:
-    sock = await sockets.dial(at.address, at.port)
+    if at.scheme == "https":
+        return await _get_over_tls(at)
+    sock = await sockets.call(at.address, at.port, at.payload)
     try:
-        if at.scheme != "https":
-            return await _exchange_plain(sock, at.payload)
-        return await _exchange(await open_tls(sock, at.host), at.payload)
+        await readable(sock)  # a look would find nothing before the server has had its turn
+        received = await sockets.receive(sock)
+        while (response := parse(received, ended=False)) is None:
+            more = await sockets.receive(sock)
+            if not more:
+                return _last(received)
+            received += more
+        return response
     finally:
         sockets.hang_up(sock)
 
 
-async def _exchange_plain(sock: Socket, payload: bytes) -> Response:
-    """The common case without the layers in between: one send, one receive, which would find nothing before the server has had its turn."""
-    await sockets.send(sock, payload)
-    await readable(sock)
-    received = await sockets.receive(sock)
-    while (response := parse(received, ended=False)) is None:
-        more = await sockets.receive(sock)
-        if not more:
-            return _last(received)
-        received += more
-    return response
+async def _get_over_tls(at: Request) -> Response:
+    sock = await sockets.dial(at.address, at.port)
+    try:
+        return await _exchange(await open_tls(sock, at.host), at.payload)
+    finally:
+        sockets.hang_up(sock)
 
 
 async def _exchange(stream: TlsStream, payload: bytes) -> Response:
