@@ -41,6 +41,7 @@ from minipod.kubelet.termination import Messages
 from minipod.kubelet.tokens import PodTokens
 from minipod.kubelet.volumes import PodDirectory
 from minipod.kubelet.volumes.setup import PodVolumes, Volumes, follows
+from minipod.linux import small_files
 from minipod.spec.ids import ContainerId
 
 if TYPE_CHECKING:
@@ -287,13 +288,10 @@ class PodSync:
     async def _create_sandbox(self, pod: Pod, actions: PodActions) -> bool:
         context = self.context
         resolver = dns.pod_dns(pod, context.cluster, context.host_dns())
-        for reason, message in resolver.warnings:
-            context.recorder.warning(pod, reason, message)
         log_directory = translate.pod_log_directory(context.instance.log_dir, pod)
         context.spares.make_directory(log_directory, 0o755)
         try:
             await runtime_class.check_handler(context, pod)
-            self._own_users(pod)
             self._made = await self._set_up_volumes(pod, None)
             spec = translate.sandbox_spec(
                 pod,
@@ -312,6 +310,9 @@ class PodSync:
         except MinipodError as error:
             self._later(pod, "FailedCreatePodSandBox", error)
             return False
+        finally:  # behind what others wait for
+            for reason, message in resolver.warnings:
+                context.recorder.warning(pod, reason, message)
         self._write_hosts(pod, await self.observe(pod))
         return True
 
@@ -332,6 +333,7 @@ class PodSync:
             volumes, self._made = self._made, None
             if volumes is None:
                 volumes = await self._set_up_volumes(pod, observed)
+            await self.volumes.fill(pod)
             count = self._starter.restart_count(pod, container, observed)
             await self._remove_parked(container, observed)
             self._starter.make_log_directory(pod, container)
@@ -383,17 +385,15 @@ class PodSync:
             self.directory.userns = userns.assign(self.context.instance, pod.uid)
 
     async def _set_up_volumes(self, pod: Pod, observed: Observed | None) -> Volumes:
+        """Begin them; they are filled before a container starts."""
         self._own_users(pod)
         sandbox = None if observed is None else observed.sandbox
-        made = await self.volumes.set_up(pod, node_facts(pod, sandbox, self.context))
+        made = await self.volumes.begin(pod, node_facts(pod, sandbox, self.context))
         self._shown = (pod.labels, pod.annotations)
         return made
 
     def _write_hosts(self, pod: Pod, observed: Observed) -> None:
-        node_hosts = ""
-        if pod.host_network:
-            with open("/etc/hosts", encoding="utf-8") as file:
-                node_hosts = file.read()
+        node_hosts = small_files.read("/etc/hosts").decode() if pod.host_network else ""
         ips = observed.sandbox.ips if observed.sandbox is not None else ()
         text = dns.hosts_file(pod, ips, self.context.cluster.domain, node_hosts)
         self.directory.write_hosts(text)

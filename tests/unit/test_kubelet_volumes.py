@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from minipod.errors import FailedPrecondition
+from minipod.api.tokens import Token
+from minipod.errors import FailedPrecondition, NotFound
 from minipod.kubelet.objects import ObjectReader
 from minipod.kubelet.rules.env import NodeFacts
 from minipod.kubelet.rules.pods import Pod, compile_container, compile_pod
@@ -212,3 +213,74 @@ def test_a_directory_that_somebody_else_removes_at_the_same_time_is_removed(host
     monkeypatch.setattr(os, "rmdir", comes_second)
     directory.remove()
     assert not os.path.exists(directory.path)
+
+
+PROJECTED = {
+    "name": "v",
+    "projected": {
+        "sources": [
+            {"serviceAccountToken": {"path": "token"}},
+            {"configMap": {"name": "cm"}},
+        ]
+    },
+}
+
+
+class Issuer:
+    """Counts; without an *account* there is nothing to mint for."""
+
+    def __init__(self, *, account: bool = True) -> None:
+        self.account = account
+        self.minted = 0
+
+    async def mint(self, *_: object, **__: object) -> Token:
+        if not self.account:
+            raise NotFound('serviceaccounts "default" not found')
+        self.minted += 1
+        return Token(text="secret", expires_at=3600.0)
+
+
+async def projected(host, issuer: Issuer, **spec: object) -> tuple[PodVolumes, Pod]:
+    store = FakeStore()
+    await store.create("configmaps", "default", config_map("cm", a="1"))
+    directory = PodDirectory(str(host / "state"), str(host / "run"), "u")
+    tokens = PodTokens(issuer, lambda: 0.0)
+    return PodVolumes(directory, ObjectReader(store), tokens, 1 << 30), pod_with(PROJECTED, **spec)
+
+
+async def test_a_volume_in_memory_is_begun_empty_and_filled_before_a_container_starts(host):
+    """Its directory is the same: who has mounted it sees what comes."""
+    issuer = Issuer()
+    made, pod = await projected(host, issuer)
+    path = (await made.begin(pod, NodeFacts()))["v"].path
+    before = os.stat(path)
+    assert (os.listdir(path), issuer.minted) == ([], 0)
+    await made.fill(pod)
+    assert content(path) == {"a": "1", "token": "secret"}
+    assert os.path.samestat(before, os.stat(path))
+    data = os.readlink(f"{path}/..data")
+    await made.fill(pod)  # there is nothing left to write
+    await made.refresh(pod, NodeFacts())
+    assert (os.readlink(f"{path}/..data"), issuer.minted) == (data, 1)
+
+
+@pytest.mark.parametrize("part", [{"subPath": "a"}, {"subPathExpr": "$(A)"}], ids=str)
+async def test_a_volume_of_which_a_part_is_mounted_is_not_begun_without_it(host, part):
+    mount = {"name": "v", "mountPath": "/x", **part}
+    made, pod = await projected(host, Issuer(), containers=[{"name": "c", "volumeMounts": [mount]}])
+    path = (await made.begin(pod, NodeFacts()))["v"].path
+    assert content(path) == {"a": "1", "token": "secret"}
+
+
+async def test_what_is_missing_is_told_before_anything_is_made_and_a_token_when_it_is_minted(host):
+    missing = volumes(host)
+    with pytest.raises(FailedPrecondition, match='configmap "cm" not found'):
+        await missing.begin(pod_with(PROJECTED), NodeFacts())
+    assert not (host / "run").exists()
+    made, pod = await projected(host, Issuer(account=False))
+    await made.begin(pod, NodeFacts())
+    with pytest.raises(FailedPrecondition) as caught:
+        await made.fill(pod)
+    assert caught.value.message == (
+        'MountVolume.SetUp failed for volume "v" : failed to fetch token: serviceaccounts "default" not found'
+    )

@@ -13,8 +13,6 @@ from minipod.kubelet.rules import env
 from minipod.kubelet.rules.references import CONFIG_MAPS, SECRETS, Objects, content
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from minipod.kubelet.rules.pods import Pod, Raw
 
 DEFAULT_MODE = 0o644
@@ -26,11 +24,12 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """One file; *uid* None: root's."""
+    """One file; *uid* None: root's. *token*: the index of the projected source whose token its data will be, minted when it is written."""
 
     data: bytes
     mode: int
     uid: int | None = None
+    token: int | None = None
 
 
 Payload = dict[str, File]  # path below the volume -> file
@@ -38,10 +37,9 @@ Payload = dict[str, File]  # path below the volume -> file
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What a volume may be made from: objects, tokens by index of their source, what the node knows."""
+    """What a volume may be made from: objects, what the node knows."""
 
     objects: Objects
-    tokens: Mapping[int, str]
     facts: env.NodeFacts
 
 
@@ -74,7 +72,7 @@ def _projected(pod: Pod, source: Raw, known: Known) -> Payload:
         elif (one := part.get("downwardAPI")) is not None:
             files |= _downward(pod, one, known, mode=mode)
         elif (one := part.get("serviceAccountToken")) is not None:
-            token = File(data=known.tokens[index].encode(), mode=mode)
+            token = File(data=b"", mode=mode, token=index)
             files[one["path"]] = _for_whom(pod, token)
     return files
 

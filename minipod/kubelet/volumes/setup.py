@@ -1,9 +1,10 @@
 """The volumes of one pod: made before a container starts, and kept up to date with the objects that they show.
 
-    set_up    objects and tokens are read (async), then directories and files are made, in a thread where that may take its time
-    refresh   again for volumes of a running pod whose objects, labels or token changed
+    begin     objects are read (async), then directories and files are made, in a thread where that may take its time
+    fill      tokens are minted, and the files of volumes in memory written: a container is set up with their directories before
+    refresh   both again for volumes of a running pod whose objects, labels or token changed
 
-Both are idempotent: what is there and right is left alone. A failure is a FailedPrecondition in the kubelet's words.
+All are idempotent: what is there and right is left alone. A failure is a FailedPrecondition in the kubelet's words.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from minipod.kubelet.tokens import PodTokens
     from minipod.kubelet.volumes.directory import PodDirectory
 
-_FOLLOWING = ("configMap", "secret", "downwardAPI", "projected")  # volumes that follow objects
+_IN_MEMORY = ("secret", "downwardAPI", "projected")  # volumes that no disk may keep
+_FOLLOWING = ("configMap", *_IN_MEMORY)  # volumes that follow objects
 Volumes = dict[str, MountedVolume]
 
 
@@ -47,6 +49,7 @@ class PodVolumes:
         self._objects = objects
         self._tokens = tokens
         self._memory_capacity = memory_capacity
+        self._unwritten: dict[str, Payload] = {}  # of volumes in memory, by name
 
     @property
     def refresh_at(self) -> float | None:
@@ -55,6 +58,13 @@ class PodVolumes:
 
     async def set_up(self, pod: Pod, facts: NodeFacts) -> Volumes:
         """Make what is missing; return volumes by name. Raises FailedPrecondition."""
+        made = await self.begin(pod, facts)
+        await self.fill(pod)
+        return made
+
+    async def begin(self, pod: Pod, facts: NodeFacts) -> Volumes:
+        """Do the same but for the files that `fill` writes before a container starts. Raises FailedPrecondition."""
+        self._unwritten = {}
         if not pod.volumes:
             return {}
         contents: dict[str, Payload] = {}
@@ -70,10 +80,27 @@ class PodVolumes:
                 contents[name] = files
             if found is not None:
                 bound[name] = found
-        if all(volume["name"] in contents and "configMap" not in volume for volume in pod.volumes):
-            # a few small files on a tmpfs: nothing waits for a disk
-            return self._make(pod, contents, bound)
-        return await asyncio.to_thread(self._make, pod, contents, bound)
+        if all(map(_in_memory, pod.volumes)):
+            made = self._make(pod, contents, bound)  # nothing waits for a disk
+        else:
+            made = await asyncio.to_thread(self._make, pod, contents, bound)
+        self._unwritten = {v["name"]: contents[v["name"]] for v in pod.volumes if _in_memory(v)}
+        if _mounts_parts(pod):  # which must be there when a container is set up
+            await self.fill(pod)
+        return made
+
+    async def fill(self, pod: Pod) -> None:
+        """Write what `begin` has left: a few small files on a tmpfs. Raises FailedPrecondition."""
+        unwritten, self._unwritten = self._unwritten, {}
+        for volume in pod.volumes:
+            if (files := unwritten.get(volume["name"])) is None:
+                continue
+            try:
+                self._write(pod, volume, await self._with_tokens(pod, volume, files))
+            except OSError as error:
+                raise mount_failure(volume["name"], _words(error)) from error
+            except FailedPrecondition as error:
+                raise mount_failure(volume["name"], error.message) from error
 
     async def refresh(self, pod: Pod, facts: NodeFacts) -> None:
         """Bring the volumes of a running pod that follow objects up to date. Raises FailedPrecondition."""
@@ -83,18 +110,18 @@ class PodVolumes:
         if not any(kind in volume for kind in _FOLLOWING):
             return None
         objects = await self._objects.read(pod.namespace, references.of_volume(volume))
-        tokens = await self._tokens_of(pod, volume)
-        known = payloads.Known(objects=objects, tokens=tokens, facts=facts)
-        return payloads.of_volume(pod, volume, known)
+        return payloads.of_volume(pod, volume, payloads.Known(objects=objects, facts=facts))
 
-    async def _tokens_of(self, pod: Pod, volume: Raw) -> Mapping[int, str]:
-        found = {}
-        for index, part in enumerate((volume.get("projected") or {}).get("sources") or ()):
-            if (source := part.get("serviceAccountToken")) is not None:
+    async def _with_tokens(self, pod: Pod, volume: Raw, files: Payload) -> Payload:
+        found = dict(files)
+        for path, file in files.items():
+            if file.token is not None:
+                source = volume["projected"]["sources"][file.token]["serviceAccountToken"]
                 try:
-                    found[index] = await self._tokens.get(pod, source)
+                    token = await self._tokens.get(pod, source)
                 except MinipodError as error:
                     raise FailedPrecondition(f"failed to fetch token: {error.message}") from error
+                found[path] = replace(file, data=token.encode())
         return found
 
     # -- in a thread
@@ -106,8 +133,7 @@ class PodVolumes:
             try:
                 found[name] = self._make_one(pod, volume, contents.get(name), bound.get(name))
             except OSError as error:
-                why = f"{error.filename}: {os.strerror(error.errno or 0).lower()}"
-                raise mount_failure(name, why) from error
+                raise mount_failure(name, _words(error)) from error
             except FailedPrecondition as error:
                 raise mount_failure(name, error.message) from error
         return found
@@ -117,7 +143,10 @@ class PodVolumes:
     ) -> MountedVolume:
         name, mapped = volume["name"], self._directory.userns is not None
         if files is not None:
-            return MountedVolume(path=self._write(pod, volume, files), readonly=True)
+            path = self._made_directory(volume)
+            if not _in_memory(volume):
+                self._write(pod, volume, files)
+            return MountedVolume(path=path, readonly=True)
         if bound is not None:
             path = claims.path_of(bound)
             if "local" in bound["spec"]:
@@ -143,18 +172,21 @@ class PodVolumes:
         self._give(pod, path, fresh=fresh, by=first)
         return MountedVolume(path=path, mapped=userns is not None and on_disk)
 
-    def _write(self, pod: Pod, volume: Raw, files: Payload) -> str:
+    def _path(self, volume: Raw) -> str:
         name = volume["name"]
-        on_disk = "configMap" in volume
-        path = (
-            self._directory.volume("configmap", name)
-            if on_disk
-            else self._directory.volume_in_memory(name)
-        )
+        if _in_memory(volume):
+            return self._directory.volume_in_memory(name)
+        return self._directory.volume("configmap", name)
+
+    def _made_directory(self, volume: Raw) -> str:
+        path = self._path(volume)
         os.makedirs(path, 0o755, exist_ok=True)
         if os.stat(path).st_mode & 0o777 != 0o777:
             os.chmod(path, 0o777)  # noqa: S103 - the kubelet wraps an emptyDir; it is mounted read-only
-        group, userns = group_of(pod), self._directory.userns
+        return path
+
+    def _write(self, pod: Pod, volume: Raw, files: Payload) -> None:
+        path, group, userns = self._path(volume), group_of(pod), self._directory.userns
 
         def own(directory: str) -> None:
             if group is not None:
@@ -169,7 +201,6 @@ class PodVolumes:
             for entry in os.scandir(path) if userns is not None else ():
                 if entry.is_symlink():
                     self._directory.give(entry.path)
-        return path
 
     def _give(self, pod: Pod, path: str, *, fresh: bool, by: int = 0) -> None:
         """An emptyDir is given to the pod's group once: later its files are the containers' business.
@@ -184,6 +215,20 @@ class PodVolumes:
 def follows(pod: Pod) -> bool:
     """Whether a volume of the pod shows what may change."""
     return any(kind in volume for volume in pod.volumes for kind in _FOLLOWING)
+
+
+def _in_memory(volume: Raw) -> bool:
+    return any(kind in volume for kind in _IN_MEMORY)
+
+
+def _mounts_parts(pod: Pod) -> bool:
+    """Whether a container mounts something that is in a volume."""
+    mounts = (mount for container in pod.all_containers for mount in container.volume_mounts)
+    return any(mount.get("subPath") or mount.get("subPathExpr") for mount in mounts)
+
+
+def _words(error: OSError) -> str:
+    return f"{error.filename}: {os.strerror(error.errno or 0).lower()}"
 
 
 def group_of(pod: Pod) -> ownership.Group | None:
