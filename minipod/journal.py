@@ -3,7 +3,8 @@
 Each record names the rule that decided and the facts it saw. It explains, it does not recover: the log says what happened, the
 journal which rule asked for it; `minipod why` reads it. Bounded: the newest records of each pod, in memory and in one file per
 pod below *directory* (a tmpfs: a write waits for no disk, and survives the daemon but no reboot). A file is rewritten when it
-holds twice as many records as are kept. Without a directory it lives in memory alone.
+holds twice as many records as are kept. Without a directory it lives in memory alone. The files may be written a moment *later*:
+nobody who works on a pod waits for them, and what gathers meanwhile is one write.
 """
 
 from __future__ import annotations
@@ -43,11 +44,19 @@ class Record:
 class Journal:
     """Decision records, newest last; a decision that repeats the last one of its rule and container is stored once."""
 
-    def __init__(self, directory: str = "", kept_per_pod: int = _KEPT_PER_POD) -> None:
+    def __init__(
+        self,
+        directory: str = "",
+        kept_per_pod: int = _KEPT_PER_POD,
+        later: Callable[[Callable[[], None]], object] = lambda flush: flush(),
+    ) -> None:
+        """*later* is given `flush`, to be called soon."""
         self._directory = directory
         self._kept = kept_per_pod
+        self._later = later
         self._rings: dict[str, deque[Record]] = {}
         self._lines: dict[str, int] = {}  # in the pod's file
+        self._unwritten: dict[str, list[Record]] = {}
 
     def write(self, record: Record) -> None:
         """Add *record* unless it says nothing new."""
@@ -61,7 +70,17 @@ class Journal:
         facts = {key: value[:_LONGEST_FACT] for key, value in record.because.items()}
         record = replace(record, because=facts)
         ring.append(record)
-        self._store(record, ring)
+        if self._directory:
+            asked = bool(self._unwritten)
+            self._unwritten.setdefault(record.pod_uid, []).append(record)
+            if not asked:
+                self._later(self.flush)
+
+    def flush(self) -> None:
+        """Write what is in no file yet. Idempotent."""
+        unwritten, self._unwritten = self._unwritten, {}
+        for uid, records in unwritten.items():
+            self._store(uid, records)
 
     def read(self, pod_uid: str) -> tuple[Record, ...]:
         """The pod's records, oldest first."""
@@ -71,6 +90,7 @@ class Journal:
         """The pod is no more."""
         self._rings.pop(pod_uid, None)
         self._lines.pop(pod_uid, None)
+        self._unwritten.pop(pod_uid, None)
         if self._directory:
             try:
                 os.unlink(self._path(pod_uid))
@@ -97,9 +117,8 @@ class Journal:
     def _load(self, uid: str) -> list[Record]:
         found = []
         try:
-            with open(self._path(uid), encoding="utf-8") as file:
-                for line in file:
-                    found.append(Record(**json.loads(line)))  # noqa: PERF401 - what a torn line leaves is kept
+            for line in small_files.read(self._path(uid)).splitlines():
+                found.append(Record(**json.loads(line)))  # noqa: PERF401 - what a torn line leaves is kept
         except FileNotFoundError:
             pass
         except (
@@ -113,20 +132,18 @@ class Journal:
         self._lines[uid] = len(found)
         return found
 
-    def _store(self, record: Record, ring: deque[Record]) -> None:
-        if not self._directory:
-            return
-        uid = record.pod_uid
+    def _store(self, uid: str, records: list[Record]) -> None:
+        ring = self._rings[uid]
         whole = self._lines[uid] >= 2 * self._kept
-        records = ring if whole else (record,)
-        text = "".join(json.dumps(_plain(r), separators=(",", ":")) + "\n" for r in records)
+        written = ring if whole else records
+        text = "".join(json.dumps(_plain(r), separators=(",", ":")) + "\n" for r in written)
         write = small_files.replace if whole else small_files.append
         try:
             self._write(write, self._path(uid), text.encode())
         except OSError as error:  # it explains only: the pod goes on
             logger.warning("journal of pod %s: %s", uid, error)
             return
-        self._lines[uid] = len(ring) if whole else self._lines[uid] + 1
+        self._lines[uid] = len(ring) if whole else self._lines[uid] + len(records)
 
     def _write(self, write: Callable[[str, bytes], None], path: str, content: bytes) -> None:
         """Write to a pod's file, in a directory that may be missing. Raises OSError."""

@@ -11,6 +11,7 @@ the stored status.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -63,7 +64,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 VERSION = "v1.32.0-minipod"
+_JOURNAL = 0.02  # seconds from the first record to the write of all that has gathered
 _DIRECTORIES, _FILES = 5, 2  # of a pod with one container, on the disk: its own and its logs'
+
+
+def _soon(flush: Callable[[], None]) -> None:
+    """Write the journal's files behind the step that was decided on."""
+    asyncio.get_running_loop().call_later(_JOURNAL, flush)
 
 
 async def _nothing() -> None:
@@ -122,7 +129,7 @@ class Kubelet:
                 on_change=self._probe_changed,
                 on_attempt=self._attempt_failed,
             ),
-            journal=Journal(f"{instance.run_dir}/journal"),
+            journal=Journal(f"{instance.run_dir}/journal", later=_soon),
             spares=Spares(f"{instance.state_dir}/spare"),
             trash=Trash(f"{instance.state_dir}/trash/pods", f"{instance.run_dir}/trash/pods"),
             objects=ObjectReader(store),
@@ -194,6 +201,7 @@ class Kubelet:
             )
         finally:
             unsubscribe()
+            context.journal.flush()
             await self._tasks.close()
             await context.statuses.close()
 

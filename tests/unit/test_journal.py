@@ -72,3 +72,22 @@ def test_without_a_directory_it_lives_in_memory():
     journal = Journal()
     journal.write(record("a"))
     assert decisions(journal) == ["a"]
+
+
+def test_what_is_written_later_is_read_at_once_and_is_one_write(tmp_path):
+    asked = []
+    journal = Journal(str(tmp_path), later=asked.append)
+    for decision in "ab":
+        journal.write(record(decision))
+    journal.write(record("a", pod_uid="v"))
+    assert decisions(journal) == ["a", "b"]
+    assert (len(asked), os.listdir(tmp_path)) == (1, [])
+    journal.forget("v")  # gone before its record was written
+    asked.pop()()
+    assert decisions(Journal(str(tmp_path))) == ["a", "b"]
+    assert os.listdir(tmp_path) == ["u"]
+    journal.write(record("c"))
+    assert len(asked) == 1
+    journal.flush()
+    journal.flush()
+    assert decisions(Journal(str(tmp_path))) == ["a", "b", "c"]
