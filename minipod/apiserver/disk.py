@@ -6,6 +6,8 @@ A batch is handed over by whoever waits for it, or when the turn of the event lo
 share the next commit. Of several writes of one object in a commit only the last reaches the file. A commit is synchronous=FULL when
 something durable is among it and NORMAL otherwise. What the disk refuses is told to its waiters, kept, and tried again.
 
+Each statement gives the interpreter's lock away and wants it back, from an event loop that has a pod to start: there are as few as can be.
+
 `store_file` has the file's layout.
 """
 
@@ -105,6 +107,7 @@ class Disk:
     def _run(self) -> None:
         db = sqlite3.connect(self._path, timeout=BUSY, isolation_level=None)
         left: list[Row] = []  # what the disk has not taken yet
+        synchronous = ""
         ending = False
         while not ending:
             batches = self._next(RETRY if left else None)
@@ -114,7 +117,11 @@ class Disk:
                 left += batch.rows
                 waiters += batch.waiters
             error: Exception | None = None
+            wanted = "FULL" if any(row.durable for row in left) else "NORMAL"
             try:
+                if wanted != synchronous:
+                    db.execute(f"PRAGMA synchronous={wanted}")
+                    synchronous = wanted
                 _commit(db, left)
             except sqlite3.Error as e:
                 error = Unavailable(f"the store can't write {self._path}: {e}")
@@ -140,20 +147,24 @@ class Disk:
 
 def _commit(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
     """Write rows in one transaction. Raises sqlite3.Error."""
-    if not rows:
-        return
-    durable = any(row.durable for row in rows)
-    db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-    db.execute("BEGIN IMMEDIATE")
-    for row in {row.key: row for row in rows}.values():
-        if row.data is None:
-            db.execute("DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", row.key)
-        else:
-            values = (row.rv, *row.key, row.data)
-            db.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?)", values)
-    if rows[-1].data is None:
-        db.execute("INSERT OR REPLACE INTO newest VALUES (0, ?)", (rows[-1].rv,))
-    db.execute("COMMIT")
+    last = tuple({row.key: row for row in rows}.values())
+    if len(last) == 1 and last[0].data is not None:
+        _write(db, last[0])  # a statement is a transaction of its own
+    elif last:
+        db.execute("BEGIN IMMEDIATE")
+        for row in last:
+            _write(db, row)
+        if rows[-1].data is None:
+            db.execute("INSERT OR REPLACE INTO newest VALUES (0, ?)", (rows[-1].rv,))
+        db.execute("COMMIT")
+
+
+def _write(db: sqlite3.Connection, row: Row) -> None:
+    if row.data is None:
+        db.execute("DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", row.key)
+    else:
+        values = (row.rv, *row.key, row.data)
+        db.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?)", values)
 
 
 def _tell(waiters: list[asyncio.Future[None]], error: Exception | None) -> None:
