@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 from minipod.errors import InvalidSpec
 
@@ -16,6 +17,7 @@ _SUFFIX = {
 }  # fmt: skip
 
 
+@lru_cache(maxsize=1024)
 def parse(text: str) -> Fraction:
     """Return the exact value. Raises InvalidSpec."""
     match = _FORM.fullmatch(text) if len(text) <= LENGTH_MAX else None

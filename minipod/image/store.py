@@ -66,6 +66,10 @@ class ImageStore:
         self._tags = TagDatabase(root)
         self._manifests: dict[str, Manifest] = {}  # by digest
         self._configs: dict[str, ImageConfig] = {}
+        self._found: tuple[tuple[Entry, ...], dict[str, Image]] = (
+            (),
+            {},
+        )  # by name, among these entries
 
     @contextlib.contextmanager
     def lock(self, name: str = "lock") -> Iterator[None]:
@@ -120,6 +124,15 @@ class ImageStore:
 
     def resolve(self, name: str) -> Image | None:
         """Find an image by reference, digest or (part of) its id; None: not here. Raises ImageError."""
+        entries, found = self._found
+        if entries is not (now := self._tags.entries()):
+            found = {}
+            self._found = now, found
+        if (image := found.get(name)) is None and (image := self._resolve(name)) is not None:
+            found[name] = image
+        return image
+
+    def _resolve(self, name: str) -> Image | None:
         hexadecimal = name.removeprefix("sha256:")
         if len(hexadecimal) >= MIN_ID_DIGITS and set(hexadecimal) <= set("0123456789abcdef"):
             found = self._by_digits(hexadecimal)

@@ -17,6 +17,7 @@ import types
 import typing
 from collections.abc import Callable
 from functools import cache, partial
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from minipod.errors import InvalidSpec
@@ -37,14 +38,26 @@ def dumps(value: Any) -> bytes:
 
 def _plain(value: Any) -> Any:
     """Return one level of what json does not know itself; it knows enums of numbers and text."""
-    if dataclasses.is_dataclass(value):
-        kind: Any = type(value)
-        return {name: getattr(value, name) for name in _decoders(kind)}
+    kind: Any = type(value)
+    if (fields := _fields(kind)) is not None:
+        names, values = fields
+        return dict(zip(names, values(value), strict=True))
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, bytes):
         return value.decode("latin-1")
     raise TypeError(f"{type(value).__name__} is not for JSON")
+
+
+@cache
+def _fields(cls: Any) -> tuple[list[str], Callable[[Any], tuple[Any, ...]]] | None:
+    """Return the names of a dataclass' fields, and what gets their values; None for another type."""
+    if not dataclasses.is_dataclass(cls):
+        return None
+    names = [f.name for f in dataclasses.fields(cls)]
+    if len(names) < 2:  # attrgetter returns no tuple then
+        return names, lambda value: tuple(getattr(value, name) for name in names)
+    return names, attrgetter(*names)
 
 
 _encoder = json.JSONEncoder(separators=(",", ":"), check_circular=False, default=_plain)

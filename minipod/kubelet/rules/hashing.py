@@ -7,6 +7,7 @@ Only those fields: a default that a newer version adds to stored objects must re
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,9 +18,12 @@ _OFFSET, _PRIME = 0x811C9DC5, 0x01000193
 
 def spec_hash(container: Container) -> str:
     """Eight hex digits."""
-    text = json.dumps(
-        {"name": container.name, "image": container.image}, sort_keys=True, separators=(",", ":")
-    )
+    return _hash(container.name, container.image)
+
+
+@lru_cache(maxsize=1024)
+def _hash(name: str, image: str) -> str:
+    text = json.dumps({"name": name, "image": image}, sort_keys=True, separators=(",", ":"))
     return f"{fnv32a(text.encode()):08x}"
 
 
