@@ -16,7 +16,7 @@ from minipod.init.targets import (
     target_directory,
 )
 from minipod.linux import files, mount
-from minipod.linux.flags import AT, AT_FDCWD, MountAttr, MountFlag, MoveMount
+from minipod.linux.flags import AT, AT_FDCWD, CloneFlag, MountAttr, MountFlag, MoveMount
 from minipod.linux.program import Call, Text
 from minipod.spec.bundle import RootFs
 
@@ -40,13 +40,17 @@ class SetPropagation(Repeats):
         mount.mount("", "/", "", MountFlag.MS_REC | self.flags)
 
     def calls(self, context: Context) -> list[Call]:
-        return [Call("mount", (b"", b"/", 0, int(MountFlag.MS_REC | self.flags), 0))]
+        """Nothing: by the short way there is no mount of the host's, but the sources."""
+        return []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountRoot(Repeats):
-    """Mount the overlay over the image's layers (`RootFs.options`); by the short way one that is mounted already, at `fds["root"]`, is
-    moved to its place."""
+    """Mount the overlay over the image's layers (`RootFs.options`).
+
+    By the short way it is mounted nowhere first, or was mounted before (`fds["root"]`). Then the process leaves the host's mount namespace
+    for a copy of the empty one at `fds["bare"]`, and mounts it at `/`.
+    """
 
     root: RootFs
     cause: str = ""
@@ -69,27 +73,55 @@ class MountRoot(Repeats):
         context.fds["root"] = os.open(root.mountpoint, _DIRECTORY)
 
     def calls(self, context: Context) -> list[Call]:
-        if (mounted := context.fds.get("root")) is not None:
-            (mountpoint,) = self.texts(context)
-            flags = int(MoveMount.F_EMPTY_PATH)
-            return [Call("move_mount", (mounted, b"", AT_FDCWD, mountpoint, flags))]
-        mountpoint, options = self.texts(context)
-        if len(options) >= mount.DATA_MAX:
-            raise NotDirect("more layers than fit into a page")
-        context.fds["root"] = context.numbers.open()
+        mounted = [] if "root" in context.fds else self._mounted(context)
+        bare = context.fds.pop("bare")
+        at_root = (context.fds["root"], b"", AT_FDCWD, b"/", int(MoveMount.F_EMPTY_PATH))
         return [
-            Call("mount", (b"overlay", mountpoint, b"overlay", 0, options)),
-            Call("openat", (AT_FDCWD, mountpoint, _DIRECTORY)),
+            *mounted,
+            Call("setns", (bare, int(CloneFlag.CLONE_NEWNS))),
+            Call("unshare", (int(CloneFlag.CLONE_NEWNS),)),
+            context.numbers.close(bare),
+            Call("move_mount", at_root),
         ]
 
+    def _mounted(self, context: Context) -> list[Call]:
+        """Mount it by fsconfig(2). Layers whose names are too long for one value are named by their descriptors, as `apply` does."""
+        *lower, upper, work = self.texts(context)
+        if max(len(upper), len(work)) > mount.FSCONFIG_MAX:
+            raise NotDirect("directories whose names are too long")
+        numbers = context.numbers
+        layers = [] if self._named() else [numbers.open() for _ in lower]
+        names = lower[0] if self._named() else ":".join(map(str, layers)).encode()
+        if len(names) > mount.FSCONFIG_MAX:
+            raise NotDirect("too many layers")
+        system, text = numbers.open(), mount.FSCONFIG_SET_STRING
+        context.fds["root"] = numbers.open()
+        opened = [Call("openat", (AT_FDCWD, layer, _DIRECTORY)) for layer in lower]
+        return [
+            *([*opened, Call("chdir", (b"/proc/self/fd",))] if layers else []),
+            Call("fsopen", (b"overlay", mount.FSOPEN_CLOEXEC)),
+            Call("fsconfig", (system, text, b"source", b"overlay", 0)),
+            Call("fsconfig", (system, text, b"lowerdir", names, 0)),
+            Call("fsconfig", (system, text, b"upperdir", upper, 0)),
+            Call("fsconfig", (system, text, b"workdir", work, 0)),
+            Call("fsconfig", (system, mount.FSCONFIG_SET_FLAG, b"volatile", 0, 0)),
+            Call("fsconfig", (system, mount.FSCONFIG_CMD_CREATE, 0, 0, 0)),
+            Call("fsmount", (system, mount.FSMOUNT_CLOEXEC, 0)),
+            *map(numbers.close, (*layers, system)),
+        ]
+
+    def _named(self) -> bool:
+        """Whether the names of all layers fit into one value."""
+        return len(os.fsencode(":".join(self.root.lower))) <= mount.FSCONFIG_MAX
+
     def shape(self) -> Hashable:
-        return (type(self),)
+        return type(self), 0 if self._named() else len(self.root.lower)
 
     def texts(self, context: Context) -> list[Text]:
-        mountpoint = Text(os.fsencode(self.root.mountpoint))
         if "root" in context.fds:
-            return [mountpoint]
-        return [mountpoint, Text(os.fsencode(self.root.options(self.root.lower)))]
+            return []
+        lower = (":".join(self.root.lower),) if self._named() else self.root.lower
+        return [Text(os.fsencode(name)) for name in (*lower, self.root.upper, self.root.work)]
 
     def forget(self) -> None:
         """Let the same directories be mounted once more: a volatile mount leaves a mark that forbids it (overlayfs.rst)."""

@@ -40,6 +40,7 @@ from minipod.init.identity import (
 from minipod.init.namespaces import JoinContainer
 from minipod.init.operation import Context, Direct, NotDirect, Operation, Plan, Repeats
 from minipod.init.sync import AGAIN, OUTCOME, READY
+from minipod.init.vault import open_bare
 from minipod.linux import apparmor, prctl, process
 from minipod.linux.flags import CloneFlag
 from minipod.linux.libc import MACHINE
@@ -56,7 +57,7 @@ HOME: Final = {
 }  # fmt: skip
 TRACERS: Final = frozenset(("SYS_PTRACE", "SYS_ADMIN"))
 # Where a container's child has what it is given; a root not each.
-SYNC, VAULT, HOST_MOUNTS, ROOT = 3, 4, 5, 6
+SYNC, VAULT, HOST_MOUNTS, BARE, ROOT = 3, 4, 5, 6, 7
 TARGET = 4  # and an exec's: a pidfd of the container's main process
 # Descriptors for an exec: socket, pidfd, stdin, stdout, stderr.
 Given = tuple[int, int, int, int, int]
@@ -96,7 +97,8 @@ class Entrance:
 class Launcher:
     """Forks children by the short way. Raises OSError where this machine does not let it."""
 
-    def __init__(self, vault_fd: int) -> None:
+    def __init__(self, vault_fd: int, stage: str) -> None:
+        """*stage* is an empty directory, to make the mount namespace with which containers begin."""
         self._machine = ForkMachine()
         self._home = {
             kind: os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in HOME
@@ -104,6 +106,9 @@ class Launcher:
         proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._proc, self._vault, self._mounts = map(_above, (proc, vault_fd, self._home["mnt"]))
         os.close(proc)
+        bare = open_bare(stage)
+        self._bare = _above(bare)
+        os.close(bare)
         # The places of a container's socket and root, for its launch.
         self._sync, self._root = _above(vault_fd), _above(vault_fd)
         back = [Call("setns", (fd, int(HOME[kind]))) for kind, fd in self._home.items()]
@@ -119,7 +124,7 @@ class Launcher:
 
         *context* may have its root, an fd of a detached mount. Raises NotDirect, OSError: nothing has happened, and the long way is open.
         """
-        context.vault_fd, context.fds["home"] = VAULT, HOST_MOUNTS
+        context.vault_fd, context.fds["home"], context.fds["bare"] = VAULT, HOST_MOUNTS, BARE
         if (root := context.fds.get("root", -1)) >= 0:
             os.dup2(root, self._root, inheritable=False)
             context.fds["root"] = ROOT
@@ -152,7 +157,7 @@ class Launcher:
         """Return all up to "go": a block that many containers have, with the texts of this one."""
         if plan.outer:
             raise NotDirect("two forks")
-        last = ROOT if "root" in context.fds else HOST_MOUNTS
+        last = ROOT if "root" in context.fds else BARE
         operations = [o for o in plan.inner if not isinstance(o, _OURS)]
         repeating = [o for o in operations if isinstance(o, Repeats)]
         if fail_at or len(repeating) < len(operations):
@@ -172,7 +177,7 @@ class Launcher:
         self, plan: Plan, context: Context, title: Text, operations: Sequence[Call], last: int
     ) -> list[Call]:
         """Return *operations* and what is around them: of what we have open the child keeps `SYNC` to *last*, no more."""
-        given = [(self._vault, VAULT), (self._mounts, HOST_MOUNTS), (self._root, ROOT)]
+        given = [(self._vault, VAULT), (self._mounts, HOST_MOUNTS), (self._bare, BARE), (self._root, ROOT)]  # fmt: skip
         profiles = [o.profile for o in plan.inner if isinstance(o, ChangeProfile)]
         heard = Buffer(16)
         return [

@@ -44,7 +44,8 @@ class Unshare(Repeats):
         namespaces.unshare(self.flags)
 
     def calls(self, context: Context) -> list[Call]:
-        return [Call("unshare", (int(self.flags),))]
+        """The mount namespace comes with the root (`filesystem.MountRoot`): until then the host's is needed, and then no more."""
+        return [Call("unshare", (int(self.flags & ~CloneFlag.CLONE_NEWNS),))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,8 @@ Why this order:
 * the sandbox's namespaces are joined before own ones are made;
 * the cgroup namespace is made in all of the cgroups, or its root is wrong;
 * volume sources are opened before anything is mounted, so that they can't be exchanged; and in the copied mount namespace, which has
-  no mount of a mount namespace (as the vault's pin is): the kernel attaches no tree with one in it (ELOOP), and a hostPath of / would fail;
+  no mount of a mount namespace (as the vault's pin is): the kernel attaches no tree with one in it (ELOOP), and a hostPath of / would fail.
+  The short way, which makes no copy, opens them in the host's, and leaves such a tree to the long one (`filesystem.MountRoot`);
 * devices and mounts come before pivot_root, masks after it, while there are capabilities for them;
 * the console is opened before the user changes;
 * seccomp is loaded before the capabilities go, unless no_new_privs allows it last.

@@ -96,7 +96,11 @@ class ReadOnlyPaths(Repeats):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PivotRoot(Repeats):
-    """Make the new root `/` and let the old one go: both at ".", no put_old directory (pivot_root(2))."""
+    """Make the new root `/` and let the old one go: both at ".", no put_old directory (pivot_root(2)).
+
+    By the short way it is mounted over an empty directory that is all else in this mount namespace (`filesystem.MountRoot.calls`), as
+    others are over the kernel's rootfs: there is nothing to be let go.
+    """
 
     mountpoint: str
     cause: str = ""
@@ -117,9 +121,7 @@ class PivotRoot(Repeats):
     def calls(self, context: Context) -> list[Call]:
         return [
             Call("fchdir", (context.fds["root"],)),
-            Call("pivot_root", (b".", b".")),
-            Call("umount2", (b".", int(UmountFlag.MNT_DETACH))),
-            Call("chdir", (b"/",)),
+            Call("chroot", (b".",)),
         ]
 
 

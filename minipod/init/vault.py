@@ -7,7 +7,7 @@
 
 It is outside of every tree that a container copies with its mount namespace (a copy costs 2 ms at 3,000 mounts), and holds nothing of the
 host. `make_vault` makes it at a node's first start; `PinNamespaces` is the last step of a sandbox, `OpenPins` one of the first of each
-container. How pins are dropped, without a process in there: `minipod.runtime.vault`.
+container. How pins are dropped, without a process in there: `minipod.runtime.vault`. `open_bare` makes another one with nothing in it.
 """
 
 from __future__ import annotations
@@ -181,6 +181,37 @@ def _make_vault(pin: str, stage: str, cpu: int) -> None:
         os.waitpid(child, 0)
 
 
+def open_bare(stage: str) -> int:
+    """Return an fd of a new mount namespace that holds an empty, read-only directory alone: containers begin with a copy of it, for one of
+    the host's would have to be left, and the end of what is unmounted waits for an RCU grace period (fs/namespace.c, namespace_unlock).
+
+    This process visits it, *stage* is an empty directory. Raises OSError.
+    """
+    home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        namespaces.unshare(CloneFlag.CLONE_NEWNS)
+        try:
+            bare = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            flags = (
+                MountFlag.MS_RDONLY | MountFlag.MS_NOSUID | MountFlag.MS_NODEV | MountFlag.MS_NOEXEC
+            )
+            _leave_host("bare", stage, flags, "mode=0555,size=0,nr_inodes=1")
+        finally:
+            namespaces.setns(home, CloneFlag.CLONE_NEWNS)
+    finally:
+        os.close(home)
+    return bare
+
+
+def _leave_host(name: str, stage: str, flags: MountFlag, options: str) -> None:
+    """Make a tmpfs the only mount of this process' mount namespace, a new copy of the host's."""
+    mount.mount("", "/", "", MountFlag.MS_REC | MountFlag.MS_PRIVATE)
+    mount.mount(name, stage, "tmpfs", flags, options)
+    os.chdir(stage)
+    mount.pivot_root(".", ".")
+    mount.umount2(".", UmountFlag.MNT_DETACH)
+
+
 def _vault_child(writer: int, stage: str, cpu: int) -> None:
     """Become the vault's first and last process: unshare (on *cpu*, -1: any), an empty root, wait to be killed."""
     try:
@@ -189,11 +220,7 @@ def _vault_child(writer: int, stage: str, cpu: int) -> None:
                 os.sched_setaffinity(0, {cpu})
         prctl.set_pdeathsig(9)
         namespaces.unshare(CloneFlag.CLONE_NEWNS)
-        mount.mount("", "/", "", MountFlag.MS_REC | MountFlag.MS_PRIVATE)
-        mount.mount("vault", stage, "tmpfs", MountFlag.MS_NOSUID, "mode=0700")
-        os.chdir(stage)
-        mount.pivot_root(".", ".")
-        mount.umount2(".", UmountFlag.MNT_DETACH)
+        _leave_host("vault", stage, MountFlag.MS_NOSUID, "mode=0700")
         os.write(writer, b"1")
         signal.pause()
     finally:

@@ -12,11 +12,13 @@ import os
 from minipod.linux.flags import AT, MountAttr, MountFlag, MoveMount, OpenTree, UmountFlag
 from minipod.linux.libc import check, libc, syscall
 
+FSCONFIG_SET_FLAG = 0
 FSCONFIG_SET_STRING = 1
 FSCONFIG_CMD_CREATE = 6
 FSOPEN_CLOEXEC = 1
 FSMOUNT_CLOEXEC = 1
 DATA_MAX = 4096  # bytes: mount(2) cuts its data at one page
+FSCONFIG_MAX = 255  # bytes of a value (fs/fsopen.c)
 
 
 class _MountAttr(ctypes.Structure):

@@ -47,10 +47,10 @@ def start_services(supervisor: Supervisor, config: dict[str, Any]) -> None:
 TURN: Final = 1e-4  # seconds: most of what it is asked for takes less, and somebody waits for it
 
 
-def launcher(vault_fd: int) -> Launcher | None:
+def launcher(vault_fd: int, stage: str) -> Launcher | None:
     """Return what makes containers and execs by the short way, where this machine has it."""
     try:
-        return Launcher(vault_fd)
+        return Launcher(vault_fd, stage)
     except OSError as e:
         logger.info("containers and execs take the long way: %s", e)
         return None
@@ -66,7 +66,8 @@ def serve(supervisor: Supervisor, config: dict[str, Any]) -> None:
     adoption.adopt_all()
     adoption.end_execs(orphans)
     compile_default_filter()
-    setups.launcher = launcher(supervisor.vault_fd)
+    stage = f"{supervisor.instance.run_dir}/stage"
+    setups.launcher = launcher(supervisor.vault_fd, stage)
     # here: an import after the fork copies the pages of every name it knows
     importlib.import_module(config["pump"].partition(":")[0])
     child.warm_up()

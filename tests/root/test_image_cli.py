@@ -87,11 +87,12 @@ def test_an_image_that_a_volume_shows_stays_too(node, pods, forget, tmp_path):
     node.run("image", "build")  # what prune took away, for the tests that come
 
 
-def test_a_pod_runs_from_150_layers(node, pods, forget, tmp_path):
-    """More than the options of mount(2) have room for; the container's set-up names them one by one."""
+@pytest.mark.parametrize("count", [20, 150])
+def test_a_pod_runs_from_many_layers(node, pods, forget, tmp_path, count):
+    """More than one value of fsconfig(2) has room for, and more than the options of mount(2): the set-up names them by descriptors."""
     with open("/bin/busybox", "rb") as file:
         base = layer(directory("bin"), entry("bin/busybox", file.read(), mode=0o755))
-    others = [layer(entry(f"etc/{n}", b"x")) for n in range(149)]
+    others = [layer(entry(f"etc/{n}", b"x")) for n in range(count - 1)]
     write_layout(str(tmp_path / "tall"), "tall:1", parts([base, *others]))
     assert (
         "loaded docker.io/library/tall:1"
@@ -101,7 +102,7 @@ def test_a_pod_runs_from_150_layers(node, pods, forget, tmp_path):
     pods.append("tall")
     command = ["/bin/busybox", "sh", "-c", "/bin/busybox ls /etc; /bin/busybox sleep 100"]
     node.pod("tall", {"name": "app", "image": "tall:1", "command": command})
-    wanted = {str(n) for n in range(149)}
+    wanted = {str(n) for n in range(count - 1)}
     eventually(lambda: wanted <= set(node.run("logs", "tall").stdout.split()))
 
 
