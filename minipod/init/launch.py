@@ -46,7 +46,7 @@ from minipod.linux.flags import CloneFlag
 from minipod.linux.libc import MACHINE
 from minipod.linux.machine import Piece
 from minipod.linux.machine_fork import ForkMachine, Part
-from minipod.linux.program import FAIL, Buffer, Call, Result, Text
+from minipod.linux.program import FAIL, Buffer, Call, Number, Result, Text
 from minipod.spec.bundle import Bundle, Process
 from minipod.spec.container import SeccompMode
 from minipod.spec.sandbox import NamespaceMode
@@ -87,11 +87,17 @@ class Entrance:
     plan: Plan
     context: Context
     key: int  # of the block
+    cgroup: int  # a descriptor of it in the unified tree, -1 where there is none; `close` it
     tasks: Text  # the path of the cgroup's tasks in each v1 tree
     flags: int  # the namespaces to enter
     env: tuple[str, ...]
     path: str  # where commands are looked for
-    calls: Callable[[Entrance], list[Call]]
+    calls: Callable[[Entrance, Given], list[Call]]
+
+    def close(self) -> None:
+        """The container has ended."""
+        if self.cgroup >= 0:
+            os.close(self.cgroup)
 
 
 class Launcher:
@@ -215,11 +221,15 @@ class Launcher:
             plan=plan,
             context=context,
             key=self._kinds.setdefault(key, len(self._kinds)),
+            cgroup=context.hierarchy.open_unified(plan.cgroup),
             tasks=Text(os.fsencode(f"{plan.cgroup}/tasks")),
             flags=int(joined.flags()),
             env=next(o.env for o in plan.execute if isinstance(o, Execve)),
             path=next(o.path for o in plan.inner if isinstance(o, FindExecutable)),
-            calls=lambda entrance: self._born(entrance, score.value, profiles, operations),
+            calls=lambda entrance, given: [
+                *_moved(given),
+                *self._born(entrance, score.value, profiles, operations),
+            ],
         )
 
     def launch_exec(
@@ -229,31 +239,25 @@ class Launcher:
 
         Its pid is at the address *note* before it runs. Raises NotDirect, OSError: nothing has happened, and the long way is open.
         """
-        sync, target, *streams = given
         if min(given) <= TARGET:
             raise NotDirect("a descriptor where the child puts another one")
-        context, cloexec = entrance.context, os.O_CLOEXEC
-        moved = [Call("dup3", (sync, SYNC, cloexec)), Call("dup3", (target, TARGET, cloexec))]
-        moved += [Call("dup3", (fd, place, 0)) for place, fd in enumerate(streams)]
-        command = FindExecutable(name=argv[0], path=entrance.path)
-        context.candidates = tuple(command.candidates())
-        executed = Execve(argv=argv, env=entrance.env).calls(context)
-        texts = [entrance.tasks] if self._trees_of(context.hierarchy) else []
-        become = self._machine.once(entrance.key, texts, lambda: entrance.calls(entrance))
-        cgroup = context.hierarchy.open_unified(entrance.plan.cgroup)
+        executed = self._machine.once(
+            (argv, entrance.env), (), lambda: _executed(entrance, argv), most=_KEPT
+        )
+        texts = [entrance.tasks] if self._trees_of(entrance.context.hierarchy) else []
+        become = self._machine.once(
+            entrance.key, texts, lambda: entrance.calls(entrance, given), numbers=given
+        )
         try:
             return self._machine.launch(
-                Part([moved, become, executed], Call("write", (SYNC, AGAIN, len(AGAIN)))),
-                cgroup=cgroup,
+                Part([become, executed], Call("write", (SYNC, AGAIN, len(AGAIN)))),
+                cgroup=entrance.cgroup,
                 note=note,
-                enter=[Call("setns", (target, entrance.flags))],
+                enter=[Call("setns", (given[1], entrance.flags))],
                 leave=self._back,
             )
         except OverflowError as e:
             raise NotDirect(str(e)) from e
-        finally:
-            if cgroup >= 0:
-                os.close(cgroup)
 
     def _born(
         self, entrance: Entrance, score: int, profiles: list[str], operations: list[Operation]
@@ -298,6 +302,7 @@ class Launcher:
 _OURS = (JoinContainer, OpenCgroup, SetOomScoreAdj, ChangeProfile)
 _EXECS = (*_OURS, EnterCgroup, InstallStdio, FindExecutable, Execve)
 _SIGKILL = 9
+_KEPT = 4096  # bytes of an exec's last calls, command and environment: probes have the same ones every time
 _HANG = (
     Call("pause", ()) if MACHINE == "x86_64" else Call("ppoll", (0, 0, 0, 0, 0))
 )  # as signal.pause() does
@@ -336,6 +341,19 @@ def _limit_descriptors(context: Context) -> list[Call]:
     if context.nofile is None:
         return []
     return SetRlimits(limits=(("RLIMIT_NOFILE", *context.nofile),)).calls(context)
+
+
+def _moved(given: Given) -> list[Call]:
+    """Return how an exec's child gets its descriptors to their places."""
+    places = ((SYNC, os.O_CLOEXEC), (TARGET, os.O_CLOEXEC), (0, 0), (1, 0), (2, 0))
+    return [Call("dup3", (Number(fd), *place)) for fd, place in zip(given, places, strict=True)]
+
+
+def _executed(entrance: Entrance, argv: tuple[str, ...]) -> list[Call]:
+    """Return an exec's last calls. Raises NotDirect."""
+    command = FindExecutable(name=argv[0], path=entrance.path)
+    entrance.context.candidates = tuple(command.candidates())
+    return Execve(argv=argv, env=entrance.env).calls(entrance.context)
 
 
 def _candidates(plan: Plan) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from minipod.linux.libc import MACHINE, check, libc
-from minipod.linux.program import FAIL, Argument, Buffer, Call, Result, Text, Words
+from minipod.linux.program import FAIL, Argument, Buffer, Call, Number, Result, Text, Words
 from minipod.linux.syscalls import table
 
 SIZE: Final = 2 << 20  # bytes of the region; a page that was never written costs nothing
@@ -99,6 +99,7 @@ class Block:
     start: int  # the offset of its first step
     exits: tuple[int, ...]  # the offsets of the words that say where to go behind it
     texts: tuple[tuple[int, int], ...] = ()  # the offset and the bytes of room of each text
+    numbers: tuple[tuple[int, ...], ...] = ()  # the offsets of the words of each number
 
 
 Piece = Block | Sequence[Call]  # no call leads out of its piece
@@ -125,6 +126,7 @@ class Machine:
         self._rooms: dict[int, int] = {}
         self._givers: dict[int, int] = {}
         self._texts: dict[int, tuple[int, int]] | None = None  # of the block that is being kept
+        self._numbered: dict[int, list[int]] = {}  # and where each of its numbers is
         self._fail = self._steps(TAIL)  # where a call leads to that fails
         self._end = self._steps(1)
         self._word(self._end, _END)
@@ -136,37 +138,49 @@ class Machine:
         self._kept = self._first_kept = self._free
 
     def once(
-        self, key: Hashable, texts: Sequence[bytes], calls: Callable[[], Sequence[Call]]
+        self,
+        key: Hashable,
+        texts: Sequence[bytes],
+        calls: Callable[[], Sequence[Call]],
+        *,
+        numbers: Sequence[int] = (),
+        most: int = SIZE,
     ) -> Piece:
-        """Return the block that was made for *key*, with *texts*; or what *calls* gives, which will be that block the next time."""
+        """Return the block that was made for *key*, with *texts* and *numbers*; or what *calls* gives, which will be that block the next
+        time. What would take more than *most* bytes is not kept.
+        """
         if (block := self._blocks.get(key)) is not None:
-            if self.fill(block, texts):
+            if self.fill(block, texts, numbers):
                 return block
             del self._blocks[key]  # one of them is longer than its room
         made = calls()
-        if (kept := self.keep(made)) is not None:
+        if (kept := self.keep(made, most)) is not None:
             self._blocks[key] = kept
-        else:
+        elif self._kept + most > self._own:
             self.forget()
         return made
 
-    def keep(self, calls: Sequence[Call]) -> Block | None:
-        """Return *calls* as a block, which any later program may have; None: there is no more room (`forget`)."""
+    def keep(self, calls: Sequence[Call], most: int = SIZE) -> Block | None:
+        """Return *calls* as a block, which any later program may have; None: there is no more room for it, or it needs more than *most*."""
         free, limit, rooms = self._free, self._limit, self._rooms
-        self._free, self._limit, self._rooms = self._kept, self._own, {}
-        self._texts = {}
+        self._free, self._limit, self._rooms = self._kept, min(self._own, self._kept + most), {}
+        self._texts, self._numbered = {}, {}
         try:
             block = self._block(calls, self._fail)
         except OverflowError:
             return None
         else:
             self._kept = self._free
-            return replace(block, texts=tuple(self._texts.values()))
+            numbers = tuple(map(tuple, self._numbered.values()))
+            return replace(block, texts=tuple(self._texts.values()), numbers=numbers)
         finally:
             self._free, self._limit, self._rooms, self._texts = free, limit, rooms, None
 
-    def fill(self, block: Block, texts: Sequence[bytes]) -> bool:
-        """Give a block its texts, in the order in which its calls name them first; False: one of them is longer than its room."""
+    def fill(self, block: Block, texts: Sequence[bytes], numbers: Sequence[int] = ()) -> bool:
+        """Give a block its texts and numbers, in the order in which its calls name them first; False: a text is longer than its room."""
+        for number, places in zip(numbers, block.numbers, strict=True):
+            for at in places:
+                self._word(at, number)
         for text, (at, room) in zip(texts, block.texts, strict=True):
             if len(text) >= room:
                 return False
@@ -203,7 +217,7 @@ class Machine:
                 elif isinstance(argument, Result):  # its giver puts it right into this step
                     self._word(self._givers[id(argument)] + _STORE, base + at + 8 * number)
                 else:
-                    words[number] = self._argument(argument)
+                    words[number] = self._argument(argument, at + 8 * number)
             if isinstance(call.gives, Result):
                 self._givers[id(call.gives)] = at
             elif call.gives is not None:
@@ -220,10 +234,14 @@ class Machine:
             at += STEP
         return tuple(exits)
 
-    def _argument(self, argument: Argument) -> int:
-        """Return what the call is given for it: an address, for most; a `Result` is not known yet."""
+    def _argument(self, argument: Argument, at: int = 0) -> int:
+        """Return what the call is given for it: an address, for most; a `Result` is not known yet. *at*: where it goes, in a step."""
         if isinstance(argument, int):
             return argument & _WORD
+        if isinstance(argument, Number):
+            if self._texts is not None:
+                self._numbered.setdefault(id(argument), []).append(at)
+            return argument.value
         if isinstance(argument, Text) and self._texts is not None:
             return self._base + self._roomy(argument)
         if isinstance(argument, bytes):

@@ -11,6 +11,7 @@ import signal
 import struct
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 
 from minipod.linux import small_files
 from minipod.linux.flags import CloneFlag
@@ -152,6 +153,7 @@ def clone3(flags: CloneFlag = CloneFlag(0), *, cgroup: int = -1) -> int:  # noqa
     return syscall("clone3", ctypes.byref(arguments), ctypes.sizeof(arguments))
 
 
+@lru_cache(maxsize=64)
 def clone_arguments(flags: CloneFlag = CloneFlag(0), cgroup: int = -1, note: int = 0) -> bytes:  # noqa: B008
     """Return what `clone3` would give to the kernel, for those who make the call themselves.
 

@@ -23,6 +23,13 @@ class Text(bytes):
     """Bytes that are others for another child: a block that is kept has room for those in their place."""
 
 
+class Number:
+    """An argument of calls, no part of a tuple, that is another one for another child: a block that is kept has its places."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+
 class Words:
     """Texts as execve(2) takes them: the address of an array of their addresses, which ends with 0."""
 
@@ -37,7 +44,7 @@ class Result:
 
 
 # A word, a pointer to a copy of bytes, a pointer to words, to texts, to room, what an earlier call gave.
-Argument = int | bytes | Buffer | Result | Words | tuple["Argument", ...]
+Argument = int | Number | bytes | Buffer | Result | Words | tuple["Argument", ...]
 FAIL: Final = -1  # where a call leads to: give up
 
 

@@ -111,6 +111,12 @@ class Container(Process):
     drained: bool = False
     entrance: Entrance | None = None  # of its execs, after the first one
 
+    def close(self) -> None:
+        if self.entrance is not None:
+            self.entrance.close()
+            self.entrance = None
+        Process.close(self)
+
     def write_state(self) -> None:
         """Write down what another supervisor has to know of it."""
         console = 0

@@ -115,8 +115,9 @@ class Supervisor:
         self._selector.register(source, selectors.EVENT_READ, callback)
 
     def unwatch(self, source: socket.socket | int) -> None:
+        """Idempotent. By number: the selector's error would name the socket with both its addresses, two system calls for each exec."""
         try:
-            self._selector.unregister(source)
+            self._selector.unregister(source if isinstance(source, int) else source.fileno())
         except (KeyError, ValueError):
             pass  # never watched, or closed already
 

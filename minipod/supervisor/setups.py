@@ -279,7 +279,9 @@ class Setups:
             made.sync.close()
             made.sync = None
         made.set_up()
-        made.let_go()
+        made.long_way = None
+        if made.held:  # to close them wakes their readers: who waits for an exec's end comes first
+            self._s.call_later(0, made.let_go)
         if made.phase is Phase.STARTING and made.error is None and made.exit is None:
             self._started(made)
         elif isinstance(made, SandboxSetup):
@@ -343,9 +345,8 @@ class Setups:
         elif isinstance(made, Exec) and made.id in self._tables.execs:
             if made.phase is Phase.STARTING and made.error is None:
                 self._started(made)
-            del self._tables.execs[made.id]
-            self.close(made)
             self._answer(made, {"code": record.code})
+            self.forget_exec(made)
 
     def container_ended(self, made: Process, record: ExitRecord) -> None:
         """End what is left in its cgroup, then record the exit, then tell of it. Idempotent."""

@@ -203,6 +203,27 @@ print(kept > 5, machine.keep([true]) is not None)
     assert python(code).splitlines() == ["0 True 1 True 0", "False 0", "not as many", "True True"]
 
 
+def test_a_block_that_is_kept_takes_other_numbers_each_time_and_one_too_large_is_not_kept() -> None:
+    code = """
+from minipod.linux.program import Number
+pipes = [os.pipe() for _ in range(3)]
+
+def says(fd):
+    number = Number(fd)
+    calls = [Call("write", (number, letter, 1)) for letter in (b"a", b"b")]
+    return machine.once("says", (), lambda: calls, numbers=(fd,))
+
+for reader, writer in pipes:
+    pid = machine.launch(Part([says(writer), [true]], failed))
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), os.read(reader, 9).decode())
+print(len(machine._blocks))
+for _ in range(2):
+    machine.once("large", (), lambda: [true] * 100, most=4096)
+print(list(machine._blocks))
+"""
+    assert python(code).splitlines() == ["0 ab"] * 3 + ["1", "['says']"]
+
+
 def test_a_volume_that_root_may_not_search_is_taken_for_no_file() -> None:
     """As on NFS, where root is nobody: who looks into it gets EACCES, which does not say that it is no directory."""
     if os.getuid() != 0:
