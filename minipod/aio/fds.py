@@ -37,6 +37,11 @@ class Source:
         except OSError:
             return b""
 
+    @property
+    def is_finishing(self) -> bool:
+        """Whether only what is buffered is read."""
+        return self._finishing
+
     def finish(self) -> None:
         """Nothing more is waited for."""
         self._finishing = True

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from aiohttp import web
@@ -19,6 +21,7 @@ from minipod.apiserver.requestinfo import is_true
 from minipod.apiserver.status import ApiError
 from minipod.apiserver.store_sqlite import SqliteStore
 from minipod.apiserver.streams import LogQuery, NodeStreams
+from minipod.spec.ids import ContainerId
 from minipod.streaming import server
 from minipod.streaming.presence import Presence
 
@@ -50,20 +53,20 @@ class PodStreams:
 
     async def exec(self, call: Call) -> web.StreamResponse:
         """GET or POST .../exec, upgraded."""
-        pod, query = self._store.load(call.key), call.request.query
+        pod, query = _decoded(self._store.raw(call.key)), call.request.query
         wanted = server.wanted_streams(query)
         command = tuple(query.getall("command", []))
         if not command:
             raise errors.FailedPrecondition(
                 "you must specify at least one command for the container"
             )
-        container = choose_container(pod, query.get("container", ""))
+        name = choose_container(pod, query.get("container", ""))
         server.require_upgrade(call.request)
-        await self._require_running(pod, container)
+        container = await self._running(pod, name)
         return await server.remote_command(
             call.request,
             self._streams,
-            lambda: self._streams.exec(pod, container, command, tty=wanted.tty, stdin=wanted.stdin),
+            lambda: self._streams.exec(container, command, tty=wanted.tty, stdin=wanted.stdin),
             wanted,
         )
 
@@ -71,13 +74,13 @@ class PodStreams:
         """GET or POST .../attach, upgraded."""
         pod, query = self._store.load(call.key), call.request.query
         wanted = server.wanted_streams(query)
-        container = choose_container(pod, query.get("container", ""))
+        name = choose_container(pod, query.get("container", ""))
         server.require_upgrade(call.request)
-        await self._require_running(pod, container)
+        container = await self._running(pod, name)
         return await server.remote_command(
             call.request,
             self._streams,
-            lambda: self._streams.attach(pod, container, stdin=wanted.stdin),
+            lambda: self._streams.attach(container, stdin=wanted.stdin),
             wanted,
         )
 
@@ -89,11 +92,18 @@ class PodStreams:
             call.request, lambda port: self._streams.port_forward(pod, port)
         )
 
-    async def _require_running(self, pod: Object, container: str) -> None:
+    async def _running(self, pod: Object, container: str) -> ContainerId:
         try:
-            await self._streams.has_tty(pod, container)
+            return await self._streams.running(pod, container)
         except errors.FailedPrecondition as e:
             raise ApiError(500, f"unable to upgrade connection: {e.message}") from e
+
+
+@lru_cache(maxsize=4)
+def _decoded(raw: bytes) -> Object:
+    """Decode a pod, for reading only. Who runs commands in one runs several, and its bytes are the same ones until it changes."""
+    pod: Object = json.loads(raw)
+    return pod
 
 
 async def _log_text(request: web.Request, chunks: AsyncIterator[bytes]) -> web.StreamResponse:

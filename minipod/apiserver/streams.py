@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from minipod.runtime.service import ExecSession
+from minipod.spec.ids import ContainerId
 from minipod.streaming.remotecommand import Sessions
 
 Object = dict[str, Any]
@@ -29,20 +30,20 @@ class LogQuery:
 
 
 class NodeStreams(Sessions, Protocol):
-    """What the daemon offers. *pod* is the stored object, *container* the name of one of its containers."""
+    """What the daemon offers. *pod* is the stored object, *container* the name of one of its containers, or its id."""
 
     def logs(self, pod: Object, query: LogQuery) -> AsyncIterator[bytes]:
         """Yield b"" when the log is found, and then its bytes. Raises FailedPrecondition while there is none."""
 
-    async def has_tty(self, pod: Object, container: str) -> bool:
-        """Whether the running container has a terminal. Raises FailedPrecondition when it does not run."""
+    async def running(self, pod: Object, container: str) -> ContainerId:
+        """Return the id of the container as it runs now. Raises FailedPrecondition when it does not."""
 
     async def exec(
-        self, pod: Object, container: str, command: tuple[str, ...], *, tty: bool, stdin: bool
+        self, container: ContainerId, command: tuple[str, ...], *, tty: bool, stdin: bool
     ) -> ExecSession:
         """Start a command; the fds are the caller's."""
 
-    async def attach(self, pod: Object, container: str, *, stdin: bool) -> ExecSession:
+    async def attach(self, container: ContainerId, *, stdin: bool) -> ExecSession:
         """Return a live copy of the container's output; the fds are the caller's."""
 
     async def port_forward(self, pod: Object, port: int) -> socket.socket:

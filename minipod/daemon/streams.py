@@ -15,6 +15,7 @@ from minipod.errors import FailedPrecondition
 from minipod.runtime import logs
 from minipod.runtime.runtime import Runtime
 from minipod.runtime.service import ContainerState, ContainerStatus, ExecSession, SandboxState
+from minipod.spec.ids import ContainerId
 
 Object = dict[str, Any]
 
@@ -70,17 +71,19 @@ class Streams:
 
     # -- sessions
 
-    async def has_tty(self, pod: Object, container: str) -> bool:
-        return (await self._running(pod, container)).spec.tty
+    async def running(self, pod: Object, container: str) -> ContainerId:
+        found = await self._instances(pod, container)
+        if not found or found[0].state is not ContainerState.RUNNING:
+            raise FailedPrecondition(f'container not found ("{container}")')  # a kubelet's words
+        return found[0].id
 
     async def exec(
-        self, pod: Object, container: str, command: tuple[str, ...], *, tty: bool, stdin: bool
+        self, container: ContainerId, command: tuple[str, ...], *, tty: bool, stdin: bool
     ) -> ExecSession:
-        found = await self._running(pod, container)
-        return await self._runtime.exec(found.id, command, tty=tty, stdin=stdin)
+        return await self._runtime.exec(container, command, tty=tty, stdin=stdin)
 
-    async def attach(self, pod: Object, container: str, *, stdin: bool) -> ExecSession:
-        return await self._runtime.attach((await self._running(pod, container)).id, stdin=stdin)
+    async def attach(self, container: ContainerId, *, stdin: bool) -> ExecSession:
+        return await self._runtime.attach(container, stdin=stdin)
 
     async def exec_wait(self, session: str) -> int:
         return await self._runtime.exec_wait(session)
@@ -110,12 +113,6 @@ class Streams:
         """Return the container's instances, the newest first."""
         listed = await self._runtime.list_containers(static.node_uid(pod))
         return [c for c in listed if c.spec.name == name]
-
-    async def _running(self, pod: Object, name: str) -> ContainerStatus:
-        found = await self._instances(pod, name)
-        if not found or found[0].state is not ContainerState.RUNNING:
-            raise FailedPrecondition(f'container not found ("{name}")')  # a kubelet's words
-        return found[0]
 
 
 def _status(pod: Object, name: str) -> Object:

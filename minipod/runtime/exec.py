@@ -159,12 +159,12 @@ class Execs:
     async def wait(self, session: str) -> int:
         """Wait for its exit code, LOST with its supervisor, and forget it. Raises SetupFailed when it could not be started."""
         try:
-            return await self._end_of(session)
+            answer, _ = await self._known(session).ended  # who is cancelled here hears no answer
         except errors.Unavailable:
             return LOST
-        except asyncio.CancelledError:
-            self._known(session).ended.add_done_callback(lambda _: self._forget(session))
-            raise
+        finally:
+            self._forget(session)
+        return int(answer["code"])
 
     async def _end_of(self, session: str) -> int:
         """Do what `wait` does. Raises Unavailable when the supervisor has gone: nobody knows whether it had begun."""

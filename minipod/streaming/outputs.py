@@ -54,9 +54,12 @@ class Output:
         if self._task is not None:
             await asyncio.wait((self._task,))
         elif not self._ended:
+            chunk = self._source.take()
+            if chunk == b"" or (chunk is None and self._source.is_finishing):
+                return  # nothing was left: the reader goes with `close`, when the client has heard of the end
             self._loop.remove_reader(self._fd)
             self._ended = True
-            await self._copy(await self._source.read())
+            await self._copy(await self._source.read() if chunk is None else chunk)
 
     async def close(self) -> None:
         """Stop. Idempotent."""
