@@ -27,6 +27,7 @@ Frame = Callable[
 BATCH = 0.02  # seconds between two flushes, at most
 SHARE = 20  # flushes take a twentieth of the loop's time, at most
 CREDIT = 0.02  # seconds of a quiet time whose share may be taken later
+TIDY = 0.05  # seconds until a watch ends whose client was found gone
 BUFFER_MAX = 1 << 20  # bytes that may wait for one client
 FLUSH_MAX = 1 << 20  # bytes that are written to all members at once
 
@@ -140,7 +141,10 @@ class Channel:
 
     def _drop(self, member: Member, version: int | None) -> None:
         self.members.discard(member)
-        member.leave(version)
+        if version is None:  # nobody waits for that, but others for what has changed
+            asyncio.get_running_loop().call_later(TIDY, member.leave, None)
+        else:
+            member.leave(version)
 
 
 class Fanout:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from minipod.errors import ImageError
 
@@ -48,6 +49,7 @@ class _Group:
     members: tuple[str, ...]
 
 
+@lru_cache(maxsize=64)
 def resolve(user: str, passwd: bytes, group: bytes) -> User:
     """Resolve *user* (`name`, `uid`, `name:group`...; "" is root). Raises ImageError."""
     user_part, colon, group_part = user.partition(":")

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 VERSION = "v1.32.0-minipod"
-_JOURNAL = 0.02  # seconds from the first record to the write of all that has gathered
+_JOURNAL = 0.005  # seconds from the first record to the write of all that has gathered: the supervisor works by then
 _DIRECTORIES, _FILES = 5, 2  # of a pod with one container, on the disk: its own and its logs'
 
 
