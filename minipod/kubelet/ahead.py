@@ -31,10 +31,21 @@ class Ahead:
     def __init__(self, runtime: RuntimeService) -> None:
         self._runtime = runtime
         self._task: asyncio.Task[Made | None] | None = None
+        self._begun: Made | None = None
 
     def begin(self, making: Coroutine[Any, Any, Made | None]) -> None:
         """Have it made from the next turn of the loop on."""
+        self._begun = None
         self._task = asyncio.ensure_future(making)
+
+    def note(self, name: str, container: ContainerId) -> None:
+        """The process of the instance is being made."""
+        self._begun = (name, container)
+
+    def begun(self, container: Container) -> ContainerId | None:
+        """Return the instance of *container* where its process is being made, or made: it may be started before `take` returns it."""
+        made = self._begun
+        return made[1] if self._task is not None and made and made[0] == container.name else None
 
     async def take(self, container: Container) -> ContainerId | None:
         """Return the parked instance of *container*, None where another or none was made. Raises what its creation raised."""

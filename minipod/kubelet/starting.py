@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from minipod.errors import ImageError, InvalidSpec, MinipodError
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from minipod.kubelet.stopping import Stopper
     from minipod.kubelet.volumes import PodDirectory
     from minipod.kubelet.volumes.mounted import MountedVolume
-    from minipod.runtime.service import ImageStatus
+    from minipod.runtime.service import ImageStatus, RuntimeService
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,28 @@ class StartFailed(MinipodError):
     def __init__(self, waiting: Waiting) -> None:
         super().__init__(f"{waiting.reason}: {waiting.message}")
         self.waiting = waiting
+
+
+class EarlyStart:
+    """The start of one instance, asked for while that is being created: nobody has to be told between its last step and its execve."""
+
+    def __init__(self, runtime: RuntimeService) -> None:
+        self._runtime = runtime
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, container: ContainerId) -> None:
+        """Ask for it: the instance is being created."""
+        self._task = asyncio.ensure_future(self._runtime.start_container(container))
+
+    async def done(self, container: ContainerId) -> None:
+        """Wait until it has started, asking now where that was not done. Raises as start_container."""
+        await (self._task or self._runtime.start_container(container))
+
+    async def give_up(self) -> None:
+        """The creation failed, and with it the start: wait for its end. Idempotent."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
 
 class Starter:
@@ -102,14 +125,24 @@ class Starter:
         await self._image(pod, container)
         for image in volume_images(pod, container):
             await self._image(pod, image)
-        created = await self._creation(pod, container, self.ahead.take(container))
-        if created is None:
-            spec = await self._spec(pod, container, observed, volumes, restart_count)
-            creation = self._context.runtime.create_container(SandboxId(sandbox.id), spec)
-            created = await self._creation(pod, container, creation)
-        message = f"Created container {container.name}"
-        self._context.recorder.normal(pod, "Created", message, container)
-        await self._run(pod, container, created, translate.log_path(container, restart_count))
+        start = EarlyStart(self._context.runtime)
+        try:
+            if (begun := self.ahead.begun(container)) is not None:
+                start.begin(begun)
+            created = await self._creation(pod, container, self.ahead.take(container))
+            if created is None:
+                spec = await self._spec(pod, container, observed, volumes, restart_count)
+                creation = self._context.runtime.create_container(
+                    SandboxId(sandbox.id), spec, start.begin
+                )
+                created = await self._creation(pod, container, creation)
+            message = f"Created container {container.name}"
+            self._context.recorder.normal(pod, "Created", message, container)
+            log_path = translate.log_path(container, restart_count)
+            await self._run(pod, container, created, log_path, start)
+        except BaseException:
+            await start.give_up()
+            raise
         if container.post_start is not None:
             await self._post_start(pod, container, created, pod_ip(pod, sandbox, self._context))
 
@@ -131,7 +164,9 @@ class Starter:
             spec = await self._make_spec(pod, container, observed, volumes, restart_count)
         except (MinipodError, OSError):
             return None
-        created = await self._context.runtime.create_container(SandboxId(sandbox.id), spec)
+        created = await self._context.runtime.create_container(
+            SandboxId(sandbox.id), spec, partial(self.ahead.note, container.name)
+        )
         return container.name, created
 
     async def _long(self, waiting: Coroutine[Any, Any, None]) -> None:
@@ -213,10 +248,15 @@ class Starter:
             raise self._failed(pod, container, "CreateContainerError", error.message) from error
 
     async def _run(
-        self, pod: Pod, container: Container, created: ContainerId, log_path: str
+        self,
+        pod: Pod,
+        container: Container,
+        created: ContainerId,
+        log_path: str,
+        start: EarlyStart,
     ) -> None:
         try:
-            await self._context.runtime.start_container(created)
+            await start.done(created)
         except MinipodError as error:
             raise self._failed(pod, container, "RunContainerError", error.message) from error
         instance = self._context.instance

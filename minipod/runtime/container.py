@@ -27,7 +27,7 @@ from minipod.runtime.images import Images
 from minipod.runtime.making import Making
 from minipod.runtime.mountpoints import MountPoints
 from minipod.runtime.prepared_roots import PreparedRoots, make_directories
-from minipod.runtime.service import ContainerState, EventType
+from minipod.runtime.service import ContainerState, CreateBegun, EventType
 from minipod.runtime.state import Container, ContainerRecord, SandboxRecord, State
 from minipod.runtime.supervisor_client import SupervisorClient
 from minipod.spec.bundle import Bundle
@@ -72,25 +72,31 @@ class Containers:
         spec: ContainerSpec,
         own: tuple[Mount, ...],
         *,
+        begun: CreateBegun | None = None,
         fail_at: str = "",
     ) -> ContainerId:
         """Build it, with its sandbox's *own* mounts, up to the parked process; undo everything when a step fails (without a supervisor, at
         the recovery).
 
         In a sandbox that is still being made it waits for what it needs of it, and until it is ready (`making`). Raises AlreadyExists for a
-        second one of the same name and attempt in the sandbox, FailedPrecondition when the sandbox fails.
+        second one of the same name and attempt in the sandbox, FailedPrecondition when the sandbox fails. *begun* hears its id when the
+        supervisor has been asked: what is asked of it then comes behind that.
         """
         if (making := self._state.making.get(sandbox.id)) is None:
-            return await self._create(sandbox, spec, own, None, fail_at)
+            return await self._create(sandbox, spec, own, begun=begun, fail_at=fail_at)
         with making.creating():
-            return await self._create(sandbox, spec, own, making, fail_at)
+            return await self._create(
+                sandbox, spec, own, making=making, begun=begun, fail_at=fail_at
+            )
 
     async def _create(
         self,
         sandbox: SandboxRecord,
         spec: ContainerSpec,
         own: tuple[Mount, ...],
-        making: Making | None,
+        *,
+        making: Making | None = None,
+        begun: CreateBegun | None,
         fail_at: str,
     ) -> ContainerId:
         for other in self._state.containers_of(sandbox.id):
@@ -110,7 +116,7 @@ class Containers:
         try:
             await self._images.hold([i for i in (image.id, *mounted) if i])
             bundle = self._bundle(container, sandbox, image, own, fail_at)
-            container.pid, created_at = await self._built(bundle, making), time.time()
+            container.pid, created_at = await self._built(bundle, making, begun)
             if making is not None:
                 await making.made()
             container.created_at = created_at
@@ -123,8 +129,10 @@ class Containers:
         self._tell(EventType.CONTAINER_CREATED, container)
         return made.id
 
-    async def _built(self, bundle: Bundle, making: Making | None) -> int:
-        """Have the supervisor build it, once the namespaces of its sandbox are there; return the pid of its parked process."""
+    async def _built(
+        self, bundle: Bundle, making: Making | None, begun: CreateBegun | None
+    ) -> tuple[int, float]:
+        """Have the supervisor build it, once the namespaces of its sandbox are there; return its process' pid, and when that was made."""
         bundles.write(bundle)
         root = self._make_storage(bundle)
         try:
@@ -134,8 +142,11 @@ class Containers:
             for fd in root:
                 os.close(fd)
             raise
-        answer, _ = await self._supervisor.request("create", id=bundle.id, given=root)
-        return int(answer["pid"])
+        asked = await self._supervisor.ask("create", id=bundle.id, given=root)
+        if begun is not None:
+            begun(ContainerId(bundle.id))
+        answer, _ = await asked
+        return int(answer["pid"]), float(answer["created_at"])
 
     def _record(
         self, sandbox: SandboxRecord, spec: ContainerSpec, image: ImageFacts
@@ -209,8 +220,9 @@ class Containers:
         return replace(spec, mounts=tuple(mounts)), tuple(ids)
 
     async def start(self, container: Container) -> None:
-        """Let it execve. On SetupFailed the container is EXITED with 128."""
-        if container.state is not ContainerState.CREATED:
+        """Let it execve, when it is created. On SetupFailed the container is EXITED with 128."""
+        building = container.record.id in self._state.building
+        if not building and container.state is not ContainerState.CREATED:
             raise errors.FailedPrecondition(
                 f"container {container.record.id} is {container.state.value.lower()}, not created"
             )

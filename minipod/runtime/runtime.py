@@ -27,6 +27,7 @@ from minipod.runtime.service import (
     ContainerState,
     ContainerStats,
     ContainerStatus,
+    CreateBegun,
     EventType,
     ExecResult,
     ExecSession,
@@ -163,13 +164,18 @@ class Runtime:
 
     # -- containers
 
-    async def create_container(self, sandbox: SandboxId, spec: ContainerSpec) -> ContainerId:
+    async def create_container(
+        self,
+        sandbox: SandboxId,
+        spec: ContainerSpec,
+        begun: CreateBegun | None = None,
+    ) -> ContainerId:
         record = self.state.sandbox(sandbox)
         if not record.ready and sandbox not in self.state.making:
             raise errors.FailedPrecondition(f"sandbox {sandbox} is not ready")
         own = self._sandboxes.own_mounts(record)
         with self._idle.busy():
-            return await self._containers.create(record, spec, own)
+            return await self._containers.create(record, spec, own, begun=begun)
 
     async def start_container(self, container: ContainerId) -> None:
         with self._idle.busy():

@@ -149,6 +149,7 @@ class ContainerStats:
 
 
 Begun = Callable[[SandboxStatus], None]
+CreateBegun = Callable[[ContainerId], None]
 
 
 class RuntimeService(Protocol):
@@ -176,11 +177,20 @@ class RuntimeService(Protocol):
     async def list_pod_sandboxes(self, pod_uid: str | None = None) -> list[SandboxStatus]:
         """All sandboxes, newest attempt first."""
 
-    async def create_container(self, sandbox: SandboxId, spec: ContainerSpec) -> ContainerId:
-        """Set everything up and park the process before execve. Raises SetupFailed, ImageError."""
+    async def create_container(
+        self,
+        sandbox: SandboxId,
+        spec: ContainerSpec,
+        begun: CreateBegun | None = None,
+    ) -> ContainerId:
+        """Set everything up and park the process before execve. Raises SetupFailed, ImageError.
+
+        *begun* hears its id when its process is being made: it may be started from then on.
+        """
 
     async def start_container(self, container: ContainerId) -> None:
-        """Execve. Raises SetupFailed when the command can't be executed (the container is EXITED, 128)."""
+        """Execve, when it is created. Raises SetupFailed when the command can't be executed (the container is EXITED, 128),
+        FailedPrecondition when it can't be created."""
 
     async def stop_container(self, container: ContainerId, timeout: float) -> None:
         """Send its stop signal, after *timeout* seconds SIGKILL; return when it is gone. Idempotent.

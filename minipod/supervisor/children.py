@@ -54,6 +54,8 @@ class Process:
         default_factory=list
     )  # fds of the long way, while the short one may fail
     long_way: Callable[[], None] | None = None
+    starter: tuple[Client, int] | None = None  # whose request it is to start it when it is set up
+    told: bool = False  # "go"
     created_at: float = 0.0
     started_at: float = 0.0
     exit: ExitRecord | None = None

@@ -74,7 +74,7 @@ class Requests:
     # -- containers
 
     def on_create(self, client: Client, message: protocol.Message, received: list[int]) -> None:
-        """Build the container that its record asks for, and park it; answered with its pid.
+        """Build the container that its record asks for, and park it; answered with its pid, and when that was made.
 
         *received* may have the detached mount of its root. The long way does not take it, and mounts another of the same directories.
         """
@@ -139,8 +139,11 @@ class Requests:
         )
 
     def on_start(self, client: Client, message: protocol.Message, _: list[int]) -> None:
-        """Let a created container execve; answered when it has, or with SetupFailed."""
+        """Let a container execve, when it is created; answered when it has, or with SetupFailed."""
         container = self._container(message["id"])
+        if container.phase is Phase.SETTING_UP and container.starter is None:
+            self._setups.go_when_ready(container, client, message["n"])
+            return
         if container.phase is not Phase.CREATED or container.sync is None:
             raise errors.FailedPrecondition(f"container {container.id} is {container.phase.value}")
         self._setups.await_for(container, client, message["n"])

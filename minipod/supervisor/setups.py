@@ -16,7 +16,7 @@ import signal
 import time
 from dataclasses import replace
 
-from minipod.errors import SetupFailed
+from minipod.errors import FailedPrecondition, SetupFailed
 from minipod.init import child, launch, sync
 from minipod.init.filesystem import MountRoot
 from minipod.init.identity import Execve
@@ -53,9 +53,24 @@ class Setups:
 
     def go(self, made: Process) -> None:
         """Let a parked process execute its command."""
-        assert made.sync is not None
         made.phase = Phase.STARTING
         self._limit(made)
+        if not made.told:
+            self._say_go(made)
+
+    def go_when_ready(self, made: Process, client: Client, n: int) -> None:
+        """Let a process execute its command as soon as it is set up, and answer *client*'s request *n* then."""
+        made.starter = (client, n)
+        self._go_ahead(made)
+
+    def _go_ahead(self, made: Process) -> None:
+        """Leave "go" in its socket: so it waits for nobody when it is ready. Not to one whose pid comes later, for it may end before."""
+        if made.pid:
+            self._say_go(made)
+
+    def _say_go(self, made: Process) -> None:
+        assert made.sync is not None
+        made.told = True
         with contextlib.suppress(ConnectionError):  # it is gone: its last words come next
             made.sync.send(sync.GO)
 
@@ -145,8 +160,11 @@ class Setups:
             self._undo(made)
         self.close(made)
         made.pid, made.ready, made.phase, made.held = 0, False, Phase.SETTING_UP, held
+        made.told = False
         long_way()
         made.let_go()
+        if made.starter is not None:
+            self._go_ahead(made)
 
     def _undo(self, made: Container) -> None:
         """Take away what a container's set-up by the short way left, of which nobody knows how far it got."""
@@ -264,8 +282,13 @@ class Setups:
         self._s.setup_done()
         if isinstance(made, Container):
             # Who asked goes on while the pump is told; whatever is said of the container then, the pump hears it behind this.
-            self._answer(made, {"pid": made.pid, "warnings": made.warnings})
+            created = {"pid": made.pid, "created_at": made.created_at, "warnings": made.warnings}
+            self._answer(made, created)
             self._s.pump_add(made, new=True)
+            if made.starter is not None:
+                starter, made.starter = made.starter, None
+                self.await_for(made, *starter)
+                self.go(made)
         elif made.sync is not None:  # an exec starts at once
             self.go(made)
 
@@ -314,6 +337,10 @@ class Setups:
         self._tables.by_pid.pop(made.pid, None)
         self.close(made)
         self._answer_error(made, made.error or _killed(made, "set-up"))
+        if made.starter is not None:
+            error = FailedPrecondition(f"container {made.id} could not be created")
+            client, n = made.starter
+            self._s.reply(client, {"n": n, "error": protocol.error_to_message(error)})
 
     def forget_exec(self, made: Exec) -> None:
         """Drop one that could not be begun, or has ended. Nobody is told. Idempotent."""

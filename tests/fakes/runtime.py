@@ -17,6 +17,7 @@ from minipod.runtime.making import Making
 from minipod.runtime.service import (
     ContainerState,
     ContainerStatus,
+    CreateBegun,
     EventType,
     ExecResult,
     ImageStatus,
@@ -152,14 +153,21 @@ class FakeRuntime:
         every = self.sandboxes.values()
         return [s for s in every if pod_uid in (None, s.spec.metadata.uid)][::-1]
 
-    async def create_container(self, sandbox: SandboxId, spec: ContainerSpec) -> ContainerId:
+    async def create_container(
+        self, sandbox: SandboxId, spec: ContainerSpec, begun: CreateBegun | None = None
+    ) -> ContainerId:
         self._require_supervisor()
         making = self._making.get(sandbox)
         if making is None:
-            return self._create(sandbox, spec)
+            created = self._create(sandbox, spec)
+            if begun is not None:
+                begun(created)
+            return created
         with making.creating():
             await making.pinned()
             created = self._create(sandbox, spec)
+            if begun is not None:
+                begun(created)
             self._building.add(created)
             try:
                 await making.made()
