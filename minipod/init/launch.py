@@ -22,14 +22,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
 from typing import Final
 
 from minipod.cgroups.hierarchy import Hierarchy
 from minipod.init.cgroup import CreateCgroup, EnterCgroup, OpenCgroup
 from minipod.init.descriptors import Descriptors
 from minipod.init.device import InstallStdio
+from minipod.init.entrance import SYNC, TARGET, Entrance, Given, moved, open_tasks, tasks_of
 from minipod.init.identity import (
     ChangeProfile,
     Execve,
@@ -56,11 +56,8 @@ HOME: Final = {
     "uts": CloneFlag.CLONE_NEWUTS, "pid": CloneFlag.CLONE_NEWPID,
 }  # fmt: skip
 TRACERS: Final = frozenset(("SYS_PTRACE", "SYS_ADMIN"))
-# Where a container's child has what it is given; a root not each.
-SYNC, VAULT, HOST_MOUNTS, BARE, ROOT = 3, 4, 5, 6, 7
-TARGET = 4  # and an exec's: a pidfd of the container's main process
-# Descriptors for an exec: socket, pidfd, stdin, stdout, stderr.
-Given = tuple[int, int, int, int, int]
+# Where a container's child has what it is given behind its socket; a root not each.
+VAULT, HOST_MOUNTS, BARE, ROOT = 4, 5, 6, 7
 
 
 def may_be_met(bundle: Bundle, process: Process) -> bool:
@@ -78,26 +75,6 @@ def may_be_born(bundle: Bundle) -> bool:
     """Whether a container's main process is alone in its pid namespace, and of no user namespace; its filter is one that we know."""
     known = bundle.process.seccomp is not SeccompMode.LOCALHOST
     return bundle.pid is NamespaceMode.CONTAINER and bundle.userns is None and known
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entrance:
-    """What all execs into one container do, whatever their command."""
-
-    plan: Plan
-    context: Context
-    key: int  # of the block
-    cgroup: int  # a descriptor of it in the unified tree, -1 where there is none; `close` it
-    tasks: Text  # the path of the cgroup's tasks in each v1 tree
-    flags: int  # the namespaces to enter
-    env: tuple[str, ...]
-    path: str  # where commands are looked for
-    calls: Callable[[Entrance, Given], list[Call]]
-
-    def close(self) -> None:
-        """The container has ended."""
-        if self.cgroup >= 0:
-            os.close(self.cgroup)
 
 
 class Launcher:
@@ -216,18 +193,23 @@ class Launcher:
         score = next(o for o in plan.outer if isinstance(o, SetOomScoreAdj))
         profiles = [o.profile for o in plan.inner if isinstance(o, ChangeProfile)]
         shapes = tuple(o.shape() for o in operations if isinstance(o, Repeats))
-        key = (shapes, score.value, tuple(profiles), context.filter)
+        with contextlib.ExitStack() as stack:
+            if (cgroup := context.hierarchy.open_unified(plan.cgroup)) >= 0:
+                stack.callback(os.close, cgroup)
+            kept = open_tasks(self._trees_of(context.hierarchy), plan.cgroup)
+            stack.pop_all()
+        key = (shapes, score.value, tuple(profiles), context.filter, bool(kept))
         return Entrance(
-            plan=plan,
             context=context,
             key=self._kinds.setdefault(key, len(self._kinds)),
-            cgroup=context.hierarchy.open_unified(plan.cgroup),
-            tasks=Text(os.fsencode(f"{plan.cgroup}/tasks")),
+            cgroup=cgroup,
+            kept=kept,
+            tasks=Text(os.fsencode(tasks_of(plan.cgroup))),
             flags=int(joined.flags()),
             env=next(o.env for o in plan.execute if isinstance(o, Execve)),
             path=next(o.path for o in plan.inner if isinstance(o, FindExecutable)),
             calls=lambda entrance, given: [
-                *_moved(given),
+                *moved(given),
                 *self._born(entrance, score.value, profiles, operations),
             ],
         )
@@ -242,11 +224,15 @@ class Launcher:
         if min(given) <= TARGET:
             raise NotDirect("a descriptor where the child puts another one")
         executed = self._machine.once(
-            (argv, entrance.env), (), lambda: _executed(entrance, argv), most=_KEPT
+            (argv, entrance.env), (), lambda: entrance.executed(argv), most=_KEPT
         )
-        texts = [entrance.tasks] if self._trees_of(entrance.context.hierarchy) else []
+        trees = self._trees_of(entrance.context.hierarchy)
+        texts = [entrance.tasks] if trees and not entrance.kept else []
         become = self._machine.once(
-            entrance.key, texts, lambda: entrance.calls(entrance, given), numbers=given
+            entrance.key,
+            texts,
+            lambda: entrance.calls(entrance, given),
+            numbers=(*given, *entrance.kept),
         )
         try:
             return self._machine.launch(
@@ -271,12 +257,14 @@ class Launcher:
             Call("openat", (self._proc, b"self/oom_score_adj", file), gives=own, on_error=1),
             Call("write", (own, said, len(said)), on_error=0),
         ]
-        for tree in self._trees_of(context.hierarchy):
+        entered = [Call("write", (Number(fd), b"0", 1)) for fd in entrance.kept]
+        for tree in () if entered else self._trees_of(context.hierarchy):
             fd = Result()
             found.append(Call("openat", (tree, entrance.tasks, file), gives=fd))
             found.append(Call("write", (fd, b"0", 1)))
         return [
             *found,
+            *entered,
             *(call for name in profiles for call in apparmor.calls_on_exec(name, self._proc)),
             Call("close_range", (TARGET + 1, process.UINT_MAX, 0)),
             *_limit_descriptors(context),
@@ -341,19 +329,6 @@ def _limit_descriptors(context: Context) -> list[Call]:
     if context.nofile is None:
         return []
     return SetRlimits(limits=(("RLIMIT_NOFILE", *context.nofile),)).calls(context)
-
-
-def _moved(given: Given) -> list[Call]:
-    """Return how an exec's child gets its descriptors to their places."""
-    places = ((SYNC, os.O_CLOEXEC), (TARGET, os.O_CLOEXEC), (0, 0), (1, 0), (2, 0))
-    return [Call("dup3", (Number(fd), *place)) for fd, place in zip(given, places, strict=True)]
-
-
-def _executed(entrance: Entrance, argv: tuple[str, ...]) -> list[Call]:
-    """Return an exec's last calls. Raises NotDirect."""
-    command = FindExecutable(name=argv[0], path=entrance.path)
-    entrance.context.candidates = tuple(command.candidates())
-    return Execve(argv=argv, env=entrance.env).calls(entrance.context)
 
 
 def _candidates(plan: Plan) -> tuple[str, ...]:

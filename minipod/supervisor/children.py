@@ -23,7 +23,7 @@ from minipod.supervisor.streams import Streams
 from minipod.supervisor.timers import Timer
 
 if TYPE_CHECKING:
-    from minipod.init.launch import Entrance
+    from minipod.init.entrance import Entrance
     from minipod.supervisor.server import Client
 
 

@@ -17,8 +17,8 @@ from typing import Final
 
 from minipod import errors
 from minipod.init import launch, plan, sync
+from minipod.init.entrance import Entrance
 from minipod.init.identity import compiled_filter
-from minipod.init.launch import Entrance
 from minipod.init.operation import Context, NotDirect
 from minipod.linux import process
 from minipod.spec.bundle import ExecBundle

@@ -166,3 +166,18 @@ def test_an_exec_can_be_killed_before_it_has_a_process(node, pods) -> None:
         assert children(supervisor) != before
     assert eventually(lambda: children(supervisor) == before)
     node.exec("early", "true")
+
+
+def test_what_execs_keep_open_goes_with_their_container(node, pods) -> None:
+    node.pod("before", sleeper())
+    node.exec("before", "true")  # what the first one opens for all
+    node.run("delete", "pod", "before", "--now")
+    supervisor = node.status()["supervisor_pid"]
+    before = len(os.listdir(f"/proc/{supervisor}/fd"))
+    pods.append("kept")
+    node.pod("kept", sleeper())
+    cgroups = node.exec("kept", "cat", "/proc/1/cgroup")
+    for _ in range(3):
+        assert node.exec("kept", "cat", "/proc/self/cgroup") == cgroups
+    node.run("delete", "pod", "kept", "--now")
+    assert eventually(lambda: len(os.listdir(f"/proc/{supervisor}/fd")) == before)

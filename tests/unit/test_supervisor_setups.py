@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from minipod.cgroups.hierarchy import Hierarchy, Mode
-from minipod.init import sync
+from minipod.init import entrance, sync
 from minipod.init.launch import Launcher
 from minipod.spec.instance import Instance
 from minipod.supervisor.children import Exec, Phase
@@ -62,6 +62,30 @@ def test_execs_enter_all_cgroups_or_none(tmp_path) -> None:
     found = Launcher._trees_of(launcher, hierarchy)
     assert [os.readlink(f"/proc/self/fd/{fd}") for fd in found] == [t.path("") for t in trees]
     for fd in found:
+        os.close(fd)
+
+
+def test_an_entrance_keeps_what_is_written_to_in_all_trees_or_nothing(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them is not there, or many descriptors are open already."""
+    for tree in ("cpu", "devices"):
+        os.makedirs(f"{tmp_path}/{tree}/pod")
+    trees = [os.open(f"{tmp_path}/{tree}", os.O_PATH) for tree in ("cpu", "devices")]
+    before = os.listdir("/proc/self/fd")
+    with open(f"{tmp_path}/cpu/pod/tasks", "wb"), pytest.raises(FileNotFoundError):
+        entrance.open_tasks(trees, "pod")
+    with open(f"{tmp_path}/devices/pod/tasks", "wb"):
+        pass
+    with monkeypatch.context() as m:
+        m.setattr(entrance, "MANY", max(trees) + 2)
+        assert entrance.open_tasks(trees, "pod") == ()
+    assert os.listdir("/proc/self/fd") == before
+    found = entrance.open_tasks(trees, "pod")
+    assert [os.readlink(f"/proc/self/fd/{fd}") for fd in found] == [
+        f"{tmp_path}/{tree}/pod/tasks" for tree in ("cpu", "devices")
+    ]
+    for fd in (*found, *trees):
         os.close(fd)
 
 
