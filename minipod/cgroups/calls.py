@@ -8,6 +8,7 @@ process is born in the unified one's cgroup; a pod's has all (*whole*).
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 from minipod.cgroups.devices import DevicePolicy
 from minipod.cgroups.files import read
@@ -20,18 +21,28 @@ from minipod.spec.container import Resources
 _CPUSET = 4096  # bytes of a list of cpus or memory nodes that we take over
 
 
-def handed_down(hierarchy: Hierarchy, path: str) -> bool:
-    """Whether a new cgroup at *path* would have the controllers that the unified tree has for it; else `Hierarchy.create` sees to that."""
+@dataclass(frozen=True, slots=True)
+class Below:
+    """A cgroup in the one that is made: its name, and the controllers that it has in the unified tree."""
+
+    name: Text
+    controllers: frozenset[str]
+
+
+def handed_down(hierarchy: Hierarchy, path: str) -> frozenset[str] | None:
+    """Return the controllers of the unified tree that a new cgroup at *path* has; None: it would lack one, and `Hierarchy.create` sees to
+    that."""
     tree = hierarchy.unified
     if tree is None or not tree.controllers:
-        return True
+        return frozenset()
     above = os.path.dirname(tree.path(path))
     try:
         available = read(f"{above}/cgroup.controllers").decode().split()
         enabled = read(f"{above}/cgroup.subtree_control").decode().split()
     except FileNotFoundError:
-        return False
-    return tree.controllers.intersection(available) <= set(enabled)
+        return None
+    ours = tree.controllers.intersection(available)
+    return ours if ours <= set(enabled) else None
 
 
 def names(hierarchy: Hierarchy, path: str, *, whole: bool = False) -> list[Text]:
@@ -41,7 +52,7 @@ def names(hierarchy: Hierarchy, path: str, *, whole: bool = False) -> list[Text]
     return [*above[:1], Text(os.fsencode(name)), *above[1:]] if above else []
 
 
-def creation(
+def creation(  # noqa: PLR0913 the last two are a pod's
     hierarchy: Hierarchy,
     named: list[Text],
     resources: Resources,
@@ -49,8 +60,12 @@ def creation(
     fd: int,
     *,
     whole: bool = False,
+    below: Below | None = None,
 ) -> list[Call]:
-    """Make the cgroup in each tree, below one that exists, and write its limits; *fd* is the number of what is opened."""
+    """Make the cgroup in each tree, below one that exists, and write its limits; *fd* is the number of what is opened.
+
+    *below* it an empty one may be made, too.
+    """
     calls: list[Call] = []
     for tree, above in zip(_trees(hierarchy, whole=whole), (*named[:1], *named[2:]), strict=True):
         # One that exists will do; what is wrong otherwise, the next call tells.
@@ -68,6 +83,13 @@ def creation(
             calls += _written(b"devices.deny", "a", fd=fd)
             rules = (rule.v1() for rule in devices.rules)
             calls += _written(b"devices.allow", *rules, fd=fd)
+        if below is not None:
+            if (
+                tree.unified and below.controllers
+            ):  # before it is there: who finds it believes that it has them
+                down = (f"+{name}" for name in sorted(below.controllers))
+                calls += _written(b"cgroup.subtree_control", *down, fd=fd)
+            calls.append(Call("mkdirat", (AT_FDCWD, below.name, 0o755), on_error=0))
     return calls
 
 

@@ -110,7 +110,8 @@ class Containers:
         else:
             image = await self._images.facts(spec.image)
         spec, mounted = await self._with_layers(spec)
-        made = replace(self._record(sandbox, spec, image), mounted_images=mounted)
+        new = ContainerId(uuid.uuid4().hex) if making is None else making.next_id()
+        made = replace(self._record(new, sandbox, spec, image), mounted_images=mounted)
         container = self._state.put_container(made)
         self._state.building.add(made.id)
         try:
@@ -149,9 +150,8 @@ class Containers:
         return int(answer["pid"]), float(answer["created_at"])
 
     def _record(
-        self, sandbox: SandboxRecord, spec: ContainerSpec, image: ImageFacts
+        self, container: ContainerId, sandbox: SandboxRecord, spec: ContainerSpec, image: ImageFacts
     ) -> ContainerRecord:
-        container = ContainerId(uuid.uuid4().hex)
         cgroup = f"{sandbox.spec.cgroup(self._cgroup_root)}/{container}"
         return ContainerRecord(
             id=container,

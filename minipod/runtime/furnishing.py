@@ -2,7 +2,7 @@
 
 The loop prepares the pod's first container meanwhile (`runtime.container`), and neither waits for the other (`linux.machine_thread`).
 
-    thread   setns of the sandbox's uts, sethostname; then by itself: cgroup in each tree, limits
+    thread   setns of the sandbox's uts, sethostname; then by itself: cgroup in each tree, limits, its first container's cgroup
 
 What all pods of the same limits have alike is written down once. Where a call fails, or there is no such thread, the long way is taken
 (`sandbox_setup.furnish`), which finds what was made, and says what is wrong.
@@ -21,7 +21,7 @@ from minipod.cgroups.resources import v1_settings, v2_settings
 from minipod.linux.flags import CloneFlag
 from minipod.linux.machine import Piece
 from minipod.linux.machine_thread import ThreadMachine
-from minipod.linux.program import Call
+from minipod.linux.program import Call, Text
 from minipod.runtime import sandbox_setup
 from minipod.runtime.threads import alone
 from minipod.spec.bundle import SandboxBundle
@@ -46,25 +46,33 @@ class Furnishing:
         if self._machine is not None:
             self._machine.close()
 
-    async def furnish(self, bundle: SandboxBundle, uts: int) -> None:
-        """Make the cgroup and set the host name of the namespace *uts*; the end is waited for, whoever is cancelled. Raises SetupFailed."""
+    async def furnish(self, bundle: SandboxBundle, uts: int, first: str = "") -> None:
+        """Make the cgroup and set the host name of the namespace *uts*; the end is waited for, whoever is cancelled. Raises SetupFailed.
+
+        *first* is the name of its first container's cgroup, which may be there then, too: that is a third of a millisecond less for its
+        set-up to wait for.
+        """
         if not bundle.fail_at and self._machine is not None:
             async with self._turn:
-                if await self._shortly(self._machine, bundle, uts):
+                if await self._shortly(self._machine, bundle, uts, first):
                     return
         await alone(lambda: sandbox_setup.furnish(bundle, uts, self._hierarchy))
 
-    async def _shortly(self, machine: ThreadMachine, bundle: SandboxBundle, uts: int) -> bool:
+    async def _shortly(
+        self, machine: ThreadMachine, bundle: SandboxBundle, uts: int, first: str
+    ) -> bool:
         """Return whether all is done."""
-        if not calls.handed_down(self._hierarchy, bundle.cgroup):
+        controllers = calls.handed_down(self._hierarchy, bundle.cgroup)
+        if controllers is None:
             return False
+        below = calls.Below(Text(os.fsencode(first)), controllers) if first else None
         name = os.fsencode(bundle.hostname)
         enter = [
             Call("setns", (uts, int(CloneFlag.CLONE_NEWUTS))),
             Call("sethostname", (name, len(name))),
         ]
         try:
-            machine.start(enter, self._cgroup(machine, bundle))
+            machine.start(enter, self._cgroup(machine, bundle, below))
         except (OSError, OverflowError):
             return False
         told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -80,16 +88,20 @@ class Furnishing:
             return False
         return _heard(self._machine, self._now[1]) and self._now[1].result()
 
-    def _cgroup(self, machine: ThreadMachine, bundle: SandboxBundle) -> Piece:
+    def _cgroup(
+        self, machine: ThreadMachine, bundle: SandboxBundle, below: calls.Below | None
+    ) -> Piece:
         hierarchy, resources = self._hierarchy, bundle.resources
         named = calls.names(hierarchy, bundle.cgroup, whole=True)
 
         def creation() -> list[Call]:
             fd = machine.descriptor
-            return calls.creation(hierarchy, named, resources, None, fd, whole=True)
+            return calls.creation(hierarchy, named, resources, None, fd, whole=True, below=below)
 
-        key = (tuple(v1_settings(resources)), tuple(v2_settings(resources)))
-        return machine.once(key, named, creation)
+        down = below and below.controllers
+        key = (tuple(v1_settings(resources)), tuple(v2_settings(resources)), down)
+        texts = named if below is None else [*named[:2], below.name, *named[2:]]
+        return machine.once(key, texts, creation)
 
 
 def _heard(machine: ThreadMachine, told: asyncio.Future[bool]) -> bool:

@@ -11,11 +11,12 @@ before the sandbox is ready. One that fails is over when the creates in it have 
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from minipod.errors import FailedPrecondition
-from minipod.spec.ids import SandboxId
+from minipod.spec.ids import ContainerId, SandboxId
 
 
 class Making:
@@ -29,6 +30,10 @@ class Making:
     ) -> None:
         self._sandbox = sandbox
         self._is_pinned = is_pinned
+        self.first = ContainerId(
+            uuid.uuid4().hex
+        )  # of its first container, whose cgroup is made with its own
+        self.begun = False  # there is that one
         self._failed = False
         self._pinned = asyncio.Event()
         self._ended = asyncio.Event()
@@ -63,6 +68,13 @@ class Making:
             self._creates -= 1
             if not self._creates:
                 self._alone.set()
+
+    def next_id(self) -> ContainerId:
+        """Return the id of a new container."""
+        if self.begun:
+            return ContainerId(uuid.uuid4().hex)
+        self.begun = True
+        return self.first
 
     async def pinned(self) -> None:
         """Wait for the namespaces. Raises FailedPrecondition: there will be none."""

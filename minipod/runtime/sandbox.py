@@ -104,12 +104,17 @@ class Sandboxes:
             self._write_files(record)
             if spec.network is NamespaceMode.POD and not record.ips:
                 record = replace(record, ips=await self._lease(sandbox))
-            set_up = asyncio.ensure_future(self._made(self._bundle(record, fail_at), prepared))
+            first = making.first if begun is not None else ""
+            set_up = asyncio.ensure_future(
+                self._made(self._bundle(record, fail_at), prepared, first)
+            )
             if begun is not None:  # behind it: its thread waits for the kernel while the loop works
                 begun(sandbox_status(record))
             record = await self._finish(record, await self._waited(set_up), making)
             self._state.put_sandbox(replace(record, ready=True))
             await making.end(failed=False)
+            if first and not making.begun:  # nobody has taken it over
+                self._hierarchy.remove_empty(f"{self.cgroup(spec)}/{first}")
         except BaseException:
             if prepared is not None and set_up is None:  # which closes it
                 os.close(prepared.uts)
@@ -185,11 +190,11 @@ class Sandboxes:
                 os.close(building.result().network)
             raise
 
-    async def _made(self, bundle: SandboxBundle, prepared: Prepared | None) -> Made:
+    async def _made(self, bundle: SandboxBundle, prepared: Prepared | None, first: str) -> Made:
         """In a thread, or by the supervisor: a process with threads can't unshare a user namespace."""
         if prepared is not None:
             try:
-                await self._furnishing.furnish(bundle, prepared.uts)
+                await self._furnishing.furnish(bundle, prepared.uts, first)
             finally:
                 os.close(prepared.uts)
             return Made(namespaces=prepared.namespaces)

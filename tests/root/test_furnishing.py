@@ -92,10 +92,17 @@ async def test_a_program_makes_what_the_interpreter_makes(
     for name in ("one", "another"):  # written down, then filled in
         cgroup = f"{TOP}/a/{name}"
         pod = replace(POD, hostname=f"{name}-host", cgroup=cgroup, resources=limits)
-        await furnishing.furnish(pod, uts)
+        await furnishing.furnish(pod, uts, f"c-{name}")
         assert await alone(lambda: name_in(uts)) == pod.hostname
         hierarchy.create(f"{TOP}/a/other", limits)
         assert settings(hierarchy, cgroup) == settings(hierarchy, f"{TOP}/a/other")
+        # Its first container's, where that is made next: in the unified tree nothing is left to be done.
+        assert all(os.path.isdir(tree.path(f"{cgroup}/c-{name}")) for tree in hierarchy.trees)
+        hierarchy.make_unified(f"{cgroup}/c-{name}")
+        hierarchy.create(f"{cgroup}/c-{name}", LIMITS)
+        hierarchy.create(f"{TOP}/a/other/c", LIMITS)
+        made = settings(hierarchy, f"{cgroup}/c-{name}")
+        assert made == settings(hierarchy, f"{TOP}/a/other/c")
     after = os.getcwd(), socket.gethostname(), sorted(os.listdir("/proc/self/fd"))
     assert after == before
 

@@ -9,7 +9,7 @@ import pytest
 
 from minipod.cgroups import calls
 from minipod.cgroups.hierarchy import Hierarchy, Mode, Tree
-from minipod.linux.program import Call
+from minipod.linux.program import Call, Text
 from minipod.spec.container import Resources
 
 CPU = Tree(mountpoint="/v1/cpu", controllers=frozenset({"cpu"}))
@@ -63,25 +63,41 @@ def test_a_cgroup_is_these_calls(trees: tuple[Tree, ...], whole: bool, expected:
     assert [words(call) for call in made] == expected
 
 
+def test_one_below_it_has_its_controllers_before_it_is_there() -> None:
+    hierarchy = Hierarchy(Mode.HYBRID, (CPU, UNIFIED))
+    named = calls.names(hierarchy, "pods/pod", whole=True)
+    below = calls.Below(Text(b"c"), frozenset({"pids", "cpu"}))
+    made = calls.creation(hierarchy, named, Resources(), None, 3, whole=True, below=below)
+    down = ["openat cgroup.subtree_control", "write +cpu", "write +pids", "close"]
+    assert [words(call) for call in made] == [
+        "chdir /v1/cpu/pods", *MADE, "mkdirat c", "chdir /unified/ours/pods", *MADE, *down, "mkdirat c",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("available", "enabled", "down"),
     [
-        pytest.param("cpu pids memory", "pids cpu", True, id="ours are, of those that there are"),
-        pytest.param("cpu pids memory", "cpu", False, id="one is not"),
-        pytest.param("", "", True, id="there are none"),
-        pytest.param(None, None, False, id="there is no such cgroup yet"),
+        pytest.param(
+            "cpu pids memory",
+            "pids cpu",
+            frozenset({"cpu", "pids"}),
+            id="ours are, of those that there are",
+        ),
+        pytest.param("cpu pids memory", "cpu", None, id="one is not"),
+        pytest.param("", "", frozenset(), id="there are none"),
+        pytest.param(None, None, None, id="there is no such cgroup yet"),
     ],
 )
 def test_who_is_handed_what_is_below_is_looked_at_before(
-    tmp_path: Path, available: str | None, enabled: str | None, down: bool
+    tmp_path: Path, available: str | None, enabled: str | None, down: frozenset[str] | None
 ) -> None:
     tree = Tree(mountpoint=str(tmp_path), controllers=UNIFIED.controllers, unified=True)
     if available is not None and enabled is not None:
         (tmp_path / "pods").mkdir()
         (tmp_path / "pods/cgroup.controllers").write_text(f"{available}\n")
         (tmp_path / "pods/cgroup.subtree_control").write_text(f"{enabled}\n")
-    assert calls.handed_down(Hierarchy(Mode.V2, (tree,)), "pods/pod") is down
+    assert calls.handed_down(Hierarchy(Mode.V2, (tree,)), "pods/pod") == down
 
 
 def test_a_tree_without_controllers_has_none_to_hand_down() -> None:
-    assert calls.handed_down(Hierarchy(Mode.HYBRID, (CPU, BARE)), "pods/pod")
+    assert calls.handed_down(Hierarchy(Mode.HYBRID, (CPU, BARE)), "pods/pod") == frozenset()
