@@ -40,13 +40,13 @@ class Desk:
     def prepare(self, target: Target):
         return self._launch
 
-    def _launch(self, landed):
-        self.began.append(round(self.now(), 6))
+    def _launch(self, now, landed):
+        self.began.append(round(now, 6))
         letter = self._outcomes.pop(0) if len(self._outcomes) > 1 else self._outcomes[0]
         attempt = Attempt(outcome=OUTCOMES[letter], output=letter)
         if not self._took:
             landed(attempt)
-            return lambda: None
+            return None
         return self.loop.call_later(self._took, partial(landed, attempt)).cancel
 
     def is_started(self, target: Target) -> bool:
@@ -195,3 +195,12 @@ async def test_one_heap_compacts_what_was_cancelled():
     timers.at(4.0, lambda: timers.at(4.5, lambda: called.append(loop.time())))
     await asyncio.sleep(10)
     assert called == [4.5]
+
+
+async def test_a_container_that_was_known_to_have_failed_is_held_when_it_fails_again() -> None:
+    """Its result does not change by that, but nobody asks it any more."""
+    desk = Desk("F")
+    known = {"kind": ProbeKind.LIVENESS, "known": ProbeResult.FAILURE}
+    worker = await run(desk, 45, thresholds=Thresholds(failure=2), **known)
+    assert desk.began == [0, 10]
+    assert worker.look().waits_for.startswith("a new container")

@@ -83,17 +83,27 @@ class Engine:
         coro: Coroutine[Wait, None, T],
         due: float,
         done: Callable[[T | Exception], None],
-    ) -> Flight:
-        """Run *coro*; *done* gets its value, or the exception that it ended with, perhaps before this call returns.
+    ) -> Flight | None:
+        """Run *coro*; *done* gets its value, or the exception that it ended with, perhaps before this call returns None.
 
         Args:
             coro: what to run; it awaits nothing but `readable` and `writable`.
             due: the loop's time at which `Deadline` is thrown into it.
             done: called exactly once, unless the flight is cancelled.
         """
-        flight = Flight(coro, due, done)
-        self._step(flight)
-        return flight
+        outcome: T | Exception
+        try:
+            sock, mask = coro.send(None)
+        except StopIteration as end:
+            outcome = end.value
+        except Exception as failure:
+            outcome = failure
+        else:
+            flight = Flight(coro, due, done)
+            self._wait(flight, sock.fileno(), mask)
+            return flight
+        done(outcome)
+        return None
 
     def cancel(self, flight: Flight) -> None:
         """End it without a word; its sockets are closed. Idempotent."""

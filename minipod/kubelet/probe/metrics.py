@@ -78,7 +78,7 @@ class ProbeCounters:
 
     def count(self, outcome: Outcome, seconds: float) -> None:
         """One attempt that took *seconds*."""
-        result = _RESULTS[outcome]
+        result = "successful" if outcome is Outcome.SUCCESS else _RESULTS[outcome]
         self.results[result] = self.results.get(result, 0) + 1
         if result != "failed":
             self.durations.observe(seconds)

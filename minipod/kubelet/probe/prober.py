@@ -147,14 +147,14 @@ class Prober:
         return self._pods.get(uid, {}).get((uid, container, kind.value))
 
     def _launch_flight(
-        self, prepared: handlers.Prepared, time_limit: float, landed: Landed
-    ) -> Callable[[], None]:
-        flight = self._engine.start(prepared(), self.now() + time_limit, landed)
-        return partial(self._engine.cancel, flight)
+        self, prepared: handlers.Prepared, time_limit: float, now: float, landed: Landed
+    ) -> Callable[[], None] | None:
+        flight = self._engine.start(prepared(), now + time_limit, landed)
+        return None if flight is None else partial(self._engine.cancel, flight)
 
-    def _launch_task(self, target: Target, landed: Landed) -> Callable[[], None]:
+    def _launch_task(self, target: Target, _now: float, landed: Landed) -> None:
+        """It ends by itself, at its time limit at last; nobody listens to one that was given up."""
         self._background.spawn(self._ask(target, landed), name="probe " + "/".join(target.key))
-        return lambda: None  # it ends by itself, at its time limit at last; nobody listens
 
     async def _ask(self, target: Target, landed: Landed) -> None:
         try:

@@ -27,7 +27,7 @@ class Response:
 
     def header(self, name: str) -> str:
         """The value of the first header *name* (in lower case), "" without one."""
-        return _header(self._head, name.encode())
+        return _header(self._head, self._head.lower(), name.encode())
 
 
 def parse(received: bytes, *, ended: bool) -> Response | None:
@@ -70,8 +70,7 @@ def _malformed(received: bytes) -> None:
     )
 
 
-def _header(head: bytes, name: bytes) -> str:
-    lower = head.lower()
+def _header(head: bytes, lower: bytes, name: bytes) -> str:
     start = lower.find(b"\r\n" + name + b":")
     if start < 0:
         return ""
@@ -80,9 +79,10 @@ def _header(head: bytes, name: bytes) -> str:
 
 
 def _body(head: bytes, rest: bytes, *, ended: bool) -> bytes | None:
-    if "chunked" in _header(head, b"transfer-encoding").lower():
+    lower = head.lower()
+    if "chunked" in _header(lower, lower, b"transfer-encoding"):
         return _chunks(rest, ended=ended)
-    length = _header(head, b"content-length")
+    length = _header(head, lower, b"content-length")
     if not length:
         return rest[:MAX_BODY] if ended or len(rest) >= MAX_BODY else None
     if not length.isdigit():

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from minipod.kubelet.probe.handlers import describe
@@ -32,8 +33,8 @@ _TRIES = 3  # only errors of the prober itself are tried again (prober.go: maxPr
 _SHOWN = 4096  # characters of output that travel with a report
 
 Landed = Callable[["Attempt | Exception"], None]
-# Begins one attempt, returns how to give it up; may call `Landed` before it returns.
-Launch = Callable[[Landed], Callable[[], None]]
+# Begins one attempt at this time, returns how to give it up, if there is a way; may call `Landed` before it returns.
+Launch = Callable[[float, Landed], Callable[[], None] | None]
 
 
 class Surroundings(Protocol):
@@ -113,10 +114,11 @@ class Worker:
     def arm(self) -> None:
         """Set the timer for the next attempt, if there is to be one."""
         self._cancel_timer()
-        if self._flying or self._obstacle():
-            return
+        if not self._flying and not self._obstacle():
+            self._set_timer(self._prober.now())
+
+    def _set_timer(self, now: float) -> None:
         due = min(self._grid, self._additional) if self._starting() else self._grid
-        now = self._prober.now()
         self._timer = self._prober.timers.at(max(due, now), self._due)
 
     def report(self) -> Report:
@@ -204,7 +206,7 @@ class Worker:
         flight = self._flight
         self._began = now
         self._flying = True
-        give_up = self._begin(lambda found: self._landed(flight, found))
+        give_up = self._begin(now, partial(self._landed, flight))
         if self._flying and flight == self._flight:
             self._give_up = give_up
 
@@ -227,13 +229,17 @@ class Worker:
             self._launch(self._prober.now())
             return
         self._flying = False
+        result, now = self.state.result, self._prober.now()
         if not self._obstacle():  # the pod may be going since
-            self._count(found)
+            self._count(found, now)
+            if self.state.result is result and not self.state.on_hold:  # nothing is in the way now
+                self._set_timer(now)
+                return
         self.arm()
 
-    def _count(self, attempt: Attempt) -> None:
+    def _count(self, attempt: Attempt, now: float) -> None:
         target, before, outcome = self.target, self.state, attempt.outcome
-        self.counters.count(outcome, self._prober.now() - self._began)
+        self.counters.count(outcome, now - self._began)
         self._last, self._attempted_at = attempt, self._prober.clock()
         if outcome is Outcome.FAILURE and not self._on_grid:
             return

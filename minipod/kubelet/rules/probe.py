@@ -85,12 +85,12 @@ def count(
     """Count one attempt."""
     if outcome is Outcome.ERROR or state.on_hold:
         return state
-    attempt = ProbeResult.FAILURE if outcome is Outcome.FAILURE else ProbeResult.SUCCESS
+    good = outcome is not Outcome.FAILURE
+    attempt = ProbeResult.SUCCESS if good else ProbeResult.FAILURE
     run = state.run + 1 if attempt is state.last else 1
-    needed = thresholds.failure if attempt is ProbeResult.FAILURE else thresholds.success
-    reached = run >= needed
+    reached = run >= (thresholds.success if good else thresholds.failure)
     # The container will be killed; probing it until then could only confuse (#21751).
-    hold = reached and attempt is ProbeResult.FAILURE and kind is not ProbeKind.READINESS
+    hold = reached and not good and kind is not ProbeKind.READINESS
     return ProbeState(
         container_id=state.container_id,
         result=attempt if reached else state.result,
