@@ -3,11 +3,11 @@
     informer = Informer(store, "roles", keep=rules_of)     # memory is what `keep` returns, not the objects
     informer.subscribe(handler)                            # handler(Change) for what exists, then for each change
     await informer.run()                                   # a root task; `synced` is set after the first list
+    await run_together(store, "roles", [informer, other])  # or several of one resource, by one watch
 
-`keep` must return a value of its own; None: the object is not remembered (and its handlers see a deletion). So it is with one that
-`keep` can't read: it is logged. Changes are told after
-they are remembered, in order, in the loop. After a Gone everything is listed again, and what vanished meanwhile is told as
-deleted.
+`keep` must return a value of its own, and leave the object as it is, which others are given, too; None: the object is not remembered (and
+its handlers see a deletion). So it is with one that `keep` can't read: it is logged. Changes are told after they are remembered, in
+order, in the loop. After a Gone everything is listed again, and what vanished meanwhile is told as deleted.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from minipod.api.store import Object, Store
 from minipod.errors import Gone
@@ -68,32 +68,15 @@ class Informer(Generic[T]):
 
     async def run(self) -> None:
         """List, then follow, until cancelled."""
-        while True:
-            version = await self._list()
-            self.synced.set()
-            try:
-                async for event in self._store.watch(self.resource, None, version):
-                    deleted = event.type == "DELETED"
-                    self._note((event.namespace, event.name), None if deleted else event.object)
-            except Gone:
-                continue
+        await run_together(self._store, self.resource, (self,))
 
-    async def _list(self) -> int:
-        objects, version = await self._store.encoded(self.resource, None)
-        vanished = set(self._known)
-        for n, data in enumerate(objects, 1):
-            if n % SLICE == 0:
-                await asyncio.sleep(0)  # what changes meanwhile is in the watch that follows
-            obj = json.loads(data)  # one at a time: 10,000 decoded ones would take 100 MB
-            metadata = obj["metadata"]
-            key = (metadata.get("namespace", ""), metadata["name"])
-            vanished.discard(key)
-            self._note(key, obj)
-        for key in vanished:
-            self._note(key, None)
-        return version
+    def keep_only(self, keys: set[Key]) -> None:
+        """Note that all others are gone."""
+        for key in self._known.keys() - keys:
+            self.note(key, None)
 
-    def _note(self, key: Key, obj: Object | None) -> None:
+    def note(self, key: Key, obj: Object | None) -> None:
+        """Remember what is to be remembered of *obj*, None for one that is gone, and tell the handlers."""
         old = self._known.pop(key, None)
         new = None if obj is None else self._kept(key, obj)
         if new is not None:
@@ -110,3 +93,35 @@ class Informer(Generic[T]):
         except Exception:  # one such object must not end the node, again and again
             logger.exception("%s %s/%s can't be understood", self.resource, *key)
             return None
+
+
+async def run_together(store: Store, resource: str, informers: Sequence[Informer[Any]]) -> None:
+    """Run informers of one resource by one watch, which decodes each object once: list, then follow, until cancelled."""
+    while True:
+        version = await _list(store, resource, informers)
+        for informer in informers:
+            informer.synced.set()
+        try:
+            async for event in store.watch(resource, None, version):
+                obj = None if event.type == "DELETED" else event.object
+                for informer in informers:
+                    informer.note((event.namespace, event.name), obj)
+        except Gone:
+            continue
+
+
+async def _list(store: Store, resource: str, informers: Sequence[Informer[Any]]) -> int:
+    objects, version = await store.encoded(resource, None)
+    present: set[Key] = set()
+    for n, data in enumerate(objects, 1):
+        if n % SLICE == 0:
+            await asyncio.sleep(0)  # what changes meanwhile is in the watch that follows
+        obj = json.loads(data)  # one at a time: 10,000 decoded ones would take 100 MB
+        metadata = obj["metadata"]
+        key = (metadata.get("namespace", ""), metadata["name"])
+        present.add(key)
+        for informer in informers:
+            informer.note(key, obj)
+    for informer in informers:
+        informer.keep_only(present)
+    return version

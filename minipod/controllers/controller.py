@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, ClassVar, Generic, TypeVar
 
 from minipod.aio.tasks import Background
-from minipod.api.informer import Informer
+from minipod.api.informer import Informer, run_together
 from minipod.api.store import Object, Store
 from minipod.errors import Conflict, NotFound
 
@@ -91,7 +91,7 @@ class WorkQueue(Generic[K]):
 
 
 class Informers:
-    """The informers of all controllers: two that want the same of a resource share one."""
+    """The informers of all controllers: two that want the same of a resource share one, all of a resource its watch."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -106,9 +106,13 @@ class Informers:
 
     async def run(self) -> None:
         """Run all of them until cancelled."""
+        of_resource: dict[str, list[Informer[Any]]] = {}
+        for informer in self._made.values():
+            of_resource.setdefault(informer.resource, []).append(informer)
         async with asyncio.TaskGroup() as group:
-            for informer in self._made.values():
-                group.create_task(informer.run(), name=f"informer {informer.resource}")
+            for resource, informers in of_resource.items():
+                running = run_together(self._store, resource, informers)
+                group.create_task(running, name=f"informer {resource}")
 
     async def synced(self) -> None:
         """Wait for the first list of each."""

@@ -8,7 +8,7 @@ import pytest
 
 from minipod.aio.tasks import guard
 from minipod.api.informer import SLICE, Informer
-from minipod.controllers.controller import Controller, WorkQueue
+from minipod.controllers.controller import Controller, Informers, WorkQueue
 from minipod.controllers.selectors import matches
 from minipod.errors import Conflict
 from tests.fakes.store import FakeStore
@@ -53,6 +53,31 @@ async def test_what_is_not_kept_is_not_told(informed):
     await store.update("things", "a", "first", named("first"))
     await settle()
     assert heard[1:] == [("first", None, 1)]
+
+
+async def test_informers_of_one_resource_share_one_watch_and_each_remembers_its_own():
+    class Counted(FakeStore):
+        watches = 0
+
+        def watch(self, *arguments):
+            self.watches += 1
+            return super().watch(*arguments)
+
+    store = Counted()
+    await store.create("things", "a", named("first", size=1, colour="red"))
+    informers = Informers(store)
+    sizes = informers.of("things", lambda obj: obj.get("size"))
+    colours = informers.of("things", lambda obj: obj.get("colour"))
+    task = asyncio.create_task(informers.run())
+    await informers.synced()
+    await store.update("things", "a", "first", named("first", size=2))
+    await store.create("things", "a", named("second", colour="blue"))
+    await settle()
+    assert dict(sizes.items()) == {("a", "first"): 2}
+    assert dict(colours.items()) == {("a", "second"): "blue"}
+    assert store.watches == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_an_object_that_cannot_be_understood_is_left_out(caplog):
