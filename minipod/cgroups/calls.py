@@ -64,7 +64,7 @@ def creation(  # noqa: PLR0913 the last two are a pod's
 ) -> list[Call]:
     """Make the cgroup in each tree, below one that exists, and write its limits; *fd* is the number of what is opened.
 
-    *below* it an empty one may be made, too.
+    Of a container the calling thread enters it in each tree when it is there (`tasks`); below a pod's (*whole*) an empty one may be made.
     """
     calls: list[Call] = []
     for tree, above in zip(_trees(hierarchy, whole=whole), (*named[:1], *named[2:]), strict=True):
@@ -90,21 +90,18 @@ def creation(  # noqa: PLR0913 the last two are a pod's
                 down = (f"+{name}" for name in sorted(below.controllers))
                 calls += _written(b"cgroup.subtree_control", *down, fd=fd)
             calls.append(Call("mkdirat", (AT_FDCWD, below.name, 0o755), on_error=0))
+        if not whole:
+            calls += _written(b"tasks", "0", fd=fd)
     return calls
 
 
-def tasks(hierarchy: Hierarchy, path: str) -> list[Text]:
-    """Return what `entering` names: the cgroup's `tasks` in each v1 tree."""
-    return [Text(os.fsencode(f"{t.path(path)}/tasks")) for t in hierarchy.trees if not t.unified]
-
-
-def entering(named: list[Text], fd: int) -> list[Call]:
-    """Move the calling thread there in every v1 tree."""
-    return [call for text in named for call in _written(text, "0", fd=fd)]
-
-
 def _trees(hierarchy: Hierarchy, *, whole: bool) -> list[Tree]:
-    return [tree for tree in hierarchy.trees if whole or not tree.unified]
+    """Return the trees in which a cgroup is made. A container's process enters each at once, so what limits it comes last: memory, and
+    the cpu, which it has from then on when those with more shares leave it to it."""
+    if whole:
+        return list(hierarchy.trees)
+    trees = [tree for tree in hierarchy.trees if not tree.unified]
+    return sorted(trees, key=lambda t: ("cpu" in t.controllers, "memory" in t.controllers))
 
 
 def _written(path: bytes, *values: str, fd: int, optional: bool = False) -> list[Call]:

@@ -42,7 +42,7 @@ class CreateCgroup(Repeats):
         hierarchy.limit_unified(self.path, self.resources, policy)
 
     def calls(self, context: Context) -> list[Call]:
-        """Those for the v1 trees."""
+        """Those for the v1 trees, which are entered, too (`EnterCgroup`): a path for each tree less."""
         if self.privileged is None or self.devices:
             raise NotDirect("devices of the host's")
         return cgroup_calls.creation(
@@ -80,13 +80,11 @@ class EnterCgroup(Repeats):
         context.hierarchy.attach_self(self.path)
 
     def calls(self, context: Context) -> list[Call]:
-        return cgroup_calls.entering(self.texts(context), context.numbers.next())
+        """Nothing: by the short way each is entered when it is made."""
+        return []
 
     def shape(self) -> Hashable:
         return (type(self),)
-
-    def texts(self, context: Context) -> list[Text]:
-        return cgroup_calls.tasks(context.hierarchy, self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from minipod.init.targets import (
 )
 from minipod.linux import files, mount
 from minipod.linux.flags import AT, AT_FDCWD, CloneFlag, MountAttr, MountFlag, MoveMount
-from minipod.linux.program import Call, Text
+from minipod.linux.program import Call, Text, unless
 from minipod.spec.bundle import RootFs
 
 CGROUPS = "/sys/fs/cgroup"
@@ -164,10 +164,10 @@ class MountFilesystem(Repeats):
     def calls(self, context: Context) -> list[Call]:
         """A kernel without an optional one takes the long way."""
         fd = context.numbers.open()
+        there = plain_directory(context, self.target)
+        made = [*directory_calls(context, self.target, fd), Call("close", (fd,)), there]
         return [
-            *directory_calls(context, self.target, fd),
-            Call("close", (fd,)),
-            plain_directory(context, self.target),
+            *unless(there, made),
             Call("fchdir", (fd,)),
             _mount_here(self.fstype, self.flags, self.options),
             context.numbers.close(fd),

@@ -13,6 +13,7 @@ from minipod.linux.program import Call, Text
 from minipod.spec.container import Resources
 
 CPU = Tree(mountpoint="/v1/cpu", controllers=frozenset({"cpu"}))
+PIDS = Tree(mountpoint="/v1/pids", controllers=frozenset({"pids"}))
 CPUSET = Tree(mountpoint="/v1/cpuset", controllers=frozenset({"cpuset"}))
 BARE = Tree(mountpoint="/unified", controllers=frozenset(), unified=True)
 UNIFIED = Tree(
@@ -46,7 +47,14 @@ def inherited(file: str) -> list[str]:
             ],
             id="a pod on v1 with an empty unified tree beside",
         ),
-        pytest.param((CPU, BARE), False, ["chdir /v1/cpu/pods", *MADE, *written("cpu.shares", "512")], id="a container's there"),
+        pytest.param(
+            (CPU, PIDS, BARE), False,
+            [
+                "chdir /v1/pids/pods", *MADE, *written("pids.max", "9"), *written("tasks", "0"),
+                "chdir /v1/cpu/pods", *MADE, *written("cpu.shares", "512"), *written("tasks", "0"),
+            ],
+            id="a container's there, which is entered",
+        ),
         pytest.param(
             (UNIFIED,), True,
             ["chdir /unified/ours/pods", *MADE, *written("cpu.weight", "59"), *written("pids.max", "9")],
