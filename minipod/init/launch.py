@@ -100,6 +100,10 @@ class Launcher:
         # What execs do alike has a number, which is hashed faster.
         self._kinds: dict[Hashable, int] = {}
 
+    def show_memory(self) -> None:
+        """Before the long way forks: its child has the memory that the short way has hidden."""
+        self._machine.show()
+
     # -- containers
 
     def launch_container(self, plan: Plan, context: Context, title: str, fail_at: str = "") -> int:

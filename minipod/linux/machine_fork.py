@@ -2,10 +2,11 @@
 
 A fork of an interpreter copies its page tables, and then every page that it touches: milliseconds, for a child that makes sixty
 system calls. Here the calls are written down first. Machine code makes one after the other, forks on its way, and goes on to the
-child's calls in the child. It needs nothing else, so nothing else is copied: all other memory is marked MADV_DONTFORK for that moment.
+child's calls in the child. It needs nothing else, so nothing else is copied: all other memory is marked MADV_DONTFORK. So it stays until
+somebody forks in another way (`show`): to mark again what is marked costs a fifth.
 
     ours    DONTFORK, enter the namespaces, clone3 ---> theirs   close_range, setsid, ... execve
-            leave them, DOFORK, return              |            on_error: tell, exit
+            leave them, return                      |            on_error: tell, exit
             (no Python runs before this)            `- result 0
 
 The child gets a private copy of the region.
@@ -66,6 +67,8 @@ class ForkMachine(Machine):
         )
         self._begin_to_keep()
         self._try(others)
+        self._hidden = False
+        os.register_at_fork(before=self.show)
         self._try_comparison()
 
     def settle(self, leave: Sequence[Call]) -> Block:
@@ -95,17 +98,24 @@ class ForkMachine(Machine):
         child = self._program(parts)
         before = [*enter, fork]
         back = leave if isinstance(leave, Block) else self._block(leave, self._die)
-        self._lead(back, self._show.start)
-        self._lead(self._show, self._end)
+        self._lead(back, self._end)
         start = self._steps(len(before))
         exits = self._write(start, before, fail=back.start, store=self._outcome, child=child)
         self._lead(Block(start, exits), back.start)
         self._lead(self._hide, start)
+        self._hidden = True
         self._run(self._base + self._hide.start)
         (pid,) = struct.unpack_from("<q", self._region, self._outcome)
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
         return int(pid)
+
+    def show(self) -> None:
+        """Let a child have our memory again: before any fork that is not `launch`. os.fork does it by itself. Idempotent."""
+        if self._hidden:
+            self._lead(self._show, self._end)
+            self._run(self._base + self._show.start)
+            self._hidden = False
 
     def _program(self, parts: Sequence[Part]) -> int:
         """Write what the child does; return the offset of its first step."""

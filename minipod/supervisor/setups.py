@@ -101,6 +101,8 @@ class Setups:
         pid = 0
         try:
             made.sync, context.sync = sync.pair()
+            if self.launcher is not None:
+                self.launcher.show_memory()
             with contextlib.closing(context.sync):
                 pid = child.fork_setup(steps, context, title=title, keep=keep, fail_at=fail_at)
             # Our child: not reaped before we return.

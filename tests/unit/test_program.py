@@ -110,14 +110,16 @@ pid = machine.launch(Part([[Call("pause", ())] if "pause" in machine._numbers el
 names = [line.split()[5:] for line in open(f"/proc/{pid}/maps")]
 print(names.count([]), sorted(n[0] for n in names if n and not n[0].startswith("[v")))
 os.kill(pid, 9), os.waitpid(pid, 0)
-print("dc" in [flag for line in open("/proc/self/smaps") if line.startswith("VmFlags") for flag in line.split()])
+hidden = lambda: "dc" in [flag for line in open("/proc/self/smaps") if line.startswith("VmFlags") for flag in line.split()]
+print(hidden(), machine.show(), hidden())
+run(true)
 fork = os.fork()
 if fork == 0:
     import time
     os._exit(int(time.time() > 0))
 print(os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]))
 """
-    assert python(code).splitlines() == ["2 []", "False", "1"]
+    assert python(code).splitlines() == ["2 []", "True None False", "1"]
 
 
 def test_a_program_that_is_too_long_is_an_error_and_the_next_one_runs() -> None:
