@@ -162,10 +162,11 @@ class Fanout:
         return self._channels.setdefault(made.resource, {}).setdefault(key, made)
 
     def leave(self, key: object, channel: Channel, member: Member) -> None:
-        """Take a member out; a channel without any goes."""
+        """Take a member out; a channel without any goes. Another one may have come since the last member was seen in it."""
         channel.members.discard(member)
-        if not channel.members:
-            self._channels[channel.resource].pop(key, None)
+        of_resource = self._channels[channel.resource]
+        if not channel.members and of_resource.get(key) is channel:
+            del of_resource[key]
 
     def on_event(self, event: Event) -> None:
         channels = self._channels.get(event.resource)

@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from minipod.apiserver import fanout
+from minipod.apiserver.storage import Storage
 from tests.apiserver import SPACE, Server, config_map
 
 MAPS = f"{SPACE}/configmaps"
@@ -182,3 +183,51 @@ async def test_a_slow_client_gets_everything_when_it_reads(server, monkeypatch) 
     values = [(await slow.next())["object"]["data"]["k"].rstrip("x") for _ in range(40)]
     assert values == [str(i) for i in range(40)]
     slow.close()
+
+
+class Transport:
+    """A client's connection; whether it has *gone*, and what it got."""
+
+    def __init__(self) -> None:
+        self.gone = False
+        self.got: list[bytes] = []
+
+    def is_closing(self) -> bool:
+        return self.gone
+
+    def write(self, data: bytes) -> None:
+        self.got.append(data)
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+async def test_who_leaves_a_channel_that_is_no_more_does_not_take_the_next_one_away(tmp_path):
+    """A watch whose client has gone ends a moment later than it is found gone: others of its view may have come and gone since."""
+    storage = Storage(str(tmp_path / "store.db"))
+    storage.open()
+    hub = fanout.Fanout(storage)
+
+    def join(transport: Transport) -> tuple[fanout.Channel, fanout.Member]:
+        def view() -> fanout.Channel:
+            return fanout.Channel("configmaps", None, None, lambda _kind, _obj, data: data)
+
+        channel = hub.channel("all", view)
+        member = fanout.Member(transport, chunked=False)
+        channel.members.add(member)
+        return channel, member
+
+    def change(data: bytes) -> None:
+        storage.put(("configmaps", "a", "b"), data, durable=False)
+        hub._flush()
+
+    first, second, third = Transport(), Transport(), Transport()
+    left, still = join(first), join(second)
+    first.gone = second.gone = True
+    change(b"1")
+    hub.leave("all", *left)
+    join(third)
+    hub.leave("all", *still)
+    change(b"2")
+    assert third.got == [b"2"]
+    storage.close()
