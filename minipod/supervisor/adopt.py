@@ -112,7 +112,7 @@ class Adoption:
         container.phase = Phase.RUNNING
         container.pidfd = records.open_alive(state)
         if container.pidfd < 0:
-            self._setups.container_ended(container, records.unknown())
+            self._setups.ends.container_ended(container, records.unknown())
             return
         self._watched += 1
         self._s.watch(container.pidfd, lambda: self._ended(container))
@@ -123,7 +123,7 @@ class Adoption:
         self._read_connector()
         status = self._codes.pop(container.pid, None)
         record = records.unknown() if status is None else from_status(status)
-        self._setups.container_ended(container, record)
+        self._setups.ends.container_ended(container, record)
         self._silence_if_idle()
 
     # -- the proc connector

@@ -81,6 +81,17 @@ def error_to_message(e: BaseException) -> Message:
     return {"kind": "Internal", "message": f"{type(e).__name__}: {e}", "hint": ""}
 
 
+def setup_failed(step: str, number: int, subject: str, detail: str) -> Message:
+    """Return the error of a set-up whose *step* gave errno *number*, 0 for none."""
+    return error_to_message(errors.SetupFailed(step, errno=number, subject=subject, detail=detail))
+
+
+def killed(made: str, step: str) -> Message:
+    """Return the error of a set-up that ended without a word."""
+    why = "its process was killed (out of memory within the container's limit?)"
+    return setup_failed(step, 0, made, why)
+
+
 def error_from_message(raw: Message) -> errors.MinipodError:
     """Build the error that the other side raised."""
     if raw["kind"] == "SetupFailed":

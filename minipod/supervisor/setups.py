@@ -14,17 +14,17 @@ import logging
 import os
 import signal
 import time
-from dataclasses import replace
 
-from minipod.errors import FailedPrecondition, SetupFailed
+from minipod.errors import FailedPrecondition
 from minipod.init import child, launch, sync
 from minipod.init.filesystem import MountRoot
 from minipod.init.identity import Execve
 from minipod.init.launch import Launcher
 from minipod.init.operation import Context, NotDirect, Plan
 from minipod.linux import process
-from minipod.supervisor import protocol, records
+from minipod.supervisor import protocol
 from minipod.supervisor.children import Container, Exec, Phase, Process, SandboxSetup
+from minipod.supervisor.ends import Ends
 from minipod.supervisor.exec_page import ExecPage
 from minipod.supervisor.records import ExitRecord
 from minipod.supervisor.server import Client, Supervisor
@@ -43,6 +43,7 @@ class Setups:
         self.page = page
         self._tables = supervisor.tables
         self._waiting: dict[int, tuple[Process, Client, int]] = {}  # by id() of the process
+        self.ends = Ends(supervisor)
         supervisor.exited = self._exited
         supervisor.dropped = self._abandon
         self.launcher: Launcher | None = None  # where this machine has the short way
@@ -114,7 +115,9 @@ class Setups:
         except OSError as e:
             if pid:  # it can't be watched
                 os.kill(pid, signal.SIGKILL)
-            made.error = _failed("clone3", e.errno or 0, made.id, str(e.strerror).lower())
+            made.error = protocol.setup_failed(
+                "clone3", e.errno or 0, made.id, str(e.strerror).lower()
+            )
             self._setup_ended(made)
         finally:
             if target >= 0:
@@ -184,7 +187,7 @@ class Setups:
         """A container's execve failed."""
         name = made.bundle.process.argv[0] if isinstance(made, Container) else made.id
         failed = Execve.failed(name, message["errno"])
-        made.error = _failed(failed.step, failed.errno, failed.subject, failed.detail)
+        made.error = protocol.setup_failed(failed.step, failed.errno, failed.subject, failed.detail)
 
     # -- the deadline
 
@@ -196,7 +199,7 @@ class Setups:
         """Give a set-up up: kill what it has, do not wait for it (it may hang in the kernel for ever)."""
         where = process.wait_channel(made.pidfd if made.pidfd >= 0 else made.setup_pidfd)
         hung = f"not done after {seconds:g} s{where and f' (the kernel waits in {where})'}, killed"
-        made.error = _failed("set-up", errno.ETIMEDOUT, made.id, hung)
+        made.error = protocol.setup_failed("set-up", errno.ETIMEDOUT, made.id, hung)
         self.abort(made)
 
     def abort(self, made: Process) -> None:
@@ -311,7 +314,9 @@ class Setups:
             self._started(made)
         elif isinstance(made, SandboxSetup):
             self._s.setup_done()
-            self._answer_error(made, made.error or _killed(made, "set-up"))  # unless it said ready
+            self._answer_error(
+                made, made.error or protocol.killed(made.id, "set-up")
+            )  # unless it said ready
         elif made.phase is Phase.SETTING_UP:
             self._s.setup_done()
             self._failed_before_ready(made)
@@ -338,7 +343,7 @@ class Setups:
             self._tables.execs.pop(made.id, None)
         self._tables.by_pid.pop(made.pid, None)
         self.close(made)
-        self._answer_error(made, made.error or _killed(made, "set-up"))
+        self._answer_error(made, made.error or protocol.killed(made.id, "set-up"))
         if made.starter is not None:
             error = FailedPrecondition(f"container {made.id} could not be created")
             client, n = made.starter
@@ -351,12 +356,12 @@ class Setups:
         self.close(made)
 
     def _failed_to_start(self, made: Process) -> None:
-        made.error = made.error or _killed(made, "exec")
+        made.error = made.error or protocol.killed(made.id, "exec")
         self._answer_error(made, made.error)
         if isinstance(made, Exec):
             self.forget_exec(made)
-        elif made.exit is not None:
-            self.container_ended(made, made.exit)
+        elif isinstance(made, Container) and made.exit is not None:
+            self.ends.container_ended(made, made.exit)
 
     # -- ends
 
@@ -370,44 +375,12 @@ class Setups:
         made.exit = record
         if isinstance(made, Container):
             if made.sync is None and made.phase in (Phase.RUNNING, Phase.STARTING, Phase.CREATED):
-                self.container_ended(made, record)
+                self.ends.container_ended(made, record)
         elif isinstance(made, Exec) and made.id in self._tables.execs:
             if made.phase is Phase.STARTING and made.error is None:
                 self._started(made)
             self._answer(made, {"code": record.code})
             self.forget_exec(made)
-
-    def container_ended(self, made: Process, record: ExitRecord) -> None:
-        """End what is left in its cgroup, then record the exit, then tell of it. Idempotent."""
-        assert isinstance(made, Container)
-        if made.phase is Phase.EXITED:
-            return
-        cgroup = made.bundle.cgroup
-        oom = False
-        try:
-            oom = self._s.hierarchy.oom_kills(cgroup) > 0
-        except OSError as e:
-            logger.warning("cgroup %s at the end of %s: %s", cgroup, made.id, e)
-        if made.error is not None:  # execve failed: the command can't be started
-            record = replace(
-                record, code=128, signal=0, reason="StartError",
-                message=protocol.error_from_message(made.error).message,
-            )  # fmt: skip
-        made.exit = replace(record, oom_killed=oom)
-        made.phase = Phase.EXITED
-        records.write_exit(made.bundle.directory, made.exit)
-        self._s.tell_pump({"op": "finish", "id": made.id})
-        self.close(made)
-        self._s.broadcast({"event": "exited", "id": made.id, **records.plain(made.exit)})
-        self._clear(cgroup)
-
-    def _clear(self, cgroup: str) -> None:
-        """Remove the cgroup of a container that has ended, or kill what lives on in it (it shared a pid namespace) and leave it."""
-        try:
-            if not self._s.hierarchy.remove_empty(cgroup):
-                self._s.hierarchy.kill(cgroup)
-        except OSError as e:
-            logger.warning("cgroup %s, whose container has ended: %s", cgroup, e)
 
     # -- small things
 
@@ -431,14 +404,3 @@ class Setups:
         if (waiting := self._waiting.pop(id(made), None)) is not None:
             _, client, n = waiting
             self._s.reply(client, {"n": n, "error": error})
-
-
-def _killed(made: Process, step: str) -> dict[str, object]:
-    """Return the error of a set-up that ended without a word."""
-    killed = "its process was killed (out of memory within the container's limit?)"
-    return _failed(step, 0, made.id, killed)
-
-
-def _failed(step: str, number: int, subject: str, detail: str) -> dict[str, object]:
-    error = SetupFailed(step, errno=number, subject=subject, detail=detail)
-    return protocol.error_to_message(error)
