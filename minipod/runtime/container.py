@@ -312,10 +312,16 @@ class Containers:
         return [cgroup for some in left for cgroup in some]
 
     async def _forget(self, container: Container, above: tuple[str, ...]) -> list[str]:
-        record = container.record
-        answer, _ = await self._supervisor.request(
-            "forget", id=record.id, cgroups=[record.cgroup, *above]
-        )
+        record, ask = container.record, self._supervisor.request
+        cgroups = [record.cgroup, *above]
+        try:
+            answer, _ = await ask("forget", id=record.id, cgroups=cgroups)
+        except (
+            errors.FailedPrecondition
+        ):  # started while it was being created, and given up before that was heard
+            await asyncio.to_thread(self._hierarchy.kill, record.cgroup)
+            await container.ended.wait()
+            answer, _ = await ask("forget", id=record.id, cgroups=cgroups)
         left: list[str] = answer["left"]
         return left
 

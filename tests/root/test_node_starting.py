@@ -12,6 +12,8 @@ from minipod.runtime.service import ContainerState
 from minipod.runtime.state import Container, SandboxRecord
 from minipod.spec.container import ContainerSpec, Mount
 from minipod.spec.ids import ContainerId
+from minipod.supervisor.records import read_state
+from tests.node import eventually
 from tests.parts import Parts
 from tests.root.test_node_containers import sandbox_of
 
@@ -116,6 +118,31 @@ def test_one_that_is_removed_meanwhile_is_gone(node, tmp_path) -> None:
             await asyncio.wait((making,))
             with pytest.raises(FailedPrecondition, match="could not be created"):
                 await both.starting
+            assert not parts.state.containers
+
+    asyncio.run(main())
+
+
+def test_one_that_runs_already_when_its_creation_is_given_up_is_killed(node, tmp_path) -> None:
+    """Both answers wait in the socket, unread."""
+
+    async def main() -> None:
+        async with sandbox_of(node, str(tmp_path)) as (parts, sandbox):
+            both = Both(parts)
+            making = asyncio.ensure_future(both.make(sandbox, SPEC))
+            async with asyncio.timeout(60):
+                while not (hasattr(both, "container") and both.container.starting):  # noqa: ASYNC110 a turn of the loop each
+                    await asyncio.sleep(0)
+            directory = parts.state.container_directory(both.container.record.id)
+
+            def started() -> bool:
+                state = read_state(directory)
+                return state is not None and state.started_at > 0
+
+            eventually(started)  # no turn of the loop meanwhile
+            assert not both.container.pid
+            making.cancel()
+            await asyncio.wait((making, both.starting))
             assert not parts.state.containers
 
     asyncio.run(main())
