@@ -113,6 +113,8 @@ def _socket(address: str, *, speaks: bool) -> Socket:
         return pool.pop()
     sock = Socket(family, _KIND)
     sock.pool = pool
+    # What the host has instead may cost more: bbr sets a timer for each request.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
     if speaks:
         # tcp(7) tells what it does to servers. A client's last ACK of the handshake waits for what
         # it is going to send (net/ipv4/tcp_input.c, tcp_rcv_synsent_state_process): one packet less.
