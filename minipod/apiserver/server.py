@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 DAY = 86400.0
 IDLE = 90.0  # seconds that a connection may say nothing, or not finish a request's head (kube-apiserver's IdleTimeout)
+HEAD_MAX = (
+    1 << 20
+)  # bytes of a line of a request's head: the words of an exec are in its first (net/http, DefaultMaxHeaderBytes)
 RETRY = 5.0  # seconds between tries to get a port that another program has
 
 
@@ -75,7 +78,8 @@ class ApiServer:
         )
         self._app.add_routes([*extra, *self._api.routes()])
         self._runner = web.AppRunner(
-            self._app, access_log=None, handle_signals=False, shutdown_timeout=1.0, keepalive_timeout=IDLE
+            self._app, access_log=None, handle_signals=False, shutdown_timeout=1.0, keepalive_timeout=IDLE,
+            max_line_size=HEAD_MAX, max_field_size=HEAD_MAX,
         )  # fmt: skip
 
     def _guard(self, call: Call, obj: dict[str, Any]) -> None:
