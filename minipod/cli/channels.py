@@ -62,8 +62,7 @@ def _refused(sock: socket.socket, head: bytes, rest: bytes) -> None:
     except ValueError:
         line, said = head.partition(b"\r\n")[0], b" ".join(rest.split())[:200]
         raise Unavailable(
-            f"the server refused: {line.decode(errors='replace')}: {said.decode(errors='replace')}",
-            hint="what is longer than 1 MiB in all goes to a command by its stdin, not as its words",
+            f"the server refused: {line.decode(errors='replace')}: {said.decode(errors='replace')}"
         ) from None
     kind = NotFound if status.get("reason") == "NotFound" else FailedPrecondition
     raise kind(status["message"], hint=(status.get("details") or {}).get("hint", ""))
