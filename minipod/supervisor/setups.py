@@ -113,15 +113,18 @@ class Setups:
                 self._forked(made, pid)
             self.follow(made)
         except OSError as e:
-            if pid:  # it can't be watched
-                os.kill(pid, signal.SIGKILL)
-            made.error = protocol.setup_failed(
-                "clone3", e.errno or 0, made.id, str(e.strerror).lower()
-            )
-            self._setup_ended(made)
+            self._give_up(made, pid, e)
         finally:
             if target >= 0:
                 os.close(target)
+
+    def _give_up(self, made: Process, pid: int, error: OSError) -> None:
+        """It can't be forked, or not be watched: no descriptor is left, most often."""
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+        reason = str(error.strerror).lower()
+        made.error = protocol.setup_failed("clone3", error.errno or 0, made.id, reason)
+        self._setup_ended(made)
 
     def follow(self, made: Process) -> None:
         """Listen to what a process says on its way, and end it when that takes too long."""
@@ -135,20 +138,23 @@ class Setups:
         """Fork it by the short way (`init.launch`); False: that can't be, and nothing has happened."""
         if self.launcher is None:
             return False
-        ours, context.sync = sync.pair()
         try:
-            pid = self.launcher.launch_container(steps, context, title, fail_at)
+            made.sync, context.sync = sync.pair()
+            with contextlib.closing(context.sync):
+                pid = self.launcher.launch_container(steps, context, title, fail_at)
         except (NotDirect, OSError) as e:
             logger.debug("%s takes the long way: %s", made.id, e)
-            ours.close()
+            if made.sync is not None:
+                made.sync.close()
+                made.sync = None
             return False
-        finally:
-            context.sync.close()
         self._tables.setups += 1
-        made.sync = ours
-        self._forked(made, pid)
-        made.warnings += launch.finish(steps, pid)
-        self.follow(made)
+        try:
+            self._forked(made, pid)
+            made.warnings += launch.finish(steps, pid)
+            self.follow(made)
+        except OSError as e:
+            self._give_up(made, pid, e)
         return True
 
     def _said_again(self, made: Process, _: protocol.Message, __: list[int]) -> None:

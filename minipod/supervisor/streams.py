@@ -33,9 +33,13 @@ class Streams:
         self.open()
 
     def open(self) -> None:
-        """Open the idle read ends (and the write end of stdin, which only an fd keeps alive, unless it was closed for good)."""
+        """Open the idle read ends (and the write end of stdin, which only an fd keeps alive, unless it was closed for good).
+
+        Raises OSError: `close` what was opened before.
+        """
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        self.readers = [os.open(f"{self.directory}/{name}", flags) for name in FIFOS]
+        for name in FIFOS:
+            self.readers.append(os.open(f"{self.directory}/{name}", flags))
         path = f"{self.directory}/stdin"
         if self.stdin and os.path.exists(path):
             # Read-write: a write-only open fails with ENXIO until the container has opened it.

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import re
+import resource
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from minipod.errors import SetupFailed
+from minipod.errors import MinipodError, SetupFailed
 from minipod.runtime.prepared_roots import PreparedRoots
 from minipod.runtime.state import SandboxRecord
 from minipod.spec.container import (
@@ -26,6 +27,7 @@ from minipod.spec.container import (
     Security,
 )
 from tests.node import eventually
+from tests.parked import children
 from tests.parts import Parts, sandbox_spec
 
 SHOW = (
@@ -250,3 +252,41 @@ def test_what_the_kernel_would_read_in_part_is_refused_by_both_ways(node, tmp_pa
 
     with pytest.raises(SetupFailed, match=r"null byte|illegal environment variable name"):
         asyncio.run(create_and_start())
+
+
+def test_a_container_that_finds_no_descriptors_is_refused_and_takes_none(node, tmp_path) -> None:
+    """The supervisor has room for none, for one, and so on: it tells, lives, and forgets the container."""
+    supervisor = node.status()["supervisor_pid"]
+    services = children(supervisor)
+    limits = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+
+    def held() -> set[int]:
+        return set(map(int, os.listdir(f"/proc/{supervisor}/fd")))
+
+    async def main() -> list[bool]:
+        done = []
+        async with sandbox_of(node, str(tmp_path)) as (parts, sandbox):
+            spec = ContainerSpec(name="c", image="busybox", command=("sleep", "1000"))
+            await parts.containers.remove(await parts.containers.create(sandbox, spec, ()))
+            before = held()
+            missing = sorted(set(range(1000)) - before)
+            for room in range(10):
+                resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (missing[room], limits[1]))
+                try:
+                    made = await parts.containers.create(sandbox, spec, ())
+                    await parts.containers.remove(made)
+                    done.append(True)
+                except MinipodError:
+                    done.append(False)
+                finally:
+                    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, limits)
+                assert not parts.state.containers
+                await asyncio.to_thread(eventually, lambda: held() == before)
+                await asyncio.to_thread(eventually, lambda: not children(supervisor) - services)
+                made = await parts.containers.create(sandbox, spec, ())
+                await parts.containers.remove(made)
+        return done
+
+    done = asyncio.run(main())
+    assert (done[0], done[-1]) == (False, True)
+    assert node.status()["supervisor_pid"] == supervisor
