@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
@@ -24,12 +25,11 @@ def writer(lines: int) -> list[str]:
 def await_end(find: Callable[[], str]) -> float:
     """Return the time at which the log's last line is in its file."""
     while True:
-        path = find()
-        if path and os.path.exists(path) and os.path.getsize(path) > 200:
-            with open(path, "rb") as f:
-                f.seek(-20, os.SEEK_END)
-                if f.read().endswith(b"the end\n"):
-                    return time.time()
+        # It may not be there yet, or be rotated between two looks.
+        with contextlib.suppress(FileNotFoundError), open(find(), "rb") as f:
+            f.seek(max(0, os.path.getsize(f.fileno()) - 20))
+            if f.read().endswith(b"the end\n"):
+                return time.time()
         time.sleep(0.002)
 
 
