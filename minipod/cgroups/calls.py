@@ -84,9 +84,8 @@ def creation(  # noqa: PLR0913 the last two are a pod's
             rules = (rule.v1() for rule in devices.rules)
             calls += _written(b"devices.allow", *rules, fd=fd)
         if below is not None:
-            if (
-                tree.unified and below.controllers
-            ):  # before it is there: who finds it believes that it has them
+            # Before it is there: who finds it believes that it has them.
+            if tree.unified and below.controllers:
                 down = (f"+{name}" for name in sorted(below.controllers))
                 calls += _written(b"cgroup.subtree_control", *down, fd=fd)
             calls.append(Call("mkdirat", (AT_FDCWD, below.name, 0o755), on_error=0))

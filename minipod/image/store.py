@@ -66,10 +66,8 @@ class ImageStore:
         self._tags = TagDatabase(root)
         self._manifests: dict[str, Manifest] = {}  # by digest
         self._configs: dict[str, ImageConfig] = {}
-        self._found: tuple[tuple[Entry, ...], dict[str, Image]] = (
-            (),
-            {},
-        )  # by name, among these entries
+        # By name, among these entries.
+        self._found: tuple[tuple[Entry, ...], dict[str, Image]] = ((), {})
 
     @contextlib.contextmanager
     def lock(self, name: str = "lock") -> Iterator[None]:

@@ -316,9 +316,8 @@ class Containers:
         cgroups = [record.cgroup, *above]
         try:
             answer, _ = await ask("forget", id=record.id, cgroups=cgroups)
-        except (
-            errors.FailedPrecondition
-        ):  # started while it was being created, and given up before that was heard
+        except errors.FailedPrecondition:
+            # Started while it was being created, and given up before that was heard.
             await asyncio.to_thread(self._hierarchy.kill, record.cgroup)
             await container.ended.wait()
             answer, _ = await ask("forget", id=record.id, cgroups=cgroups)

@@ -30,9 +30,8 @@ class Making:
     ) -> None:
         self._sandbox = sandbox
         self._is_pinned = is_pinned
-        self.first = ContainerId(
-            uuid.uuid4().hex
-        )  # of its first container, whose cgroup is made with its own
+        # Of its first container, whose cgroup is made with its own.
+        self.first = ContainerId(uuid.uuid4().hex)
         self.begun = False  # there is that one
         self._failed = False
         self._pinned = asyncio.Event()

@@ -26,7 +26,7 @@ from minipod.spec.container import (
     SeccompMode,
     Security,
 )
-from tests.node import eventually
+from tests.node import eventually, python
 from tests.parked import children
 from tests.parts import Parts, sandbox_spec
 
@@ -252,6 +252,31 @@ def test_what_the_kernel_would_read_in_part_is_refused_by_both_ways(node, tmp_pa
 
     with pytest.raises(SetupFailed, match=r"null byte|illegal environment variable name"):
         asyncio.run(create_and_start())
+
+
+ESCAPE = """
+import os, time
+root = os.open("/", os.O_RDONLY)
+open("/tmp/mark", "w").close()
+os.mkdir("/tmp/trap")
+os.chroot("/tmp/trap")
+os.fchdir(root)
+for _ in range(64):
+    os.chdir("..")
+os.chroot(".")
+print("ours:", os.path.exists("/tmp/mark"), flush=True)
+time.sleep(1000)
+"""
+
+
+def test_nothing_is_behind_the_root(node) -> None:
+    """chroot(2) tells how one leaves a root that is only that; a container's is mounted over all there is, and leads to itself."""
+    container, volumes = python(ESCAPE)
+    node.pod("escape", container, volumes=volumes)
+    try:
+        assert node.await_log("escape", "found") == "found []\n"
+    finally:
+        node.delete("escape")
 
 
 def test_a_container_that_finds_no_descriptors_is_refused_and_takes_none(node, tmp_path) -> None:
