@@ -274,7 +274,7 @@ def test_nothing_is_behind_the_root(node) -> None:
     container, volumes = python(ESCAPE)
     node.pod("escape", container, volumes=volumes)
     try:
-        assert node.await_log("escape", "found") == "found []\n"
+        assert node.await_log("escape", "ours:") == "ours: True\n"
     finally:
         node.delete("escape")
 
