@@ -9,13 +9,14 @@ import shutil
 import subprocess
 from functools import cache
 
-from minipod.cgroups.hierarchy import detect
+from minipod.cgroups.hierarchy import Mode, detect
 
 PACKAGES = (
     "runc", "crun", "podman", "containerd", "containernetworking-plugins", "umoci", "skopeo", "docker-registry",
 )  # fmt: skip
 
 EMULATED = "emulated by qemu"
+BARE = "v2 without controllers"  # a hybrid machine's unified tree, alone: see scripts/unified
 
 
 @cache
@@ -31,13 +32,20 @@ def describe() -> str:
         f"{os.cpu_count()} cores ({model or platform.machine()})",
         f"{memory} GiB",
         f"Linux {os.uname().release}",
-        f"cgroup {detect().mode.value}",
+        f"cgroup {cgroups()}",
         *([EMULATED] if model.startswith("QEMU") else []),
         f"Python {platform.python_version()}",
         *(f"{name} {version}" for name in PACKAGES if (version := installed(name))),
         *([f"kubectl {version}"] if (version := kubectl()) else []),
     ]
     return ", ".join(parts)
+
+
+def cgroups() -> str:
+    """Return the mode of the cgroup trees that are mounted here."""
+    found = detect()
+    bare = found.mode is Mode.V2 and not {"cpu", "memory", "pids"} & found.controllers
+    return BARE if bare else found.mode.value
 
 
 def commit() -> str:

@@ -32,7 +32,13 @@ EMULATED = """* Emulated: qemu executes every instruction of this machine in sof
   and programs in Python or Go more than those in C. Only the ratios say something: how minipod and its peers compare on cgroup v2.
   The load is the guest's own; what else ran on the machine around it is not seen.
 """
-VM = "What was measured on cgroup v2, in a virtual machine, is in [vm/results.md](vm/results.md).\n"
+BARE = """* Without controllers: a hybrid machine's unified tree, alone (`scripts/unified`). Nothing can be limited or counted there;
+  processes are born in their cgroup, watched, killed and kept from devices as on every cgroup v2.
+"""
+BESIDE = {
+    "v2": "What was measured on cgroup v2, on the same machine, is in [v2/results.md](v2/results.md).\n",
+    "vm": "What was measured on cgroup v2, in a virtual machine with systemd, is in [vm/results.md](vm/results.md).\n",
+}
 QUIET = 1.0  # a load up to this disturbs little
 
 
@@ -97,20 +103,8 @@ class Results:
             f.write("\n")
         with open(f"{self._directory}/results.md", "w", encoding="utf-8") as f:
             machines = list(dict.fromkeys(row["machine"] for row in ordered.values()))
-            told = [f"{letter(n)}: {text}.\n" for n, text in enumerate(machines)]
-            beside = [VM] if os.path.exists(f"{self._directory}/vm/results.md") else []
-            emulated = any(machine.EMULATED in text for text in machines)
-            readme = "../README.md" if self._directory.rstrip("/").endswith("/vm") else "README.md"
-            head = [
-                HEAD.format(readme=readme) + (EMULATED if emulated else ""),
-                *beside,
-                "## Machines\n",
-                *told,
-                "## At a glance\n",
-                self._beside(list(ordered)) if emulated else self._glance(list(ordered)),
-            ]
             sections = [self._section(name, machines) for name in ordered]
-            f.write("\n".join([*head, *sections]))
+            f.write("\n".join([*self._head(list(ordered), machines), *sections]))
         for name in ordered:
             series = [
                 plot.Lanes(f"{figure.name}, {figure.unit}", found, figure.aim)
@@ -119,6 +113,21 @@ class Results:
             ]
             with open(f"{self._directory}/{name}.svg", "w", encoding="utf-8") as f:
                 f.write(plot.strips(self._rows[name]["title"], series))
+
+    def _head(self, names: list[str], machines: list[str]) -> list[str]:
+        """Return what stands before the first row."""
+        emulated = any(machine.EMULATED in text for text in machines)
+        bare = any(machine.BARE in text for text in machines)
+        inner = os.path.basename(os.path.abspath(self._directory)) in BESIDE
+        about = HEAD.format(readme="../README.md" if inner else "README.md")
+        return [
+            about + (EMULATED if emulated else "") + (BARE if bare else ""),
+            *(s for n, s in BESIDE.items() if os.path.exists(f"{self._directory}/{n}/results.md")),
+            "## Machines\n",
+            *(f"{letter(place)}: {text}.\n" for place, text in enumerate(machines)),
+            "## At a glance\n",
+            self._beside(names) if emulated else self._glance(names),
+        ]
 
     def _figures(self, name: str) -> list[Figure]:
         return [Figure(**f) for f in self._rows[name]["figures"]]
@@ -192,6 +201,8 @@ class Results:
         columns = ["", "aim", *sides, *(["quoted"] if quoted else [])]
         lines += [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
         for figure, cells in self._cells(name):
+            if not cells and not figure.quoted:
+                continue  # who has it is not here
             aim = "" if figure.aim is None else number(figure.aim)
             values = [cells.get(side, "") for side in sides] + ([figure.quoted] if quoted else [])
             lines.append(f"| {figure.name}, {figure.unit} | {aim} | {' | '.join(values)} |")
