@@ -9,6 +9,7 @@ Under systemd on v2 the root belongs to systemd: the node lives below the cgroup
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
 import os
@@ -17,7 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from minipod.cgroups.devices import DevicePolicy
+from minipod.cgroups.devices import DEFAULT_RULES, DevicePolicy
 from minipod.cgroups.files import (
     apply,
     delegate,
@@ -67,6 +68,7 @@ class Hierarchy:
         self.mode = mode
         self.trees = trees
         self.unified = next((t for t in trees if t.unified), None)
+        self._usual_devices = -1
 
     @property
     def controllers(self) -> frozenset[str]:
@@ -132,28 +134,47 @@ class Hierarchy:
             self._limit(tree, path, resources)
 
     def limit_unified(self, path: str, resources: Resources, devices: DevicePolicy) -> None:
-        """Write the limits that the unified tree has, of a cgroup that exists there; of the v1 trees see `minipod.cgroups.calls`."""
+        """Write the limits that the unified tree has, of a cgroup that exists there; of the v1 trees see `minipod.cgroups.calls`.
+
+        For the process that called `keep_usual_devices`, and no fork of it, which may not have the descriptor.
+        """
         if self.unified is None:
             return
         self._limit(self.unified, path, resources)
         if "devices" not in self.controllers and not devices.allow_all:
-            self._limit_devices(path, devices)
+            usual = devices.rules == DEFAULT_RULES
+            self._limit_devices(path, devices, self._usual_devices if usual else -1)
 
     def _limit(self, tree: Tree, path: str, resources: Resources) -> None:
         for setting in (v2_settings if tree.unified else v1_settings)(resources):
             if setting.controller in tree.controllers:
                 apply(tree.path(path), setting)
 
-    def _limit_devices(self, path: str, devices: DevicePolicy) -> None:
+    def _limit_devices(self, path: str, devices: DevicePolicy, kept: int = -1) -> None:
+        """Let nothing but *devices* be used; *kept* is an fd of their BPF program, -1: it is loaded."""
         for tree in self.trees:
             if "devices" in tree.controllers:
                 directory = tree.path(path)
                 write(f"{directory}/devices.deny", "a")
                 write(f"{directory}/devices.allow", *(rule.v1() for rule in devices.rules))
                 return
-        if self.unified is not None:
-            rules = tuple((r.kind, r.major, r.minor, r.access) for r in devices.rules)
-            bpf.limit_devices(self.unified.path(path), bpf.device_program(rules))
+        if (cgroup := self.open_unified(path)) < 0:
+            return
+        try:
+            program = kept if kept >= 0 else _load(devices)
+            try:
+                bpf.attach_device_program(cgroup, program)
+            finally:
+                if program != kept:
+                    os.close(program)
+        finally:
+            os.close(cgroup)
+
+    def keep_usual_devices(self) -> None:
+        """Hold the BPF program that most containers have: for the kernel to verify it takes longer than all else of a cgroup (0.4 ms)."""
+        if self.unified is not None and "devices" not in self.controllers:
+            with contextlib.suppress(OSError):  # the first container will say why
+                self._usual_devices = _load(DevicePolicy.of(privileged=False))
 
     def attach(self, path: str, pid: int) -> None:
         """Put *pid* (0: the calling process) into the cgroup, in every tree."""
@@ -308,6 +329,12 @@ class Hierarchy:
         finally:
             os.close(fd)
         time.sleep(0.0005)  # a zombie leaves its v1 cgroups a moment after the event
+
+
+def _load(devices: DevicePolicy) -> int:
+    """Return an fd of the BPF program that lets *devices* be used."""
+    rules = tuple((r.kind, r.major, r.minor, r.access) for r in devices.rules)
+    return bpf.load_device_program(bpf.device_program(rules))
 
 
 def of_node(run_dir: str) -> Hierarchy:

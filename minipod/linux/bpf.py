@@ -7,7 +7,6 @@ The program reads struct bpf_cgroup_dev_ctx {u32 access_type; u32 major; u32 min
 from __future__ import annotations
 
 import ctypes
-import os
 import struct
 
 from minipod.linux.libc import syscall
@@ -83,16 +82,3 @@ def attach_device_program(cgroup_fd: int, program_fd: int) -> None:
 def _bpf(command: int, attr: bytes) -> int:
     buffer = ctypes.create_string_buffer(attr, 128)
     return syscall("bpf", command, ctypes.byref(buffer), 128)
-
-
-def limit_devices(cgroup: str, program: bytes) -> None:
-    """Load *program* and attach it to the cgroup at the path *cgroup*."""
-    program_fd = load_device_program(program)
-    try:
-        fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            attach_device_program(fd, program_fd)
-        finally:
-            os.close(fd)
-    finally:
-        os.close(program_fd)

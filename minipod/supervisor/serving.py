@@ -66,6 +66,7 @@ def serve(supervisor: Supervisor, config: dict[str, Any]) -> None:
     adoption.adopt_all()
     adoption.end_execs(orphans)
     compile_default_filter()
+    supervisor.hierarchy.keep_usual_devices()
     stage = f"{supervisor.instance.run_dir}/stage"
     setups.launcher = launcher(supervisor.vault_fd, stage)
     # here: an import after the fork copies the pages of every name it knows
