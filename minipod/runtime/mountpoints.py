@@ -15,7 +15,8 @@ from functools import lru_cache
 from minipod.spec.container import Mount
 
 ALWAYS = ("/dev", "/proc", "/sys")
-FILES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
+NODE_RESOLV = "/etc/resolv.conf"
+FILES = ("/etc/hostname", "/etc/hosts", NODE_RESOLV)
 LAYERS = 500  # that overlayfs takes (fs/overlayfs/params.h, OVL_MAX_STACK)
 SECRETS = "/var/run/secrets/kubernetes.io/serviceaccount"
 LINKED_SECRETS = SECRETS.removeprefix("/var")
@@ -29,7 +30,7 @@ class MountPoints:
         self._directory = directory
         self._ours = tuple(
             f"{path}/" for path in ours
-        )  # what is below them is on no file system that hangs
+        )  # what is below them is on no file system that hangs; nor is the node's own resolv.conf
         self._made: dict[tuple[str, ...], str] = {}
 
     def below(self, layers: tuple[str, ...], mounts: Sequence[Mount]) -> tuple[str, ...]:
@@ -50,7 +51,7 @@ class MountPoints:
     def _place(self, mount: Mount, layers: tuple[str, ...]) -> str:
         """Return where the image is to have something for *mount*; "" where the set-up shall see to it."""
         source, target = mount.host_path, mount.container_path
-        if mount.sub_path or not source.startswith(self._ours):
+        if mount.sub_path or not (source == NODE_RESOLV or source.startswith(self._ours)):
             return ""
         if target in FILES and os.path.isfile(source):
             return target

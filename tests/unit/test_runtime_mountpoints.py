@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minipod.runtime.mountpoints import LAYERS, SECRETS, MountPoints, secrets_in
+from minipod.runtime.mountpoints import LAYERS, NODE_RESOLV, SECRETS, MountPoints, secrets_in
 from minipod.spec.container import Mount
 
 
@@ -44,6 +44,7 @@ def below(ours: Path, *mounts: Mount) -> str:
         pytest.param(Mount(host_path="{0}/directory", container_path="/etc/hosts"), set(), id="no file"),
         pytest.param(Mount(host_path="{0}/file", container_path=SECRETS), set(), id="no directory"),
         pytest.param(Mount(host_path="/etc/passwd", container_path="/etc/hosts"), set(), id="not ours"),
+        pytest.param(Mount(host_path=NODE_RESOLV, container_path="/etc/resolv.conf"), {"/etc/resolv.conf"}, id="the node's"),
         pytest.param(Mount(host_path="{0}", sub_path="file", container_path="/etc/hosts"), set(), id="a part"),
         pytest.param(Mount(host_path="{0}/file", container_path="/data"), set(), id="elsewhere"),
     ],
