@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import re
-import shutil
 import signal
 import time
 import uuid
@@ -286,16 +285,14 @@ class Containers:
         if (known := self._state.containers.get(container)) is not None:
             await self.remove_all([known])
 
-    async def remove_all(
-        self, all_: list[Container], above: tuple[str, ...] = (), *, later: bool = False
-    ) -> None:
-        """Remove containers, and the cgroups *above* them when theirs are gone; *later*: their files behind it (`remove_traces`)."""
+    async def remove_all(self, all_: list[Container], above: tuple[str, ...] = ()) -> None:
+        """Remove containers, and the cgroups *above* them when theirs are gone."""
         if alive := [c for c in all_ if c.pid and not c.ended.is_set()]:
             await asyncio.gather(*(self.kill(container) for container in alive))
         left = await self._forget_all(all_, above)
         ids = [container.record.id for container in all_]
-        if left or not (later and self._put_away(ids)):
-            await asyncio.to_thread(self.remove_traces, ids, left, later=later)
+        if left or not self._put_away(ids):
+            await asyncio.to_thread(self.remove_traces, ids, left)
         for known in all_:
             self._state.drop_container(known.record.id)
             known.drained.set()
@@ -332,22 +329,17 @@ class Containers:
         """Have the directories out of sight without waiting; return whether that worked."""
         return all(self.trash.move(path) for c in containers for path in self._traces(c))
 
-    def remove_traces(
-        self, containers: Iterable[ContainerId], cgroups: Iterable[str], *, later: bool = False
-    ) -> None:
-        """Remove cgroups, children first, with what runs in them, and the directories with the records.
+    def remove_traces(self, containers: Iterable[ContainerId], cgroups: Iterable[str]) -> None:
+        """Remove cgroups, children first, with what runs in them, and the directories with the records, by way of the trash.
 
-        *later*: what they wrote is out of sight now, and goes behind it. In a thread; idempotent.
+        In a thread; idempotent.
         """
         for cgroup in cgroups:
             self._hierarchy.kill(cgroup)
             self._hierarchy.remove(cgroup)
         for container in containers:
             for path in self._traces(container):
-                if later:
-                    self.trash.put(path)
-                else:
-                    shutil.rmtree(path, ignore_errors=True)
+                self.trash.put(path)
 
     async def update_resources(self, container: Container, to: Resources) -> None:
         """Write new limits, and remember them; what *to* does not give stays as it was."""

@@ -148,7 +148,7 @@ class Runtime:
             await self._containers.stop_all(sandbox)
             cgroup = self._sandboxes.own_cgroup(sandbox)
             await asyncio.gather(
-                self._containers.remove_all(self.state.containers_of(sandbox), cgroup, later=True),
+                self._containers.remove_all(self.state.containers_of(sandbox), cgroup),
                 self._sandboxes.stop(sandbox),
             )
             await self._sandboxes.remove(sandbox, bare=bool(cgroup))
