@@ -50,6 +50,7 @@ class StaticPods:
         self._wanted: dict[_Name, Pod] = {}
         self._running: dict[_Name, Pod] = {}
         self._told: set[str] = set()  # errors that were told
+        self._in_the_way: set[_Name] = set()  # of pods that were told to be where a mirror belongs
         self._mirrors: dict[_Name, dict[str, Any]] = {}
         self._changed = asyncio.Event()
         self._stale = True  # the directory has changed since it was read
@@ -83,9 +84,12 @@ class StaticPods:
                     await self._sync()
                 except MinipodError:
                     logger.exception("static pods")
-                    asyncio.get_running_loop().call_later(_RETRY, self._changed.set)
+                    self._again()
         finally:
             self._manifests.close()
+
+    def _again(self) -> None:
+        asyncio.get_running_loop().call_later(_RETRY, self._changed.set)
 
     async def stop(self) -> None:
         """End all of them, as if there were no files, and return when they and their mirrors are gone.
@@ -175,6 +179,7 @@ class StaticPods:
         self._mirrors.pop((namespace, name), None)
 
     async def _make(self, pod: Pod) -> None:
+        key = (pod.namespace, pod.name)
         metadata = dict(pod.raw["metadata"])
         metadata["annotations"] = {**metadata["annotations"], static.MIRROR: pod.uid}
         mirror = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod.raw["spec"]}
@@ -183,10 +188,14 @@ class StaticPods:
                 "pods", pod.namespace, {**mirror, "status": {"phase": "Pending"}}
             )
         except AlreadyExists:
-            words = f"pod {pod.namespace}/{pod.name} is in the way of the mirror of a static pod"
-            logger.warning(words)
+            if key not in self._in_the_way:
+                self._in_the_way.add(key)
+                words = "pod %s/%s is in the way of the mirror of a static pod"
+                logger.warning(words, pod.namespace, pod.name)
+            self._again()  # nobody tells us when that one goes
             return
-        self._mirrors[pod.namespace, pod.name] = made
+        self._in_the_way.discard(key)
+        self._mirrors[key] = made
         self._context.statuses.write_again(pod.uid)
 
 

@@ -11,6 +11,8 @@ IN_CLOSE_WRITE = 0x8
 IN_MOVED_FROM = 0x40
 IN_CREATE = 0x100
 IN_DELETE = 0x200
+IN_DELETE_SELF = 0x400
+IN_MOVE_SELF = 0x800
 IN_MOVED_TO = 0x80
 IN_NONBLOCK = 0o4000
 IN_CLOEXEC = 0o2000000
@@ -22,7 +24,7 @@ def inotify_init() -> int:
 
 
 def inotify_add_watch(fd: int, path: str, mask: int) -> int:
-    """Watch *path*."""
+    """Watch *path*; one that is watched already keeps its watch (and takes the new *mask*)."""
     return check(libc.inotify_add_watch(fd, os.fsencode(path), mask), path)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 
 import pytest
 import yaml
@@ -14,6 +15,7 @@ from tests.fakes.runtime import FakeRuntime
 from tests.fakes.store import FakeStore
 
 KEY = ("pods", "default", "web-node")
+POD = "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: c, image: i}]}}"
 
 
 @pytest.fixture
@@ -150,10 +152,40 @@ async def test_a_bad_file_is_told_and_stops_no_other(node, caplog):
         assert "spec.restartPolicy" in events()[0]
 
 
+async def test_a_directory_that_goes_takes_its_pods_and_one_that_comes_back_is_read(node):
+    async with running(node):
+        directory = os.path.dirname(write(node))
+        for away in (shutil.rmtree, lambda path: os.rename(path, path + ".away")):
+            await node.until(lambda: node.status("web-node").get("phase") == "Running", 30)
+            away(directory)
+            await node.until(lambda: KEY not in node.store.objects, 30)
+            assert not node.runtime.sandboxes
+            write(node)
+
+
+async def test_a_mirror_is_made_when_the_pod_in_its_way_is_gone(node):
+    async with running(node):
+        other = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web-node"}}
+        await node.store.create("pods", "default", {**other, "spec": {"nodeName": "another"}})
+        write(node)
+        await node.until(lambda: starts(node) == 1, 30)
+        assert not static.mirrored(node.store.objects[KEY])
+        await node.store.delete("pods", "default", "web-node", grace_period=0)
+        await node.until(lambda: node.status("web-node").get("phase") == "Running", 30)
+        assert static.mirrored(node.store.objects[KEY])
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("{", "flow"), ("[]", "not a manifest of one pod"), ("kind: Pod", "spec")],
-    ids=["yaml", "list", "empty"],
+    [
+        ("{", "flow"),
+        ("[]", "not a manifest of one pod"),
+        ("kind: Pod", "spec"),
+        ("[" * 3000, "nested too deeply"),
+        (POD.replace("name: a", "generateName: a"), "metadata.name: Required value"),
+        (POD.replace("name: a", f"name: {'a' * 253}"), "no more than 253 characters"),
+    ],
+    ids=["yaml", "list", "empty", "deep", "generated name", "long with the node's name"],
 )
 def test_what_is_wrong_with_a_file_is_said(tmp_path, content, words):
     (tmp_path / "x.yaml").write_text(content)
@@ -165,9 +197,8 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, content, words):
 
 
 def test_the_same_pod_in_two_files_is_refused(tmp_path):
-    text = "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: c, image: i}]}}"
     for name in ("1.yaml", "2.yaml"):
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(POD)
     pods, errors = Manifests(str(tmp_path), "node").read()
     assert [p["metadata"]["name"] for p in pods] == ["a-node"]
     assert "is in another file already" in errors[0]
