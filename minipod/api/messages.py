@@ -38,6 +38,20 @@ PORT_NAME_WORDS = (
 PORT_WORDS = "must be between 1 and 65535, inclusive"
 
 
+def label_words(name: str) -> str:
+    """Return what is wrong with a DNS label (IsDNS1123Label), "" for nothing; of a name that is too long, just that."""
+    if len(name) > 63:
+        return "must be no more than 63 characters"
+    return "" if LABEL.fullmatch(name) else LABEL_WORDS
+
+
+def subdomain_words(name: str) -> str:
+    """Return what is wrong with a DNS subdomain (IsDNS1123Subdomain), as `label_words`."""
+    if len(name) > 253:
+        return "must be no more than 253 characters"
+    return "" if SUBDOMAIN.fullmatch(name) else SUBDOMAIN_WORDS
+
+
 def shown(value: object) -> object:
     """Return a value as messages show it."""
     if isinstance(value, bool):
@@ -76,8 +90,8 @@ def unique_name(item: Object, path: str, taken: set[str]) -> Errors:
     name = item.get("name")
     if not name:
         yield required(f"{path}.name")
-    elif not LABEL.fullmatch(name):
-        yield invalid(f"{path}.name", name, LABEL_WORDS)
+    elif words := label_words(name):
+        yield invalid(f"{path}.name", name, words)
     elif name in taken:
         yield duplicate(f"{path}.name", name)
     taken.add(name or "")

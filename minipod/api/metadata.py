@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from minipod.api.fields import FieldError
-from minipod.api.messages import LABEL, LABEL_WORDS, SUBDOMAIN, SUBDOMAIN_WORDS, invalid, required
+from minipod.api.messages import (
+    SUBDOMAIN,
+    SUBDOMAIN_WORDS,
+    invalid,
+    label_words,
+    required,
+    subdomain_words,
+)
 
 Object = dict[str, Any]
 Errors = Iterator[FieldError]
@@ -51,12 +58,7 @@ def name_words(name: str, rule: str, *, prefix: bool = False) -> str:
         bad = next((c for c in "/%" if c in name), "")
         return f"may not contain '{bad}'" if bad else ""
     checked = re.sub(r"-+$", "a", name) if prefix else name
-    pattern, words, longest = (
-        (LABEL, LABEL_WORDS, 63) if rule == "label" else (SUBDOMAIN, SUBDOMAIN_WORDS, 253)
-    )
-    if len(checked) > longest:
-        return f"must be no more than {longest} characters"
-    return "" if pattern.fullmatch(checked) else words
+    return label_words(checked) if rule == "label" else subdomain_words(checked)
 
 
 STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")

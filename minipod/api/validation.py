@@ -20,26 +20,20 @@ from minipod.api import (
 )
 from minipod.api.fields import FieldErrors, own_faults
 from minipod.api.messages import (
-    LABEL,
-    LABEL_WORDS,
-    SUBDOMAIN,
-    SUBDOMAIN_WORDS,
     Errors,
     Object,
     at_least,
     in_range,
     invalid,
+    label_words,
     required,
+    subdomain_words,
     unique_name,
     unsupported,
 )
 from minipod.api.schema import Findings, check
 
 __all__ = [
-    "LABEL",
-    "LABEL_WORDS",
-    "SUBDOMAIN",
-    "SUBDOMAIN_WORDS",
     "check_pod",
     "invalid",
     "required",
@@ -77,13 +71,11 @@ def _pod(obj: Object) -> Errors:
     name = metadata.get("name") or metadata.get("generateName")
     if not name:
         yield required("metadata.name", "name or generateName is required")
-    elif len(name) > 253 or not SUBDOMAIN.fullmatch(
-        name.rstrip("-") if "name" not in metadata else name
-    ):
-        yield invalid("metadata.name", name, SUBDOMAIN_WORDS)
+    elif words := subdomain_words(name if "name" in metadata else name.rstrip("-")):
+        yield invalid("metadata.name", name, words)
     namespace = metadata.get("namespace")
-    if namespace and not LABEL.fullmatch(namespace):
-        yield invalid("metadata.namespace", namespace, LABEL_WORDS)
+    if namespace and (words := label_words(namespace)):
+        yield invalid("metadata.namespace", namespace, words)
     yield from tuning.check(metadata.get("annotations") or {})
     spec = obj.get("spec")
     if not spec:

@@ -4,15 +4,7 @@ validatePodHostName, ValidatePreemptionPolicy, validateOverhead)."""
 from __future__ import annotations
 
 from minipod.api import quantity
-from minipod.api.messages import (
-    SUBDOMAIN,
-    SUBDOMAIN_WORDS,
-    Errors,
-    Object,
-    choice,
-    forbidden,
-    invalid,
-)
+from minipod.api.messages import Errors, Object, choice, forbidden, invalid, subdomain_words
 
 _SUBDOMAINS = (
     "nodeName", "serviceAccountName", "priorityClassName", "runtimeClassName", "hostnameOverride",
@@ -24,8 +16,8 @@ def pod(spec: Object) -> Errors:
     """Names, the preemption policy, the overhead."""
     for field in _SUBDOMAINS:
         value = spec.get(field)
-        if value and (len(value) > 253 or not SUBDOMAIN.fullmatch(value)):
-            yield invalid(f"spec.{field}", value, SUBDOMAIN_WORDS)
+        if value and (words := subdomain_words(value)):
+            yield invalid(f"spec.{field}", value, words)
     yield from choice(spec, "preemptionPolicy", "spec", ("PreemptLowerPriority", "Never"))
     for name, value in (spec.get("overhead") or {}).items():
         if quantity.parse(str(value)) < 0:
