@@ -95,14 +95,19 @@ class Informer(Generic[T]):
             return None
 
 
-async def run_together(store: Store, resource: str, informers: Sequence[Informer[Any]]) -> None:
-    """Run informers of one resource by one watch, which decodes each object once: list, then follow, until cancelled."""
+async def run_together(
+    store: Store, resource: str, informers: Sequence[Informer[Any]], *, patience: float = 0.0
+) -> None:
+    """Run informers of one resource by one watch, which decodes each object once: list, then follow, until cancelled.
+
+    *patience* is the watch's (`Store.watch`).
+    """
     while True:
         version = await _list(store, resource, informers)
         for informer in informers:
             informer.synced.set()
         try:
-            async for event in store.watch(resource, None, version):
+            async for event in store.watch(resource, None, version, patience=patience):
                 obj = None if event.type == "DELETED" else event.object
                 for informer in informers:
                     informer.note((event.namespace, event.name), obj)

@@ -87,8 +87,13 @@ class Store(Protocol):
         *propagation* is Background, Foreground or Orphan: the latter two add the garbage collector's finalizers.
         """
 
-    def watch(self, resource: str, namespace: str | None, since_rv: int) -> AsyncIterator[Event]:
-        """Yield what happens after *since_rv*. Raises Gone when that is no longer known."""
+    def watch(
+        self, resource: str, namespace: str | None, since_rv: int, *, patience: float = 0.0
+    ) -> AsyncIterator[Event]:
+        """Yield what happens after *since_rv*. Raises Gone when that is no longer known.
+
+        A change may wait *patience* seconds for the next ones: a reader for whose work nobody waits is then in nobody's way.
+        """
 
     async def flush(self) -> None:
         """Wait until everything written so far is on disk."""

@@ -62,7 +62,8 @@ class Storage:
         self._log: deque[Event] = deque()
         self._log_bytes = 0
         self._forgotten = 0  # the newest version that the log no longer holds
-        self._watchers: dict[str, set[Watcher]] = {}
+        # Of each resource, in the order in which they came: the kubelet's is before those of controllers.
+        self._watchers: dict[str, dict[Watcher, None]] = {}
         self.listeners: list[Callable[[Event], None]] = []
 
     def open(self) -> None:
@@ -129,7 +130,7 @@ class Storage:
             listener(event)
         for watcher in self._watchers.get(event.resource, ()):
             if watcher.namespace in (None, event.namespace):
-                watcher.waiting.put_nowait(event)
+                watcher.tell(event)
 
     def since(self, resource: str, namespace: str | None, version: int) -> list[Event]:
         """Return what happened after *version*. Raises Gone when that is no longer known."""
@@ -145,24 +146,39 @@ class Storage:
         return found
 
     async def watch(
-        self, resource: str, namespace: str | None, version: int
+        self, resource: str, namespace: str | None, version: int, *, patience: float = 0.0
     ) -> AsyncIterator[Event]:
-        """Yield what happens after *version*, for readers in this process, which keep up. Raises Gone."""
+        """Yield what happens after *version*, for readers in this process, which keep up; see `Store.watch`. Raises Gone."""
         past = self.since(resource, namespace, version)
-        watcher = Watcher(namespace)
-        self._watchers.setdefault(resource, set()).add(watcher)
+        watcher = Watcher(namespace, patience)
+        self._watchers.setdefault(resource, {})[watcher] = None
         try:
             for event in past:
                 yield event
             while True:
                 yield await watcher.waiting.get()
         finally:
-            self._watchers[resource].discard(watcher)
+            del self._watchers[resource][watcher]
 
 
 class Watcher:
     """One reader of `Storage.watch`."""
 
-    def __init__(self, namespace: str | None) -> None:
+    def __init__(self, namespace: str | None, patience: float) -> None:
         self.namespace = namespace
         self.waiting: asyncio.Queue[Event] = asyncio.Queue()
+        self._patience = patience
+        self._kept: list[Event] = []  # until the first of them has waited that long
+
+    def tell(self, event: Event) -> None:
+        if not self._patience:
+            self.waiting.put_nowait(event)
+            return
+        if not self._kept:
+            asyncio.get_running_loop().call_later(self._patience, self._tell_kept)
+        self._kept.append(event)
+
+    def _tell_kept(self) -> None:
+        kept, self._kept = self._kept, []
+        for event in kept:
+            self.waiting.put_nowait(event)

@@ -213,5 +213,7 @@ class SqliteStore:
 
     # -- watch
 
-    def watch(self, resource: str, namespace: str | None, since_rv: int) -> AsyncIterator[Event]:
-        return self.storage.watch(resource, namespace, since_rv)
+    def watch(
+        self, resource: str, namespace: str | None, since_rv: int, *, patience: float = 0.0
+    ) -> AsyncIterator[Event]:
+        return self.storage.watch(resource, namespace, since_rv, patience=patience)

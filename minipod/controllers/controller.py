@@ -25,6 +25,7 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 FIRST_DELAY, LONGEST_DELAY = 0.005, 300.0  # seconds
+PATIENCE = 0.02  # seconds until a controller hears of a change: by then the kubelet has done what somebody waits for
 
 
 class WorkQueue(Generic[K]):
@@ -111,7 +112,7 @@ class Informers:
             of_resource.setdefault(informer.resource, []).append(informer)
         async with asyncio.TaskGroup() as group:
             for resource, informers in of_resource.items():
-                running = run_together(self._store, resource, informers)
+                running = run_together(self._store, resource, informers, patience=PATIENCE)
                 group.create_task(running, name=f"informer {resource}")
 
     async def synced(self) -> None:

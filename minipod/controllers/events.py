@@ -15,6 +15,7 @@ from typing import Any
 
 from minipod.aio.timers import Alarm, Clock
 from minipod.api.store import Store
+from minipod.controllers.controller import PATIENCE
 from minipod.errors import Conflict, Gone, NotFound
 
 LIFETIME = 3600.0  # seconds
@@ -49,7 +50,7 @@ class EventExpiry:
                 event = json.loads(data)
                 self._written(_key(event), last_write(event, self._clock()))
             try:
-                async for change in self._store.watch("events", None, version):
+                async for change in self._store.watch("events", None, version, patience=PATIENCE):
                     if change.type == "DELETED":
                         self._due.pop((change.namespace, change.name), None)
                     else:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minipod.api.store import Event, Object, Store
-from minipod.controllers.controller import Controller
+from minipod.controllers.controller import PATIENCE, Controller
 from minipod.controllers.kinds import Kind, Kinds
 from minipod.errors import Gone, NotFound
 
@@ -93,7 +93,9 @@ class GarbageCollector(Controller[Place]):
     async def _follow(self, kind: Kind, version: int) -> None:
         while True:
             try:
-                async for event in self._store.watch(kind.resource, None, version):
+                async for event in self._store.watch(
+                    kind.resource, None, version, patience=PATIENCE
+                ):
                     self._event(event)
             except Gone:
                 version = await self._list(kind)

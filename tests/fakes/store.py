@@ -104,8 +104,9 @@ class FakeStore:
         return obj
 
     async def watch(
-        self, resource: str, namespace: str | None, since_rv: int
+        self, resource: str, namespace: str | None, since_rv: int, *, patience: float = 0.0
     ) -> AsyncIterator[Event]:
+        del patience  # whom a change concerns is told at once
         while True:
             while since_rv < len(self._log):
                 event = self._log[since_rv]

@@ -121,6 +121,37 @@ async def test_a_reader_in_the_process_hears_every_change(tmp_path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("patience", [0.01, 3600.0])
+async def test_a_patient_reader_hears_of_changes_later_and_in_their_order(
+    tmp_path, patience: float
+) -> None:
+    """By then the other one, which came behind it, has heard of all of one turn of the loop."""
+    store = SqliteStore(str(tmp_path / "store.db"))
+    store.open()
+    version, heard = store.version, asyncio.Queue()
+
+    async def listen(who: str, patience: float) -> None:
+        async for event in store.watch("configmaps", None, version, patience=patience):
+            heard.put_nowait((who, event.name))
+
+    listening = [asyncio.create_task(listen("patient", patience))]
+    listening.append(asyncio.create_task(listen("hurried", 0.0)))
+    await asyncio.sleep(0)
+    names = ["a", "b", "c"]
+    for name in names:
+        await store.create("configmaps", "default", {"metadata": {"name": name}})
+    told = [await heard.get() for _ in names]
+    assert told == [("hurried", name) for name in names]
+    if patience > 1:
+        assert heard.empty()
+    else:
+        assert [await heard.get() for _ in names] == [("patient", name) for name in names]
+    for task in listening:
+        task.cancel()
+    await asyncio.gather(*listening, return_exceptions=True)
+    store.close()
+
+
 async def test_what_the_disk_refuses_is_told_and_tried_again(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(disk, "BUSY", 0.05)
     path = str(tmp_path / "store.db")

@@ -59,9 +59,9 @@ async def test_informers_of_one_resource_share_one_watch_and_each_remembers_its_
     class Counted(FakeStore):
         watches = 0
 
-        def watch(self, *arguments):
+        def watch(self, *arguments, **options):
             self.watches += 1
-            return super().watch(*arguments)
+            return super().watch(*arguments, **options)
 
     store = Counted()
     await store.create("things", "a", named("first", size=1, colour="red"))
