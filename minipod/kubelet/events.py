@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _REMEMBERED = 4096
-_GATHER = 0.02  # seconds: the events of a step are one transaction, behind it
+_GATHER = 0.1  # seconds: the events of a pod's start or end are one transaction, behind what somebody waits for
 
 
 @dataclass(slots=True)

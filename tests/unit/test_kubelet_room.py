@@ -82,10 +82,10 @@ async def test_a_resize_waits_until_another_pod_is_gone(node):
         await node.store.delete("pods", "default", "other", grace_period=1)
         await node.until(lambda: node.container("web")["allocatedResources"]["cpu"] == "300m", 10)
         assert not condition(node, "web", "PodResizePending")
-        assert [r for r, _ in node.events() if r.startswith("Resize")] == [
-            "ResizeDeferred",
-            "ResizeCompleted",
-        ]
+        wanted = ["ResizeDeferred", "ResizeCompleted"]
+        await node.until(
+            lambda: [r for r, _ in node.events() if r.startswith("Resize")] == wanted, 5
+        )
 
 
 async def test_more_than_the_node_has_is_infeasible(node):
