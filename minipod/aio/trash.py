@@ -8,6 +8,7 @@ meanwhile leaves the rest to the next one (`sweep`).
 from __future__ import annotations
 
 import _thread
+import asyncio
 import errno
 import logging
 import os
@@ -69,14 +70,19 @@ class Trash:
             if self._works:
                 return
             self._works = True
-        # threading.Thread would wait here until it has begun
-        _thread.start_new_thread(self._empty, (pause,))
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # a thread's call
+            _thread.start_new_thread(self._empty, (pause,))
+        else:  # whose time is others' now: a new thread would begin by fighting for the interpreter
+            loop.call_later(pause, _thread.start_new_thread, self._empty, (0.0,))
 
     def _empty(self, pause: float) -> None:
         while self._wanted():
             time.sleep(pause)
             for directory in self._directories:
                 self._empty_one(directory)
+            pause = PAUSE
 
     def _empty_one(self, directory: str) -> None:
         try:

@@ -180,6 +180,8 @@ class PodWorker:
         )
         # 3. The object goes last: who sees it gone knows that the node is clean, but for blocks of the disk (`aio.trash`).
         await self._delete_object()
+        await asyncio.sleep(0)  # who waits for that hears it first
+        context.probes.remove_pod(pod.uid)
         context.statuses.forget(pod.uid)
         context.journal.forget(pod.uid)
 
@@ -192,10 +194,10 @@ class PodWorker:
     async def _tell_end(self, pod: Pod, observed: Observed) -> None:
         await _behind_others()
         self._sync.publish(pod, observed, ended=True)
-        self._context.probes.remove_pod(pod.uid)
 
     async def _remove_directories(self, observed: Observed) -> None:
         """Have them out of sight; in a thread where that takes more than a rename, as it does with mounts."""
+        await _behind_others()
         instance, trash = self._context.instance, self._context.trash
         directory, log = self._sync.directory, pod_log_directory(instance.log_dir, self._pod)
         if not directory.put_away(trash):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 import threading
@@ -30,6 +31,17 @@ def test_what_is_put_there_is_out_of_sight_at_once_and_gone_soon(tmp_path) -> No
         trash.put(path)
         assert not os.path.exists(path)
     eventually(lambda: empty(f"{tmp_path}/trash"))
+
+
+async def test_what_an_event_loop_puts_there_goes_by_a_thread_that_begins_later(tmp_path) -> None:
+    trash = Trash(f"{tmp_path}/trash")
+    for name in "first", "second":
+        (tmp_path / name).mkdir()
+        path = tree(tmp_path / name)
+        assert trash.move(path)
+        assert not os.path.exists(path)
+    assert len(os.listdir(f"{tmp_path}/trash")) == 2
+    await asyncio.to_thread(eventually, lambda: empty(f"{tmp_path}/trash"))
 
 
 def test_many_threads_may_put_things_there(tmp_path) -> None:
