@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -225,6 +225,13 @@ def cpu_of(pid: int) -> float:
     with open(f"/proc/{pid}/stat", encoding="ascii") as f:
         fields = f.read().rpartition(")")[2].split()
     return sum(int(n) for n in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def ms(action: Callable[[], Any]) -> float:
+    """Return the milliseconds that *action* takes."""
+    begin = time.perf_counter()
+    action()
+    return (time.perf_counter() - begin) * 1e3
 
 
 def timed(command: list[str], **options: Any) -> float:

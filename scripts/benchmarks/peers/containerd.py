@@ -18,9 +18,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from benchmarks.bench import EXITS_ON_TERM, IMAGE, PAUSE, Bench, pss, timed
+from benchmarks.bench import IMAGE, PAUSE, Bench, ms, pss, timed
 from benchmarks.peers import cri
 from benchmarks.peers.oci import remove_cgroup
 from benchmarks.row import Missing, Once
@@ -34,7 +33,7 @@ NAMESPACE = "k8s.io"  # of its pods
 OTHER_NAMESPACE = "bench"
 
 
-class Containerd:
+class Containerd(cri.Engine):
     """A running daemon and the verbs that rows use."""
 
     def __init__(self, home: str) -> None:
@@ -44,11 +43,8 @@ class Containerd:
             raise Missing(f"containernetworking-plugins is not installed: {INSTALL}")
         if importlib.util.find_spec("grpclib") is None:
             raise Missing("grpclib is not installed: scripts/setup --dev")
+        super().__init__(f"{home}/s", f"{home}/logs")
         self.home = home
-        self.socket = f"{self.home}/s"
-        self.logs = f"{self.home}/logs"
-        self._names = (f"p{n}" for n in itertools.count())
-        self._sandboxes: set[str] = set()
         self._write_configuration()
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -81,11 +77,10 @@ class Containerd:
             )  # fmt: skip
         deadline = time.monotonic() + 20
         while True:
-            self.cri = cri.Cri(self.socket)
             try:
-                self.cri.call("Version", {})
+                self.connect()
             except (OSError, GRPCError):  # no socket yet, or no plugin behind it
-                self.cri.close()
+                pass
             else:
                 return
             if time.monotonic() > deadline or self.process.poll() is not None:
@@ -123,55 +118,9 @@ class Containerd:
                 raise RuntimeError(f"containerd keeps {kind} of {image}: {left}")
         return took
 
-    def sandbox(self) -> tuple[str, cri.Message]:
-        name = next(self._names)
-        config = cri.sandbox_config(name, f"{self.logs}/{name}")
-        made = self.cri.call("RunPodSandbox", {1: config})
-        self._sandboxes.add(made)
-        return made, config
-
-    def container(self, sandbox: tuple[str, cri.Message], command: list[str]) -> str:
-        config = cri.container_config(IMAGE, command)
-        return self.cri.call("CreateContainer", {1: sandbox[0], 2: config, 3: sandbox[1]})
-
-    def pod(self, command: list[str] = EXITS_ON_TERM) -> tuple[str, str]:
-        """Make a pod whose container has executed its command; return both ids."""
-        made = self.sandbox()
-        container = self.container(made, command)
-        self.cri.call("StartContainer", {1: container})
-        return made[0], container
-
-    async def burst_pod(self, command: list[str] = EXITS_ON_TERM) -> tuple[float, str]:
-        """`pod`, one of many at once: return when its container had executed its command, and the sandbox."""
-        name = next(self._names)
-        config = cri.sandbox_config(name, f"{self.logs}/{name}")
-        sandbox = await self.cri.ask("RunPodSandbox", {1: config})
-        self._sandboxes.add(sandbox)
-        request = {1: sandbox, 2: cri.container_config(IMAGE, command), 3: config}
-        container = await self.cri.ask("CreateContainer", request)
-        await self.cri.ask("StartContainer", {1: container})
-        return time.perf_counter(), sandbox
-
-    async def burst_remove(self, sandbox: str) -> None:
-        """`remove`, one of many at once."""
-        await self.cri.ask("StopPodSandbox", {1: sandbox})
-        await self.cri.ask("RemovePodSandbox", {1: sandbox})
-        self._sandboxes.discard(sandbox)
-
-    def delete(self, sandbox: str, container: str) -> None:
-        self.cri.call("StopContainer", {1: container, 2: 30})
-        self.remove(sandbox)
-
-    def remove(self, sandbox: str) -> None:
-        self.cri.call("StopPodSandbox", {1: sandbox})
-        self.cri.call("RemovePodSandbox", {1: sandbox})
-        self._sandboxes.discard(sandbox)
-
     def remove_all(self) -> None:
         """Remove what a row that failed has left, also when a call was cut off in the middle."""
-        for sandbox in list(self._sandboxes):
-            with contextlib.suppress(Exception):  # a client that was interrupted may be of no use
-                self.remove(sandbox)
+        super().remove_all()
         listed = subprocess.run(
             [*self.ctr(), "containers", "list", "-q"], capture_output=True, text=True, check=False
         )
@@ -280,28 +229,12 @@ def forwarding(daemon: Containerd, sandbox: str) -> Iterator[int]:
         started.communicate()
 
 
-def ms(action: Any) -> float:
-    begin = time.perf_counter()
-    action()
-    return (time.perf_counter() - begin) * 1e3
-
-
 @contextmanager
 def containers(bench: Bench) -> Iterator[Once]:
     """CreateContainer, StartContainer, its end, RemoveContainer in a sandbox that is there."""
     daemon = shared(bench)
-    from grpclib import GRPCError  # a tool of scripts/setup --dev
-
     sandbox = daemon.sandbox()
-
-    def once() -> None:
-        container = daemon.container(sandbox, ["/bin/true"])
-        daemon.cri.call("StartContainer", {1: container})
-        with contextlib.suppress(GRPCError):  # "ttrpc: closed": it has ended
-            daemon.cri.call("StopContainer", {1: container, 2: 10})  # returns when it has ended
-        daemon.cri.call("RemoveContainer", {1: container})
-
-    yield lambda: {"create, start, exit, delete": ms(once)}
+    yield lambda: {"create, start, exit, delete": ms(lambda: daemon.cycle(sandbox))}
     daemon.remove(sandbox[0])
 
 
@@ -341,9 +274,13 @@ def pods(bench: Bench) -> Iterator[Once]:
 def execs(bench: Bench) -> Iterator[Once]:
     daemon = shared(bench)
     sandbox, container = daemon.pod()
-    request = {1: container, 2: ["/bin/true"], 3: 10}
-    yield lambda: {"by API": ms(lambda: daemon.cri.call("ExecSync", request))}
+    yield lambda: {"by API": ms(lambda: daemon.exec(container))}
     daemon.delete(sandbox, container)
+
+
+@contextmanager
+def verbs(bench: Bench) -> Iterator[Once]:
+    yield shared(bench).verbs
 
 
 @contextmanager

@@ -8,13 +8,22 @@ Field numbers: k8s.io/cri-api pkg/apis/runtime/v1/api.proto.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
+import time
 from collections.abc import Awaitable, Iterable
 from typing import Any, TypeVar
+
+from benchmarks.bench import EXITS_ON_TERM, IMAGE, ms
 
 # A message is {field number: value}; a value is an int, a str, bytes, another message, or a list of them.
 Message = dict[int, Any]
 
 Given = TypeVar("Given")
+RUN = "a pod: RunPodSandbox, CreateContainer, StartContainer"
+EXEC = "ExecSync of /bin/true"
+CYCLE = "a container of /bin/true: create, start, stop, remove"
+STOP = "a pod's end: StopContainer, StopPodSandbox, RemovePodSandbox"
 RUNTIME = "/runtime.v1.RuntimeService/"
 
 
@@ -93,11 +102,112 @@ class Cri:
         self._loop.close()
 
 
+# NamespaceOption: network, pid, ipc. A kubelet says that each container has a pid namespace of its own; the default is the pod's.
+NAMESPACES: Message = {1: 0, 2: 1, 3: 0}
+
+
 def sandbox_config(name: str, log_directory: str) -> Message:
     """Return a PodSandboxConfig."""
-    return {1: {1: name, 2: f"uid-{name}", 3: "default"}, 2: name, 3: log_directory, 8: {}}
+    metadata = {1: name, 2: f"uid-{name}", 3: "default"}
+    return {1: metadata, 2: name, 3: log_directory, 8: {2: {1: NAMESPACES}}}
 
 
-def container_config(image: str, command: list[str]) -> Message:
+def container_config(image: str, command: list[str], name: str = "c") -> Message:
     """Return a ContainerConfig."""
-    return {1: {1: "c"}, 2: {1: image}, 3: command, 11: "c.log", 15: {}}
+    return {1: {1: name}, 2: {1: image}, 3: command, 11: f"{name}.log", 15: {2: {3: NAMESPACES}}}
+
+
+class Engine:
+    """Whoever answers at a CRI socket: pods of one busybox, over one connection."""
+
+    def __init__(self, socket: str, logs: str) -> None:
+        self.socket = socket
+        self.logs = logs
+        self._names = (f"p{n}" for n in itertools.count())
+        self._sandboxes: set[str] = set()
+
+    def connect(self) -> None:
+        """Connect; return when it answers. Raises OSError, grpclib.GRPCError."""
+        self.cri = Cri(self.socket)
+        try:
+            self.cri.call("Version", {})
+        except BaseException:
+            self.cri.close()
+            raise
+
+    def sandbox(self) -> tuple[str, Message]:
+        name = next(self._names)
+        config = sandbox_config(name, f"{self.logs}/{name}")
+        made = self.cri.call("RunPodSandbox", {1: config})
+        self._sandboxes.add(made)
+        return made, config
+
+    def container(self, sandbox: tuple[str, Message], command: list[str], name: str = "c") -> str:
+        config = container_config(IMAGE, command, name)
+        return self.cri.call("CreateContainer", {1: sandbox[0], 2: config, 3: sandbox[1]})
+
+    def pod(self, command: list[str] = EXITS_ON_TERM) -> tuple[str, str]:
+        """Make a pod whose container has executed its command; return both ids."""
+        made = self.sandbox()
+        container = self.container(made, command)
+        self.cri.call("StartContainer", {1: container})
+        return made[0], container
+
+    async def burst_pod(self, command: list[str] = EXITS_ON_TERM) -> tuple[float, str]:
+        """`pod`, one of many at once: return when its container had executed its command, and the sandbox."""
+        name = next(self._names)
+        config = sandbox_config(name, f"{self.logs}/{name}")
+        sandbox = await self.cri.ask("RunPodSandbox", {1: config})
+        self._sandboxes.add(sandbox)
+        request = {1: sandbox, 2: container_config(IMAGE, command), 3: config}
+        container = await self.cri.ask("CreateContainer", request)
+        await self.cri.ask("StartContainer", {1: container})
+        return time.perf_counter(), sandbox
+
+    async def burst_remove(self, sandbox: str) -> None:
+        """`remove`, one of many at once."""
+        await self.cri.ask("StopPodSandbox", {1: sandbox})
+        await self.cri.ask("RemovePodSandbox", {1: sandbox})
+        self._sandboxes.discard(sandbox)
+
+    def exec(self, container: str) -> None:
+        self.cri.call("ExecSync", {1: container, 2: ["/bin/true"], 3: 10})
+
+    def cycle(self, sandbox: tuple[str, Message]) -> None:
+        """One container from its creation to its removal, in a sandbox that is there."""
+        from grpclib import GRPCError  # a tool of scripts/setup --dev
+
+        container = self.container(sandbox, ["/bin/true"], "true")
+        self.cri.call("StartContainer", {1: container})
+        with contextlib.suppress(GRPCError):  # containerd's "ttrpc: closed": it has ended
+            self.cri.call("StopContainer", {1: container, 2: 10})  # returns when it has ended
+        self.cri.call("RemoveContainer", {1: container})
+
+    def verbs(self) -> dict[str, float]:
+        """Return the milliseconds of what a kubelet asks for in a pod's life (the figures of `rows/cri.py`)."""
+        begin = time.perf_counter()
+        made = self.sandbox()
+        container = self.container(made, EXITS_ON_TERM)
+        self.cri.call("StartContainer", {1: container})
+        figures = {
+            RUN: (time.perf_counter() - begin) * 1e3,
+            EXEC: ms(lambda: self.exec(container)),
+            CYCLE: ms(lambda: self.cycle(made)),
+        }
+        time.sleep(0.05)  # until its process handles SIGTERM
+        return {**figures, STOP: ms(lambda: self.delete(made[0], container))}
+
+    def delete(self, sandbox: str, container: str) -> None:
+        self.cri.call("StopContainer", {1: container, 2: 30})
+        self.remove(sandbox)
+
+    def remove(self, sandbox: str) -> None:
+        self.cri.call("StopPodSandbox", {1: sandbox})
+        self.cri.call("RemovePodSandbox", {1: sandbox})
+        self._sandboxes.discard(sandbox)
+
+    def remove_all(self) -> None:
+        """Remove what a row that failed has left."""
+        for sandbox in list(self._sandboxes):
+            with contextlib.suppress(Exception):  # a client that was interrupted may be of no use
+                self.remove(sandbox)
