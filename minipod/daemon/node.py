@@ -21,7 +21,7 @@ from minipod.daemon.systemd import notify_ready, scoped
 from minipod.errors import DeadlineExceeded, FailedPrecondition, Internal, NotFound, Unavailable
 from minipod.linux import inotify, process
 from minipod.spec.instance import Instance
-from minipod.supervisor import sealing
+from minipod.supervisor import ANOTHER_RUNS, sealing
 
 START_DEADLINE = 180.0  # seconds until a node must be ready: an emulated machine with other work takes one minute; who dies is seen at once
 NEXT_DEADLINE = 60.0  # seconds until another supervisor follows one that died
@@ -60,7 +60,7 @@ def require_root() -> None:
 
 
 def start_node(instance: Instance, foreground: bool = False) -> bool:
-    """Start the node and wait until its API answers; False when it ran already.
+    """Start the node and wait until its API answers; False when it ran already, or another started it meanwhile.
 
     In the foreground, stay until the supervisor ends (for systemd). Raises Unavailable: with what is taken, with the log's end;
     FailedPrecondition: with a store that is not ours to open.
@@ -80,13 +80,10 @@ def start_node(instance: Instance, foreground: bool = False) -> bool:
             ports.check(instance)
             store_file.check(store_path(instance))
     os.makedirs(instance.state_dir, 0o700, exist_ok=True)
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    pid = start_supervisor(instance, writer)
-    os.close(writer)
-    try:
-        _await_ready(instance, reader)
-    finally:
-        os.close(reader)
+    deadline = time.monotonic() + START_DEADLINE
+    while not (pid := _start(instance)):
+        if _await_other(instance, deadline):
+            return start_node(instance, foreground)
     if foreground:
         notify_ready()
         _stay(instance, pid)
@@ -129,14 +126,45 @@ def start_supervisor(instance: Instance, ready_fd: int) -> int:
     return pid
 
 
-def _await_ready(instance: Instance, reader: int) -> None:
-    ready, _, _ = select.select([reader], [], [], START_DEADLINE)
-    if ready and os.read(reader, 16).startswith(b"ready"):
-        return
+def _start(instance: Instance) -> int:
+    """Return the pid of a supervisor whose node is ready, 0 when another supervisor of it runs. Raises Unavailable."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    pid = start_supervisor(instance, writer)
+    os.close(writer)
+    try:
+        ready, _, _ = select.select([reader], [], [], START_DEADLINE)
+        if ready and os.read(reader, 16).startswith(b"ready"):
+            return pid
+    finally:
+        os.close(reader)
+    if ready and _exit_code(pid) == ANOTHER_RUNS:
+        return 0
     with open(log_path(instance), encoding="utf-8", errors="replace") as f:
         tail = "".join(f.readlines()[-15:])
     what = "ended while starting" if ready else f"was not ready after {START_DEADLINE:g} s"
     raise Unavailable(f"the node {what}:\n{tail}", hint=f"see {log_path(instance)}; minipod doctor")
+
+
+def _exit_code(pid: int) -> int:
+    """Return the exit code of a child that closes its descriptors, as one that ends does; -1 when it lives on."""
+    pidfd = process.pidfd_open(pid)
+    ended, _, _ = select.select([pidfd], [], [], 1.0)
+    os.close(pidfd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if ended else -1
+
+
+def _await_other(instance: Instance, deadline: float) -> bool:
+    """Wait for the node whose supervisor is another's; False when that one ended. Raises Unavailable after the *deadline*."""
+    while time.monotonic() < deadline:
+        if _answers(instance):
+            return True
+        if not node_pids(instance):
+            return False
+        time.sleep(0.05)
+    raise Unavailable(
+        f"another supervisor of node {instance.name} runs, and its node does not answer",
+        hint=f"see {log_path(instance)}; {instance.command} down --keep-pods ends it",
+    )
 
 
 def _stay(instance: Instance, pid: int) -> None:

@@ -17,3 +17,7 @@ neither asyncio nor threading. It also keeps the node's other processes alive: l
 Invariants: an exit status is read with waitid(WNOWAIT), recorded, then reaped, then told. Identity of a process is pid +
 start time. `adopt` takes containers over that another supervisor left behind.
 """
+
+ANOTHER_RUNS = (
+    75  # exit code of a supervisor that finds another one of its node (EX_TEMPFAIL, sysexits.h)
+)

@@ -21,7 +21,7 @@ from minipod.cgroups.hierarchy import of_node
 from minipod.linux import mount, prctl, process
 from minipod.linux.flags import MountFlag
 from minipod.spec.instance import Instance
-from minipod.supervisor import services
+from minipod.supervisor import ANOTHER_RUNS, services
 from minipod.supervisor.records import ServiceRecord, remove_service, write_service
 from minipod.supervisor.server import Supervisor
 
@@ -62,7 +62,7 @@ def take_lock(instance: Instance) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         logger.info("another supervisor of %s runs", instance.name)
-        sys.exit(0)
+        sys.exit(ANOTHER_RUNS)
 
 
 def start_daemon(supervisor: Supervisor, config: dict[str, Any]) -> None:

@@ -2,11 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import signal
 import subprocess
+from collections.abc import Callable, Iterator
+from subprocess import PIPE
 
-from tests.node import MINIPOD, sleeper
+from minipod.daemon.node import node_pids
+from tests.node import MINIPOD, PATIENCE, Node, eventually, sleeper
+from tests.root.conftest import INSTANCE
+
+
+@contextlib.contextmanager
+def not_yet_up() -> Iterator[tuple[Node, Callable[[], subprocess.Popen[str]]]]:
+    """A second node, and what starts it."""
+    node = Node(f"{INSTANCE}l")
+
+    def up() -> subprocess.Popen[str]:
+        return subprocess.Popen([*node.command, "up"], stdout=PIPE, stderr=PIPE, text=True)
+
+    try:
+        yield node, up
+    finally:
+        node.run("reset", "-y")
+
+
+def test_who_starts_a_node_that_another_starts_waits_for_it() -> None:
+    with not_yet_up() as (node, up):
+        starting = [up() for _ in range(3)]
+        told = [process.communicate(timeout=100 * PATIENCE) for process in starting]
+        name = node.instance.name
+        wanted = [
+            f"node {name} is up\n",
+            f"node {name} runs already\n",
+            f"node {name} runs already\n",
+        ]
+        assert sorted(told) == [(words, "") for words in wanted]
+        assert node.is_up()
+
+
+def test_a_start_that_was_broken_off_is_no_error_of_the_next() -> None:
+    """Ctrl-C leaves a supervisor that goes on starting."""
+    with not_yet_up() as (node, up):
+        first = up()
+        eventually(lambda: node_pids(node.instance))
+        first.send_signal(signal.SIGINT)
+        first.communicate(timeout=100 * PATIENCE)
+        assert node.run("up").stdout in (
+            f"node {node.instance.name} is up\n",
+            f"node {node.instance.name} runs already\n",
+        )
 
 
 def test_status_names_the_nodes_processes(node) -> None:
