@@ -34,6 +34,11 @@ class Parts:
             instance, self.state, self.supervisor, hierarchy, images, lambda *_: None
         )
 
+    def close(self) -> None:
+        """Let go of what the parts hold; the connection is the caller's."""
+        self.sandboxes.close()
+        self.containers.mounts.close()
+
     def event(self, event: dict, _: list[int]) -> None:
         if event["event"] == "exited" and event["id"] in self.state.containers:
             fields = {k: v for k, v in event.items() if k not in ("event", "id")}

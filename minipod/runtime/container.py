@@ -22,6 +22,7 @@ from minipod.cgroups.hierarchy import Hierarchy
 from minipod.runtime import bundle as bundles
 from minipod.runtime import pod_init
 from minipod.runtime.bundle import ImageFacts, Places
+from minipod.runtime.held_mounts import HeldMounts
 from minipod.runtime.images import Images
 from minipod.runtime.making import Making
 from minipod.runtime.mountpoints import MountPoints
@@ -56,6 +57,7 @@ class Containers:
         self.trash = Trash(
             f"{instance.state_dir}/trash/containers", f"{instance.run_dir}/trash/containers"
         )
+        self.mounts = HeldMounts()
         self.roots = PreparedRoots(f"{instance.state_dir}/prepared", self.trash)
         self._mount_points = MountPoints(f"{instance.state_dir}/mountpoints", ours)
         self._cgroup_root = instance.cgroup_root
@@ -145,7 +147,9 @@ class Containers:
         asked = await self._supervisor.ask("create", id=bundle.id, given=root)
         if begun is not None:
             begun(ContainerId(bundle.id))
-        answer, _ = await asked
+        answer, mounts = await asked
+        for namespace in mounts:
+            self.mounts.hold(ContainerId(bundle.id), namespace)
         return int(answer["pid"]), float(answer["created_at"])
 
     def _record(
@@ -294,6 +298,7 @@ class Containers:
         if left or not self._put_away(ids):
             await asyncio.to_thread(self.remove_traces, ids, left)
         for known in all_:
+            self.mounts.release(known.record.id)
             self._state.drop_container(known.record.id)
             known.drained.set()
             if known.created_at:  # nobody has heard of one whose creation failed: news would make its pod try again at once

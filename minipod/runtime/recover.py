@@ -106,6 +106,8 @@ class Recovery:
         finished = container.started_at or container.exit is not None
         if known is None and container.pid:
             container.finish(records.unknown())
+        if container.exit is not None:
+            self._containers.mounts.release(container.record.id)
         if known is None or known["drained"]:
             container.drained.set()
         return bool(container.pid and (known is not None or finished))

@@ -109,6 +109,7 @@ class Runtime:
         self._oom.close()
         self.supervisor.close()
         self._sandboxes.close()
+        self._containers.mounts.close()
 
     def subscribe(self, callback: Callable[[RuntimeEvent], None]) -> Callable[[], None]:
         self._subscribers.append(callback)
@@ -352,6 +353,7 @@ class Runtime:
             if container.record.spec.name == pod_init.NAME:
                 self._sandboxes.lost(container.record.sandbox_id)
             self._tell(EventType.CONTAINER_EXITED, container)
+            self._containers.mounts.release(container.record.id)
         elif kind == "drained":
             container.drained.set()
             self._tell(EventType.CONTAINER_LOG_COMPLETE, container)

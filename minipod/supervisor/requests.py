@@ -74,7 +74,7 @@ class Requests:
     # -- containers
 
     def on_create(self, client: Client, message: protocol.Message, received: list[int]) -> None:
-        """Build the container that its record asks for, and park it; answered with its pid, and when that was made.
+        """Build the container that its record asks for, and park it; answered with its pid, when that was made, and an fd of its mounts.
 
         *received* may have the detached mount of its root. The long way does not take it, and mounts another of the same directories.
         """

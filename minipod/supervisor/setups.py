@@ -294,7 +294,10 @@ class Setups:
         if isinstance(made, Container):
             # Who asked goes on while the pump is told; whatever is said of the container then, the pump hears it behind this.
             created = {"pid": made.pid, "created_at": made.created_at, "warnings": made.warnings}
-            self._answer(made, created)
+            mounts = made.mount_namespace()
+            self._answer(made, created, mounts)
+            for fd in mounts:
+                os.close(fd)
             self._s.pump_add(made, new=True)
             if made.starter is not None:
                 starter, made.starter = made.starter, None

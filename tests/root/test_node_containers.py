@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import re
@@ -92,7 +93,7 @@ async def sandbox_of(node, logs: str) -> AsyncIterator[tuple[Parts, SandboxRecor
         await parts.sandboxes.remove(made)
         await parts.containers.roots.close()
         parts.supervisor.close()
-        parts.sandboxes.close()
+        parts.close()
 
 
 async def said(
@@ -172,6 +173,34 @@ def test_what_the_short_way_can_not_do_the_long_one_does(node, tmp_path) -> None
     (mounted, _), *_ = made = asyncio.run(all_of_them())
     assert "/s\n" in mounted
     assert [bare for _, bare in made] == [False, False, True] * 2
+
+
+@pytest.mark.parametrize("fault", ["", "nothing"])
+def test_the_mounts_of_an_ended_container_go_behind_its_end(node, tmp_path, fault: str) -> None:
+    """By both ways: while somebody has its mount namespace, its process need not unmount it. Nothing else is left of it by then."""
+    spec = ContainerSpec(name="c", image="busybox", command=("true",))
+
+    def held() -> list[str]:
+        links = []
+        for fd in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(FileNotFoundError):  # that of the listing
+                links.append(os.readlink(f"/proc/self/fd/{fd}"))
+        return [link for link in links if link.startswith("mnt:")]
+
+    async def run() -> None:
+        async with sandbox_of(node, str(tmp_path)) as (parts, sandbox):
+            made = await parts.containers.create(sandbox, spec, "", fail_at=fault)
+            known = parts.state.container(made)
+            own = os.readlink(f"/proc/{known.pid}/ns/mnt")
+            assert held() == [own]
+            await parts.containers.start(known)
+            await known.ended.wait()
+            assert held() == [own]
+            await parts.containers.remove(made)
+            while held():  # noqa: ASYNC110 a thread closes it
+                await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(run(), 60))
 
 
 @pytest.mark.parametrize("fault", ["", "nothing"])

@@ -101,7 +101,7 @@ async def attempt(node, **faults: Any) -> SetupFailed:
         assert not parts.state.containers
     finally:
         parts.supervisor.close()
-        parts.sandboxes.close()
+        parts.close()
     return caught.value
 
 

@@ -60,7 +60,7 @@ class Pod:
 
     def close(self) -> None:
         self.parts.supervisor.close()
-        self.parts.sandboxes.close()
+        self.parts.close()
 
 
 def test_a_container_is_parked_before_its_network_is_made_and_created_after(node) -> None:
@@ -135,7 +135,7 @@ def test_a_daemon_that_dies_meanwhile_leaves_what_the_next_one_removes(node) -> 
             assert not following.state.containers
         finally:
             following.supervisor.close()
-            following.sandboxes.close()
+            following.close()
 
     asyncio.run(main())
     assert directories(node) == []

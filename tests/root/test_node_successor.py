@@ -151,7 +151,7 @@ def test_what_a_dead_supervisor_was_making_is_undone(node, sandbox, container, u
         for made in list(parts.state.sandboxes):
             await parts.sandboxes.remove(made)
         parts.supervisor.close()
-        parts.sandboxes.close()
+        parts.close()
 
     asyncio.run(run())
     await_clean(node)
@@ -174,7 +174,7 @@ def test_a_supervisor_gives_up_what_a_client_that_died_was_having_made(
         for made in list(parts.state.sandboxes):
             await parts.sandboxes.remove(made)
         parts.supervisor.close()
-        parts.sandboxes.close()
+        parts.close()
 
     asyncio.run(run())
     await_clean(node)
