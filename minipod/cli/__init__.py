@@ -80,7 +80,8 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
-            return super().resolve_command(ctx, args)
+            name, command, rest = super().resolve_command(ctx, args)
+            return name, command, rest if command is None else plain_flags(command, rest)
         except click.UsageError as e:
             import difflib  # only for a typing error
 
@@ -90,6 +91,28 @@ class Verbs(click.Group):
             if near:
                 raise click.UsageError(f"{e.message} Did you mean {near[0]!r}?", ctx) from None
             raise
+
+
+def plain_flags(command: click.Command, words: list[str]) -> list[str]:
+    """Return *words* with each `--wait=false` and `--force=true`, which kubectl takes and click does not, as `--no-wait`, `--force`."""
+    flags = {
+        name: param
+        for param in command.params
+        if isinstance(param, click.Option) and param.is_flag
+        for name in param.opts
+    }
+    found: list[str] = []
+    for at, word in enumerate(words):
+        if word == "--":
+            return found + words[at:]
+        name, _, value = word.partition("=")
+        if value not in ("true", "false") or name not in flags:
+            found.append(word)
+        elif value == "true":
+            found.append(name)
+        else:
+            found += flags[name].secondary_opts[:1]  # without one it is off anyway
+    return found
 
 
 @click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

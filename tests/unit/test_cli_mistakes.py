@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
-from minipod.cli import MEANT, VERBS, group, manifests
+from minipod.cli import MEANT, VERBS, Verbs, group, manifests, plain_flags
 from minipod.cli.client import plural
 from minipod.errors import FailedPrecondition, ImageError, MinipodError, NotFound, Unavailable
 
@@ -177,3 +178,31 @@ def test_a_node_that_may_not_be_looked_at_is_not_taken_for_one_that_is_down(
     done = CliRunner().invoke(group, ["--config", str(config), "--instance", "nosuch", "status"])
     assert isinstance(done.exception, PermissionError)
     assert done.exception.filename == f"{tmp_path}/nosuch"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("delete pod x --wait=false", "delete pod x --no-wait"),
+        ("delete pod x --wait=true --force=true --now=false", "delete pod x --wait --force"),
+        ("delete pod x --wait=no --grace-period=0", "delete pod x --wait=no --grace-period=0"),
+        ("debug x --share-processes=false", "debug x --no-share-processes"),
+        ("exec x -- ls --tty=false", "exec x -- ls --tty=false"),
+        ("image ls --quiet=true", "image ls --quiet"),
+    ],
+)
+def test_a_flag_may_have_a_value_as_for_kubectl(typed: str, meant: str) -> None:
+    words = typed.split()
+    at = 2 if words[0] == "image" else 1
+    parent = group if at == 1 else Verbs.load(group, "image")
+    command = parent.get_command(click.Context(parent), words[at - 1])
+    assert command is not None
+    assert plain_flags(command, words[at:]) == meant.split()[at:]
+
+
+def test_a_flag_with_a_value_reaches_its_verb() -> None:
+    """The node does not run, which only a command that was read finds."""
+    with pytest.raises(Unavailable):
+        group.main(
+            ["--instance", "nosuch", "delete", "pod", "x", "--wait=false"], standalone_mode=False
+        )
