@@ -21,10 +21,12 @@ from minipod.daemon.systemd import notify_ready, scoped
 from minipod.errors import DeadlineExceeded, FailedPrecondition, Internal, NotFound, Unavailable
 from minipod.linux import inotify, process
 from minipod.spec.instance import Instance
-from minipod.supervisor import ANOTHER_RUNS, sealing
+from minipod.supervisor import ANOTHER_RUNS, ENDED, sealing
 
 START_DEADLINE = 180.0  # seconds until a node must be ready: an emulated machine with other work takes one minute; who dies is seen at once
 NEXT_DEADLINE = 60.0  # seconds until another supervisor follows one that died
+TRIES = 3  # of a daemon that ends while it starts
+SILENCE = b"-"
 STOP_DEADLINE = 60.0  # seconds for processes to end after their pods did
 
 INHERITED = ("PATH", "LANG", "HOME", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -127,22 +129,44 @@ def start_supervisor(instance: Instance, ready_fd: int) -> int:
 
 
 def _start(instance: Instance) -> int:
-    """Return the pid of a supervisor whose node is ready, 0 when another supervisor of it runs. Raises Unavailable."""
+    """Return the pid of a supervisor whose node is ready, 0 when another supervisor of it runs.
+
+    One whose daemon ends again and again is stopped, since it knows only the settings of its start. Raises Unavailable.
+    """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     pid = start_supervisor(instance, writer)
     os.close(writer)
     try:
-        ready, _, _ = select.select([reader], [], [], START_DEADLINE)
-        if ready and os.read(reader, 16).startswith(b"ready"):
-            return pid
+        heard = _hear(reader)
     finally:
         os.close(reader)
-    if ready and _exit_code(pid) == ANOTHER_RUNS:
+    if b"ready" in heard:
+        return pid
+    if heard == b"" and _exit_code(pid) == ANOTHER_RUNS:
         return 0
+    if ENDED in heard:
+        with contextlib.suppress(NotFound, DeadlineExceeded):
+            stop_node(instance, keep_pods=True)
     with open(log_path(instance), encoding="utf-8", errors="replace") as f:
         tail = "".join(f.readlines()[-15:])
-    what = "ended while starting" if ready else f"was not ready after {START_DEADLINE:g} s"
+    what = (
+        f"was not ready after {START_DEADLINE:g} s" if heard == SILENCE else "ended while starting"
+    )
     raise Unavailable(f"the node {what}:\n{tail}", hint=f"see {log_path(instance)}; minipod doctor")
+
+
+def _hear(reader: int) -> bytes:
+    """Return what is said of the start until that is decided; with no end to it after the deadline SILENCE."""
+    heard = b""
+    deadline = time.monotonic() + START_DEADLINE
+    while b"ready" not in heard and heard.count(ENDED) < TRIES:
+        ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return SILENCE
+        if not (more := os.read(reader, 64)):
+            break
+        heard += more
+    return heard
 
 
 def _exit_code(pid: int) -> int:

@@ -18,6 +18,6 @@ Invariants: an exit status is read with waitid(WNOWAIT), recorded, then reaped, 
 start time. `adopt` takes containers over that another supervisor left behind.
 """
 
-ANOTHER_RUNS = (
-    75  # exit code of a supervisor that finds another one of its node (EX_TEMPFAIL, sysexits.h)
-)
+# exit code of a supervisor that finds another one of its node (EX_TEMPFAIL, sysexits.h)
+ANOTHER_RUNS = 75
+ENDED = b"ended\n"  # said of a service to who waits until it is ready

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from minipod.linux import prctl, process
+from minipod.supervisor import ENDED
 from minipod.supervisor.records import ServiceRecord, write_service
 
 _HANDLED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -35,6 +36,7 @@ class Service:
     pid: int = 0
     started_at: float = 0.0  # monotonic
     wanted: bool = True
+    ready_fd: int = -1  # who waits for it at the other end hears of each of its ends, too
 
     def start(self) -> None:
         if not self.wanted:
@@ -47,6 +49,9 @@ class Service:
     def ended(self) -> float | None:
         """Note the end; return the seconds until it is to start again, None for never."""
         self.pid = 0
+        if self.ready_fd >= 0:
+            with contextlib.suppress(OSError):  # nobody waits any more
+                os.write(self.ready_fd, ENDED)
         if not self.wanted:
             return None
         return 0.0 if time.monotonic() - self.started_at >= QUICK else QUICK

@@ -77,6 +77,7 @@ def start_daemon(supervisor: Supervisor, config: dict[str, Any]) -> None:
         spawn=lambda: services.fork_service(
             "minipod:[daemon]", config["daemon"], supervisor.instance, ready_fd, keep=keep
         ),
+        ready_fd=ready_fd,
     )
     supervisor.services[service.name] = service
     if not supervisor.adopt_service(service):

@@ -8,9 +8,10 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from subprocess import PIPE
 
-from minipod.daemon.node import node_pids
+from minipod.daemon.node import node_pids, service_pids
 from tests.node import MINIPOD, PATIENCE, Node, eventually, sleeper
 from tests.root.conftest import INSTANCE
 
@@ -54,6 +55,23 @@ def test_a_start_that_was_broken_off_is_no_error_of_the_next() -> None:
             f"node {node.instance.name} is up\n",
             f"node {node.instance.name} runs already\n",
         )
+
+
+def test_a_daemon_that_can_not_start_is_told_and_leaves_no_supervisor() -> None:
+    """Which would know the old settings only, and be in the way of the next start."""
+    with not_yet_up() as (node, up):
+        in_the_way = Path(node.instance.static_pod_dir)
+        in_the_way.parent.mkdir()
+        in_the_way.write_text("")
+        process = up()
+        _, told = process.communicate(timeout=100 * PATIENCE)
+        assert process.returncode == 1
+        assert told.startswith("error: the node ended while starting:\n")
+        assert f"File exists: '{in_the_way}'" in told
+        assert "\nhint: see " in told
+        assert not service_pids(node.instance)
+        in_the_way.unlink()
+        assert node.run("up").stdout == f"node {node.instance.name} is up\n"
 
 
 def test_status_names_the_nodes_processes(node) -> None:
