@@ -6,6 +6,7 @@ Exit codes: 0, 1 for an error, 2 for wrong usage, a command's own for exec and r
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -139,11 +140,25 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except PermissionError as e:
-        click.echo(f"error: {e.filename or 'operation'}: permission denied", err=True)
-        click.echo("hint: minipod must run as root: try it with sudo", err=True)
-        sys.exit(1)
+    except OSError as e:
+        fail(of_the_machine(e))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+HINTS = {
+    errno.ENOSPC: "make room on the disk (df), or set state_root in minipod.toml; minipod image prune",
+    errno.EDQUOT: "make room on the disk (quota), or set state_root in minipod.toml",
+    errno.EROFS: "set state_root (and run_root) in minipod.toml to what can be written",
+}
+
+
+def of_the_machine(e: OSError) -> MinipodError:
+    """Return what the kernel refused as an error with its place and, where there is one, its remedy."""
+    place = f"{os.fsdecode(e.filename)}: " if isinstance(e.filename, str | bytes) else ""
+    hint = HINTS.get(e.errno or 0, "")
+    if e.errno in (errno.EACCES, errno.EPERM) and os.geteuid() != 0:
+        hint = "minipod must run as root: try it with sudo"
+    return MinipodError(place + (e.strerror or str(e)).lower(), hint=hint)
 
 
 def fail(e: MinipodError) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
-from minipod.cli import MEANT, VERBS, Verbs, group, manifests, plain_flags
+from minipod.cli import MEANT, VERBS, Verbs, group, manifests, of_the_machine, plain_flags
 from minipod.cli.client import plural
 from minipod.errors import FailedPrecondition, ImageError, MinipodError, NotFound, Unavailable
+from tests.node import MINIPOD
 
 POD = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: x\n"
 
@@ -206,3 +208,29 @@ def test_a_flag_with_a_value_reaches_its_verb() -> None:
         group.main(
             ["--instance", "nosuch", "delete", "pod", "x", "--wait=false"], standalone_mode=False
         )
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "hint"),
+    [
+        (OSError(28, "No space left on device", "/x"), "/x: no space left on device", "make room"),
+        (OSError(28, "No space left on device"), "no space left on device", "make room"),
+        (OSError(30, "Read-only file system", b"/y"), "/y: read-only file system", "state_root"),
+        (NotADirectoryError(20, "Not a directory", "/z/a"), "/z/a: not a directory", ""),
+        (OSError("odd"), "odd", ""),
+    ],
+)
+def test_what_the_kernel_refuses_is_no_traceback(error: OSError, message: str, hint: str) -> None:
+    told = of_the_machine(error)
+    assert told.message == message
+    assert hint in told.hint if hint else not told.hint
+
+
+def test_a_disk_that_can_not_be_written_is_told(tmp_path) -> None:
+    """As a person sees it: a file where the state directory's parent should be."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "x.toml").write_text(f'[instance.nosuch]\nstate_root = "{tmp_path}/file"\n')
+    words = ["--config", f"{tmp_path}/x.toml", "--instance", "nosuch", "image", "ls"]
+    done = subprocess.run([MINIPOD, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {tmp_path}/file/nosuch: not a directory\n"
