@@ -45,8 +45,10 @@ def inherit_cpuset(directory: str) -> None:
 def delegate(directory: str, controllers: frozenset[str]) -> None:
     """Hand our controllers down to the children of *directory*."""
     try:
-        available = set(read(f"{directory}/cgroup.controllers").decode().split())
         enabled = set(read(f"{directory}/cgroup.subtree_control").decode().split())
+        if controllers <= enabled:
+            return
+        available = set(read(f"{directory}/cgroup.controllers").decode().split())
     except FileNotFoundError:
         return
     for name in (available & controllers) - enabled:

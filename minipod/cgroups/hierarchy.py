@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from minipod.cgroups.devices import DEFAULT_RULES, DevicePolicy
+from minipod.cgroups.devices import DevicePolicy
 from minipod.cgroups.files import (
     apply,
     delegate,
@@ -68,11 +68,8 @@ class Hierarchy:
         self.mode = mode
         self.trees = trees
         self.unified = next((t for t in trees if t.unified), None)
+        self.controllers: frozenset[str] = frozenset().union(*(t.controllers for t in trees))
         self._usual_devices = -1
-
-    @property
-    def controllers(self) -> frozenset[str]:
-        return frozenset().union(*(t.controllers for t in self.trees))
 
     def mountpoints(self) -> list[str]:
         """Return where the trees begin, for a look at what is there."""
@@ -133,25 +130,26 @@ class Hierarchy:
         for tree in self.trees:
             self._limit(tree, path, resources)
 
-    def limit_unified(self, path: str, resources: Resources, devices: DevicePolicy) -> None:
-        """Write the limits that the unified tree has, of a cgroup that exists there; of the v1 trees see `minipod.cgroups.calls`.
+    def limit_unified(
+        self, path: str, cgroup: int, resources: Resources, *, all_devices: bool
+    ) -> None:
+        """Write the limits that the unified tree has, of a cgroup that exists there, open at *cgroup*, and allow the usual devices or all.
 
-        For the process that called `keep_usual_devices`, and no fork of it, which may not have the descriptor.
+        Of the v1 trees see `minipod.cgroups.calls`.
         """
         if self.unified is None:
             return
         self._limit(self.unified, path, resources)
-        if "devices" not in self.controllers and not devices.allow_all:
-            usual = devices.rules == DEFAULT_RULES
-            self._limit_devices(path, devices, self._usual_devices if usual else -1)
+        if "devices" not in self.controllers and not all_devices:
+            bpf.attach_device_program(cgroup, self._usual_devices)
 
     def _limit(self, tree: Tree, path: str, resources: Resources) -> None:
         for setting in (v2_settings if tree.unified else v1_settings)(resources):
             if setting.controller in tree.controllers:
                 apply(tree.path(path), setting)
 
-    def _limit_devices(self, path: str, devices: DevicePolicy, kept: int = -1) -> None:
-        """Let nothing but *devices* be used; *kept* is an fd of their BPF program, -1: it is loaded."""
+    def _limit_devices(self, path: str, devices: DevicePolicy) -> None:
+        """Let nothing but *devices* be used."""
         for tree in self.trees:
             if "devices" in tree.controllers:
                 directory = tree.path(path)
@@ -161,12 +159,11 @@ class Hierarchy:
         if (cgroup := self.open_unified(path)) < 0:
             return
         try:
-            program = kept if kept >= 0 else _load(devices)
+            program = _load(devices)
             try:
                 bpf.attach_device_program(cgroup, program)
             finally:
-                if program != kept:
-                    os.close(program)
+                os.close(program)
         finally:
             os.close(cgroup)
 

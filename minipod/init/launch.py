@@ -124,7 +124,7 @@ class Launcher:
             executed = _calls(plan.execute, context)
             for operation in plan.inner:
                 if isinstance(operation, CreateCgroup):
-                    operation.limit_unified(context.hierarchy)
+                    operation.limit_unified(context.hierarchy, cgroup)
             os.dup2(context.sync.fileno(), self._sync, inheritable=False)
             return self._machine.launch(
                 Part([made], Call("write", (SYNC, AGAIN, len(AGAIN)))),

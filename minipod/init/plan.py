@@ -17,6 +17,8 @@ What differs for a pod in a user namespace of its own, and why: `minipod.init.us
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from minipod.cgroups.hierarchy import Hierarchy, Mode
 from minipod.init.attach import AttachMount
 from minipod.init.cgroup import CreateCgroup, EnterCgroup, OpenCgroup
@@ -64,8 +66,27 @@ from minipod.spec.sandbox import NamespaceMode
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-NOSUID = MountFlag.MS_NOSUID
-SYS_FLAGS = MountFlag.MS_NOSUID | MountFlag.MS_NODEV | MountFlag.MS_NOEXEC | MountFlag.MS_RDONLY
+# What containers have alike is made once: it is hundreds of fields less for each of them.
+ISOLATED = Unshare(flags=CloneFlag.CLONE_NEWNS | CloneFlag.CLONE_NEWCGROUP)
+PROPAGATION = SetPropagation()
+PROC = MountFilesystem(fstype="proc", target="/proc")
+SYS_WRITABLE = MountFilesystem(fstype="sysfs", target="/sys")
+SYS = replace(SYS_WRITABLE, flags=SYS_WRITABLE.flags | MountFlag.MS_RDONLY)
+DEV = MountFilesystem(
+    fstype="tmpfs", target="/dev", flags=MountFlag.MS_NOSUID, options="mode=755,size=64k"
+)
+NODES = MakeDeviceNodes()
+PTS = MountFilesystem(
+    fstype="devpts",
+    target="/dev/pts",
+    flags=MountFlag.MS_NOSUID | MountFlag.MS_NOEXEC,
+    options="newinstance,ptmxmode=0666,mode=0620,gid=5",
+)
+MQUEUE = MountFilesystem(fstype="mqueue", target="/dev/mqueue", optional=True)
+SHM = AttachMount(key="shm", target="/dev/shm")  # noqa: S108 the mount itself
+STDIO = InstallStdio()
+SECCOMP = LoadSeccomp()
+VERIFIED = VerifyDirectory()
 
 
 def container_plan(bundle: Bundle, cgroups: MountCgroups) -> Plan:
@@ -151,8 +172,7 @@ def _entered(bundle: Bundle) -> list[Operation]:
 def _isolated(bundle: Bundle) -> list[Operation]:
     """What the main process does to be on its own, up to the sources."""
     operations: list[Operation] = [
-        # In all of its cgroups by now: made earlier, the cgroup namespace's root would be wrong.
-        Unshare(flags=CloneFlag.CLONE_NEWNS | CloneFlag.CLONE_NEWCGROUP),
+        ISOLATED,  # in all of its cgroups by now: made earlier, the cgroup namespace's root would be wrong
         *(_source(f"mount:{i}", m) for i, m in enumerate(bundle.mounts)),
     ]
     if bundle.ipc is NamespaceMode.NODE:
@@ -180,7 +200,7 @@ def _mapped(bundle: Bundle) -> list[Operation]:
         *_entered(bundle),
         Unshare(flags=CloneFlag.CLONE_NEWNS),
         *(_source(f"mount:{i}", m) for i, m in keys if not m.layers),
-        SetPropagation(),
+        PROPAGATION,
         *(_source(f"mount:{i}", m, stage=root.mountpoint) for i, m in keys if m.layers),
         mount_root,
         CloneRoot(mountpoint=root.mountpoint),
@@ -201,24 +221,18 @@ def _source(key: str, mount: Mount, *, stage: str = "") -> Operation:
 
 
 def _filesystem(bundle: Bundle, cgroups: MountCgroups) -> list[Operation]:
-    sys_flags = SYS_FLAGS & ~MountFlag.MS_RDONLY if bundle.privileged else SYS_FLAGS
-    root: list[Operation] = [SetPropagation(), MountRoot(root=bundle.rootfs)]
+    root: list[Operation] = [PROPAGATION, MountRoot(root=bundle.rootfs)]
     operations: list[Operation] = [
         *([] if bundle.userns else root),
-        MountFilesystem(fstype="proc", target="/proc"),
-        MountFilesystem(fstype="sysfs", target="/sys", flags=sys_flags),
+        PROC,
+        SYS_WRITABLE if bundle.privileged else SYS,
         cgroups,
-        MountFilesystem(fstype="tmpfs", target="/dev", flags=NOSUID, options="mode=755,size=64k"),
+        DEV,
         *_nodes(bundle),
-        MountFilesystem(
-            fstype="devpts",
-            target="/dev/pts",
-            flags=MountFlag.MS_NOSUID | MountFlag.MS_NOEXEC,
-            options="newinstance,ptmxmode=0666,mode=0620,gid=5",
-        ),
-        MountFilesystem(fstype="mqueue", target="/dev/mqueue", optional=True),
+        PTS,
+        MQUEUE,
+        SHM,
     ]
-    operations.append(AttachMount(key="shm", target="/dev/shm"))  # noqa: S108 the mount itself
     operations += [
         AttachMount(
             key=f"mount:{i}",
@@ -243,7 +257,7 @@ def _filesystem(bundle: Bundle, cgroups: MountCgroups) -> list[Operation]:
 def _nodes(bundle: Bundle) -> list[Operation]:
     if not bundle.userns:
         copies = [CopyDevice(source=d.host_path, target=d.container_path) for d in bundle.devices]
-        return [MakeDeviceNodes(), *copies]
+        return [NODES, *copies]
     own = [(path, path) for path in NODE_PATHS]
     asked = [(d.host_path, d.container_path) for d in bundle.devices]
     return [BindDevices(devices=(*own, *asked)), LinkDevices()]
@@ -254,14 +268,14 @@ def _process(process: Process, *, console: bool, readonly_root: bool = False) ->
     operations: list[Operation] = []
     if process.tty:
         operations.append(OpenConsole(uid=process.uid, bind=console))
-    operations.append(InstallStdio())
+    operations.append(STDIO)
     operations.append(ChangeDirectory(path=process.cwd, create=console))
     if readonly_root:
         operations.append(ReadOnlyRoot())
     if process.apparmor:
         operations.append(ChangeProfile(profile=process.apparmor))
     if not process.no_new_privs:
-        operations.append(LoadSeccomp())
+        operations.append(SECCOMP)
     path = next((e[5:] for e in process.env if e.startswith("PATH=")), DEFAULT_PATH)
     operations += [
         SetIdentity(
@@ -272,7 +286,7 @@ def _process(process: Process, *, console: bool, readonly_root: bool = False) ->
             no_new_privs=process.no_new_privs,
         ),
         ChangeDirectory(path=process.cwd, final=True),
-        VerifyDirectory(),
+        VERIFIED,
         FindExecutable(name=process.argv[0], path=path, parked=console),
     ]
     return operations
@@ -280,7 +294,7 @@ def _process(process: Process, *, console: bool, readonly_root: bool = False) ->
 
 def _execute(process: Process) -> tuple[Operation, ...]:
     execve = Execve(argv=process.argv, env=process.env)
-    return (LoadSeccomp(), execve) if process.no_new_privs else (execve,)
+    return (SECCOMP, execve) if process.no_new_privs else (execve,)
 
 
 def exec_plan(bundle: ExecBundle, cgroup: str, *, userns: bool = False) -> Plan:

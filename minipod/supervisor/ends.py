@@ -20,7 +20,7 @@ class Ends:
         self._s = supervisor
 
     def container_ended(self, made: Container, record: ExitRecord) -> None:
-        """Record the exit, let go of the process, tell of it, and clear its cgroup. Idempotent."""
+        """Record the exit, tell of it, let go of the process, and clear its cgroup. Idempotent."""
         if made.phase is Phase.EXITED:
             return
         cgroup = made.bundle.cgroup
@@ -37,11 +37,11 @@ class Ends:
         made.exit = replace(record, oom_killed=oom)
         made.phase = Phase.EXITED
         records.write_exit(made.bundle.directory, made.exit)
+        self._s.broadcast({"event": "exited", "id": made.id, **records.plain(made.exit)})
         self._s.tell_pump({"op": "finish", "id": made.id})
         if made.sync is not None:
             self._s.unwatch(made.sync)
         made.close()
-        self._s.broadcast({"event": "exited", "id": made.id, **records.plain(made.exit)})
         self._clear(cgroup)
 
     def _clear(self, cgroup: str) -> None:

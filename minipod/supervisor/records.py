@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from minipod.linux import process, small_files
-from minipod.spec.codec import dumps, loads, to_plain
+from minipod.spec.codec import dumps, loads
 
 R = TypeVar("R")
 
@@ -90,8 +90,7 @@ def _read(cls: type[R], path: str) -> R | None:
 
 def plain(record: ExitRecord) -> dict[str, object]:
     """Return *record* as JSON data, for an event."""
-    plain_record: dict[str, object] = to_plain(record)
-    return plain_record
+    return {name: getattr(record, name) for name in ExitRecord.__slots__}
 
 
 def open_alive(record: StateRecord | ServiceRecord) -> int:
