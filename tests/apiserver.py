@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from minipod.aio.local import Listener
 from minipod.apiserver import kinds
 from minipod.apiserver.app import Api, tell_errors
 from minipod.apiserver.codec import BODY_MAX
@@ -50,7 +51,8 @@ class Server:
             await self.store.create("namespaces", "", namespace)
         await self._runner.setup()
         self.socket = f"{self._directory}/api.sock"
-        await web.UnixSite(self._runner, self.socket).start()
+        assert self._runner.server is not None
+        self._listener = Listener(self.socket, self._runner.server)
         self.session = aiohttp.ClientSession(
             connector=aiohttp.UnixConnector(self.socket, limit=0), read_bufsize=1 << 24
         )
@@ -59,6 +61,7 @@ class Server:
     async def __aexit__(self, *_: object) -> None:
         await self.session.close()
         self.api.closing.set()
+        self._listener.close()
         await self._runner.cleanup()
         self.store.close()
 

@@ -10,6 +10,7 @@ import tempfile
 from aiohttp import web
 
 from minipod.aio.fds import Source, write_all
+from minipod.aio.local import Listener
 from minipod.errors import FailedPrecondition, Unavailable
 from minipod.runtime.service import ExecSession
 from minipod.streaming import server
@@ -129,7 +130,8 @@ class Site:
         self.path = f"{self._directory.name}/s"
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.UnixSite(self._runner, self.path).start()
+        assert self._runner.server is not None
+        self._listener = Listener(self.path, self._runner.server)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -138,6 +140,7 @@ class Site:
             if not self.cat.is_ended_by_us:
                 self.cat.task.cancel()
             await asyncio.gather(self.cat.task, return_exceptions=True)
+        self._listener.close()
         await self._runner.cleanup()
         for other in self.others:
             other.close()

@@ -15,6 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
+from minipod.aio.local import Listener
 from minipod.aio.tasks import run_root
 from minipod.api.certificates import GROUP, RESOURCE
 from minipod.apiserver.app import Api, Handler, tell_errors
@@ -66,6 +67,7 @@ class ApiServer:
         gate = Gate(Authenticator(tokens), self._authorizer)
         self._started = asyncio.Event()
         self._listening = False
+        self._local: Listener | None = None
         reviews = Reviews(tokens, self._authorizer).handlers()
         self._api = Api(store, streams, node_name, {**reviews, **(handlers or {})})
         self.certificates = Certificates(self._pki.path(""), self._authorizer)
@@ -145,7 +147,8 @@ class ApiServer:
             pass
         old = os.umask(0o177)
         try:
-            await web.UnixSite(self._runner, self._new_path).start()
+            assert self._runner.server is not None
+            self._local = Listener(self._new_path, self._runner.server)
         finally:
             os.umask(old)
 
@@ -156,4 +159,6 @@ class ApiServer:
     async def stop(self) -> None:
         """End watches at once, then everything else (aiohttp would wait for them)."""
         self._api.closing.set()
+        if self._local is not None:
+            self._local.close()
         await self._runner.cleanup()

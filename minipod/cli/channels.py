@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import selectors
 import socket
 import sys
@@ -34,8 +35,12 @@ def connect(path: str, target: str, protocol: str) -> tuple[socket.socket, bytes
         raise Unavailable("the node is not running", hint="start it: minipod up") from e
     handshake = websocket.Handshake(target, protocol)
     sock.sendall(handshake.request)
+    # recv(2) would also wake up when the server has taken the request (net/unix/af_unix.c, unix_write_space), and take its processor.
+    answer = select.poll()
+    answer.register(sock, select.POLLIN)
     head = b""
     while b"\r\n\r\n" not in head:
+        answer.poll()
         chunk = sock.recv(1 << 16)
         if not chunk:
             break
