@@ -15,6 +15,7 @@ from minipod.cli import options
 @click.pass_context
 def command(ctx: click.Context, output: str | None) -> int:
     """Show whether the node runs, and its processes."""
+    from minipod.daemon import outdated
     from minipod.daemon.node import node_status
 
     instance = options.instance(ctx)
@@ -27,6 +28,8 @@ def command(ctx: click.Context, output: str | None) -> int:
         click.echo(f"node {found['instance']} is not running")
     else:
         options.print_rows([[key, _shown(key, value)] for key, value in found.items()])
+        if note := outdated.told(instance):
+            click.echo(note, err=True)
     return 0 if found["running"] else 1
 
 

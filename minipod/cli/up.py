@@ -12,6 +12,7 @@ from minipod.cli import options
 @click.pass_context
 def command(ctx: click.Context, foreground: bool) -> None:
     """Start the node and wait until it is ready."""
+    from minipod.daemon import outdated
     from minipod.daemon.node import start_node
 
     instance = options.instance(ctx)
@@ -20,3 +21,5 @@ def command(ctx: click.Context, foreground: bool) -> None:
             click.echo(f"node {instance.name} is up")
     else:
         click.echo(f"node {instance.name} runs already")
+        if note := outdated.told(instance):
+            click.echo(note, err=True)

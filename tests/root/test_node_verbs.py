@@ -33,14 +33,15 @@ def not_yet_up() -> Iterator[tuple[Node, Callable[[], subprocess.Popen[str]]]]:
 def test_who_starts_a_node_that_another_starts_waits_for_it() -> None:
     with not_yet_up() as (node, up):
         starting = [up() for _ in range(3)]
-        told = [process.communicate(timeout=100 * PATIENCE) for process in starting]
+        told = [process.communicate(timeout=100 * PATIENCE)[0] for process in starting]
         name = node.instance.name
         wanted = [
             f"node {name} is up\n",
             f"node {name} runs already\n",
             f"node {name} runs already\n",
         ]
-        assert sorted(told) == [(words, "") for words in wanted]
+        assert sorted(told) == wanted
+        assert not any(process.returncode for process in starting)
         assert node.is_up()
 
 
