@@ -89,7 +89,7 @@ def build(  # noqa: PLR0913 the two last are rare, and keyword-only
             readonly=spec.security.readonly_rootfs,
             mapped=userns is not None and not image.of_node,
         ),
-        mounts=(*own_mounts_not_shadowed(own, spec.mounts), *in_path_order(spec.mounts)),
+        mounts=in_order(own_mounts_not_shadowed(own, spec.mounts), spec.mounts),
         devices=spec.devices,
         masked_paths=() if privileged else masked,
         readonly_paths=() if privileged else readonly,
@@ -141,6 +141,14 @@ def own_mounts_not_shadowed(own: tuple[Mount, ...], asked: tuple[Mount, ...]) ->
     """Drop a mount of ours where the spec has one at the same place."""
     taken = {m.container_path.rstrip("/") for m in asked}
     return tuple(m for m in own if m.container_path not in taken)
+
+
+def in_order(own: tuple[Mount, ...], asked: tuple[Mount, ...]) -> tuple[Mount, ...]:
+    """Ours first, unless what is asked for would cover them: a volume at /etc gets its resolv.conf, as with containerd."""
+    above = tuple(m.container_path.rstrip("/") + "/" for m in asked)
+    if any(m.container_path.startswith(above) for m in own):
+        return in_path_order((*own, *asked))
+    return (*own, *in_path_order(asked))
 
 
 def in_path_order(mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:

@@ -95,6 +95,16 @@ TYPES = (
 )  # fmt: skip
 
 
+def test_a_volume_at_etc_has_what_every_pod_has_there(node, pods) -> None:
+    """As where the root is read-only and /etc must not be: without resolv.conf no name is found."""
+    pods.append("above")
+    app = sleeper(volumeMounts=[{"name": "etc", "mountPath": "/etc"}])
+    node.pod("above", app, volumes=[{"name": "etc", "emptyDir": {}}])
+    mounted = node.exec("above", "sh", "-c", "cut -d' ' -f2 /proc/mounts | grep ^/etc | sort")
+    assert mounted.split() == ["/etc", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf"]
+    assert node.exec("above", "cat", "/etc/hostname") == "above\n"
+
+
 @pytest.mark.parametrize("context", USERS, ids=["root", "user"])
 def test_every_type_of_host_path_is_what_it_says(node, pods, tmp_path, context) -> None:
     """Modes are the host's: what is made is 0755 and 0644, root's; a user reads, and writes where the host lets everybody."""
