@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from minipod.errors import InvalidSpec, NotFound
+from minipod.spec.endpoint import SETTINGS
 from minipod.spec.instance import Instance
 
-DEFAULT_FILE = "/etc/minipod/minipod.toml"
 PATHS = ("run_root", "state_root", "log_root", "registries", "static_pods")
 LEAST = {  # of numbers that have no other bounds
     "setup_deadline": 0.1, "log_max_bytes": 0, "log_max_files": 1, "max_pods": 0,
@@ -147,7 +147,7 @@ def _derived(name: str) -> dict[str, Any]:
 
 
 def _from_file(path: str | None, name: str) -> list[tuple[str, dict[str, Any]]]:
-    where = path or DEFAULT_FILE
+    where = path or SETTINGS
     try:
         with open(where, "rb") as f:
             content = f.read()

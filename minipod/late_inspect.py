@@ -2,42 +2,45 @@
 
 dataclasses has one use for it, the text `Name(field: type)` for classes without a docstring, which nobody reads here. asyncio asks it
 about callbacks that are neither functions nor coroutines, and for texts of errors. What is imported inside `later()` has a stand-in,
-which imports the real module when it is looked into.
+which imports the real module when it is looked into. The same serves for other modules (`cli.lean_click`).
 """
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-NAME = "inspect"
 
+class StandIn(ModuleType):
+    """Has what it is given, and whatever else the real module *name* has."""
 
-class _StandIn(ModuleType):
-    """Has what the real module has."""
+    def __init__(self, name: str, **given: object) -> None:
+        super().__init__(name)
+        vars(self).update(given)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)  # the import system asks
-        if sys.modules.get(NAME) is self:
-            del sys.modules[NAME]
-        return getattr(importlib.import_module(NAME), name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(__import__(self.__name__), name)
 
 
 @contextmanager
-def later() -> Iterator[ModuleType]:
-    """Modules that are imported here have a stand-in for `inspect`. Yields it."""
-    stand_in = _StandIn(NAME)
-    before = sys.modules.setdefault(NAME, stand_in)
+def later(*stand_ins: StandIn) -> Iterator[StandIn]:
+    """Modules that are imported here have stand-ins, by default one for `inspect`, for what is not there yet. Yields the first."""
+    stand_ins = stand_ins or (StandIn("inspect"),)
+    for stand_in in stand_ins:
+        sys.modules.setdefault(stand_in.__name__, stand_in)
     try:
-        yield stand_in
+        yield stand_ins[0]
     finally:
-        if before is stand_in and sys.modules.get(NAME) is stand_in:
-            del sys.modules[NAME]
+        for stand_in in stand_ins:
+            if sys.modules.get(stand_in.__name__) is stand_in:
+                del sys.modules[stand_in.__name__]
 
 
 def import_dataclasses() -> None:

@@ -7,12 +7,10 @@ Exit codes: 0, 1 for an error, 2 for wrong usage, a command's own for exec and r
 from __future__ import annotations
 
 import errno
-import importlib
 import os
 import sys
 
-import click
-
+from minipod.cli.lean_click import click
 from minipod.errors import MinipodError
 
 # Verb (and module) -> one line of help: the help of the group imports none of them.
@@ -63,7 +61,7 @@ class Verbs(click.Group):
 
     def load(self, verb: str) -> click.Command:
         """Import the command of *verb*."""
-        module = importlib.import_module(f"minipod.cli.{verb.replace('-', '_')}")
+        module = __import__(f"minipod.cli.{verb.replace('-', '_')}", fromlist=["command"])
         command: click.Command = module.command
         return command
 
@@ -125,24 +123,35 @@ def group(ctx: click.Context, instance: str | None, config_file: str | None) -> 
     ctx.obj = {"name": instance, "config": config_file}
 
 
-def main() -> None:
-    """Run, and turn errors into messages."""
-    code: object = 1
+def main() -> int:
+    """Run, and turn errors into messages; return the exit code."""
     try:
-        code = group(standalone_mode=False)
+        code: object = _run()
     except click.ClickException as e:
         e.show()
-        sys.exit(e.exit_code)
+        return e.exit_code
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        return 130
     except MinipodError as e:
-        fail(e)
+        return fail(e)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return 1
     except OSError as e:
-        fail(of_the_machine(e))
-    sys.exit(code if isinstance(code, int) else 0)
+        return fail(of_the_machine(e))
+    except SystemExit as e:
+        code = e.code
+    return code if isinstance(code, int) else 0
+
+
+def _run() -> object:
+    """Return what the verb does, with all that it printed on its way."""
+    try:
+        return group(standalone_mode=False)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # was it open?
+                stream.flush()
 
 
 HINTS = {
@@ -161,9 +170,9 @@ def of_the_machine(e: OSError) -> MinipodError:
     return MinipodError(place + (e.strerror or str(e)).lower(), hint=hint)
 
 
-def fail(e: MinipodError) -> None:
-    """Print an error and its hint, and exit."""
+def fail(e: MinipodError) -> int:
+    """Print an error and its hint; return the exit code."""
     click.echo(f"error: {e.message}", err=True)
     if e.hint:
         click.echo(f"hint: {e.hint}", err=True)
-    sys.exit(1)
+    return 1

@@ -8,19 +8,19 @@ While the server does not take what we sent, stdin is not read. The terminal is 
 
 from __future__ import annotations
 
+import _socket as socket  # see `api.unix_http`
 import contextlib
 import json
 import os
 import select
 import selectors
-import socket
 import sys
 from typing import BinaryIO
-from urllib.parse import urlencode
 
-from minipod.cli import terminal, websocket
+from minipod.api.unix_http import encode_query
+from minipod.cli import websocket
 from minipod.errors import FailedPrecondition, NotFound, Unavailable
-from minipod.streaming.channels import Channel
+from minipod.streaming.numbers import Channel
 
 CHUNK = 64 << 10
 _NORMAL = b"\x03\xe8"  # the status code 1000 (RFC 6455, 7.4.1)
@@ -88,11 +88,13 @@ def run_channels(  # noqa: PLR0913 what is said, and to whom
     Raises FailedPrecondition when it did not run, or not to its end.
     """
     protocol = "v5.channel.k8s.io" if stdin else "v4.channel.k8s.io"
-    sock, rest = connect(path, f"{target}?{urlencode(query)}", protocol)
+    sock, rest = connect(path, f"{target}?{encode_query(query)}", protocol)
     with contextlib.ExitStack() as stack:
         stack.callback(sock.close)
         session = _Session(sock, source if stdin else -1, sys.stdout.buffer if out is None else out)
         if tty:
+            from minipod.cli import terminal  # with termios and signal, which few have a use for
+
             stack.enter_context(terminal.raw())
             session.watch_size(stack.enter_context(terminal.size_changes()))
         return session.run(rest)
@@ -116,6 +118,7 @@ class _Session:
 
     def watch_size(self, changes: int) -> None:
         """Tell the command our terminal's size, and each new one of which *changes* brings news."""
+        from minipod.cli import terminal
 
         def resized(_: int = 0) -> None:
             rows, columns = terminal.size()

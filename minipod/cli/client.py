@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
-from urllib.parse import quote, urlencode
 
 from minipod import errors
 from minipod.api import unix_http
-from minipod.spec.instance import Instance
+from minipod.spec.endpoint import Endpoint
 
 Object = dict[str, Any]
 
@@ -82,7 +81,7 @@ def _place(resource: str) -> tuple[str, bool]:
 class Client:
     """Requests to one node. Errors of the server come back as `minipod.errors`."""
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Endpoint) -> None:
         self.instance = instance
 
     def path(self, resource: str, namespace: str | None, name: str = "", sub: str = "") -> str:
@@ -90,10 +89,10 @@ class Client:
         base, namespaced = _place(resource)
         parts = [base]
         if namespace and namespaced:
-            parts.append(f"namespaces/{quote(namespace)}")
+            parts.append(f"namespaces/{unix_http.quote(namespace)}")
         parts.append(resource)
         if name:
-            parts.append(quote(name))
+            parts.append(unix_http.quote(name))
         if sub:
             parts.append(sub)
         return "/".join(parts)
@@ -109,7 +108,7 @@ class Client:
         content_type: str = "application/json",
     ) -> unix_http.Response:
         """Send a request; return the answer with its body unread. Raises what the server said."""
-        target = f"{path}?{urlencode(query, doseq=True)}" if query else path
+        target = f"{path}?{unix_http.encode_query(query.items())}" if query else path
         headers = {"Accept": accept, "Content-Type": content_type}
         content = json.dumps(body).encode() if body is not None else b""
         try:

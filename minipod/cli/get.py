@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from minipod.cli import jsonpath, options
+from minipod.cli import options
 from minipod.cli.client import TABLE, Client, Object
 from minipod.errors import NotFound
 
@@ -94,6 +94,8 @@ def _print(found: dict[str, object], output: str, resource: str) -> None:
         for item in items:
             click.echo(f"{resource.removesuffix('s')}/{item['metadata']['name']}")
     elif output.startswith("jsonpath="):
+        from minipod.cli import jsonpath
+
         click.echo(jsonpath.parse(output.removeprefix("jsonpath="))(found))
     elif output in ("json", "yaml"):
         options.print_object(found, output)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import sys
-import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 import click
 
@@ -95,7 +94,9 @@ def _several(
             f"you are attempting to follow {len(targets)} log streams, but maximum allowed concurrency is {most}",
             hint="use --max-log-requests to increase the limit",
         )
-    lines = _Lines()
+    import threading  # 1 ms, which one log needs not
+
+    lines = _Lines(threading.Lock())
     threads = []
     for target in targets:
         arguments = (client, namespace, target, flags, lines)
@@ -111,9 +112,9 @@ def _several(
 class _Lines:
     """Stdout for several writers: whole lines only."""
 
-    def __init__(self) -> None:
+    def __init__(self, lock: AbstractContextManager[bool]) -> None:
         self.failed = False
-        self._lock = threading.Lock()
+        self._lock = lock
 
     def write(self, text: bytes) -> None:
         with self._lock:
@@ -158,19 +159,9 @@ def _query(container: str, flags: Mapping[str, object]) -> dict[str, object]:
     if tail is not None and tail != -1:
         query["tailLines"] = tail
     if flags.get("since"):
-        query["sinceSeconds"] = seconds(str(flags["since"]))
+        query["sinceSeconds"] = options.seconds(str(flags["since"]))
     if flags.get("since_time"):
         query["sinceTime"] = flags["since_time"]
     if flags.get("limit_bytes"):
         query["limitBytes"] = flags["limit_bytes"]
     return query
-
-
-def seconds(text: str) -> int:
-    """Return whole seconds for a duration such as 1h30m. Raises FailedPrecondition."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)(h|ms|m|s)", text)
-    if not parts or "".join(n + u for n, u in parts) != text:
-        raise FailedPrecondition(f"not a duration: {text!r}", hint="like 5s, 2m or 1h30m")
-    return max(
-        1, round(sum(float(n) * {"h": 3600, "m": 60, "s": 1, "ms": 0.001}[u] for n, u in parts))
-    )

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from typing import Any
-
-import yaml
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from minipod.cli.client import Object
 from minipod.errors import FailedPrecondition
 
+if TYPE_CHECKING:
+    import yaml
+
 SUFFIXES = (".yaml", ".yml", ".json")  # what of a directory is read, as by kubectl
 
 
-def load(files: Iterable[str]) -> list[Object]:
+def load(files: Sequence[str]) -> list[Object]:
     """Read every document of the files, of those in a directory too ("-": stdin). Raises FailedPrecondition naming file and place."""
     found: list[Object] = []
+    if not files:
+        return found
+    import yaml  # 10 ms, only for who has manifests
+
     for name in (inner for given in files for inner in _files(given)):
         text = sys.stdin.read() if name == "-" else _read(name)
         try:

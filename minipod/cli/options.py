@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from minipod.cli.client import Client, Object, plural
 from minipod.errors import FailedPrecondition, MinipodError, NotFound
-from minipod.spec.instance import Instance
+from minipod.spec.endpoint import SETTINGS, Endpoint, is_name
+
+if TYPE_CHECKING:
+    from minipod.spec.instance import Instance
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def instance(ctx: click.Context) -> Instance:
-    """Return the node that the global options mean."""
-    from minipod import config  # reads a file: only when a verb needs it
+    """Return the node that the global options mean, with all of its settings. Raises what `config.load` does."""
+    from minipod import config  # 5 ms: only for who needs more than `endpoint` tells
 
     chosen = ctx.find_root().obj or {}
     return config.load(chosen.get("config"), name=chosen.get("name")).instance
 
 
+def endpoint(ctx: click.Context) -> Endpoint:
+    """Return where that node answers: where there are no settings to read, its name tells."""
+    chosen = ctx.find_root().obj or {}
+    name = chosen.get("name")
+    if name is None:
+        name = os.environ.get("MINIPOD_INSTANCE") or "minipod"
+    settings = chosen.get("config") or os.environ.get("MINIPOD_CONFIG") or os.path.exists(SETTINGS)
+    return instance(ctx) if settings or not is_name(name) else Endpoint(name)
+
+
 def client(ctx: click.Context) -> Client:
-    return Client(instance(ctx))
+    return Client(endpoint(ctx))
 
 
 def namespace_option(f: F) -> F:
@@ -68,6 +83,16 @@ def complete_names(ctx: click.Context, _param: click.Parameter, incomplete: str)
     except (MinipodError, OSError):
         return []
     return [p["metadata"]["name"] for p in listed if p["metadata"]["name"].startswith(incomplete)]
+
+
+def seconds(text: str) -> int:
+    """Return whole seconds for a duration such as 1h30m. Raises FailedPrecondition."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)(h|ms|m|s)", text)
+    if not parts or "".join(n + u for n, u in parts) != text:
+        raise FailedPrecondition(f"not a duration: {text!r}", hint="like 5s, 2m or 1h30m")
+    return max(
+        1, round(sum(float(n) * {"h": 3600, "m": 60, "s": 1, "ms": 0.001}[u] for n, u in parts))
+    )
 
 
 def split_target(words: tuple[str, ...]) -> list[tuple[str, str]]:

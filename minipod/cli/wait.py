@@ -9,9 +9,8 @@ from typing import Any
 
 import click
 
-from minipod.cli import jsonpath, options
+from minipod.cli import options
 from minipod.cli.client import Client
-from minipod.cli.logs import seconds
 from minipod.errors import DeadlineExceeded, FailedPrecondition, NotFound
 
 Test = Callable[[dict[str, Any]], bool]
@@ -30,7 +29,7 @@ def command(
 ) -> None:
     """Wait for a condition of one or more objects."""
     client = options.client(ctx)
-    deadline = time.monotonic() + seconds(timeout)
+    deadline = time.monotonic() + options.seconds(timeout)
     for resource, name in options.split_target(words):
         await_one(client, resource, namespace, name, what, deadline)
         shown = resource.removesuffix("s")
@@ -47,6 +46,8 @@ def parse(what: str) -> Test:
             for c in obj.get("status", {}).get("conditions", [])
         )
     if kind == "jsonpath":
+        from minipod.cli import jsonpath
+
         path, _, value = rest.rpartition("=")
         shown = jsonpath.parse((path or rest).strip("'\""))
         return lambda obj: shown(obj) == value if path else shown(obj) != ""

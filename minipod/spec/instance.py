@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import zlib
 from dataclasses import dataclass
 
 from minipod.errors import InvalidSpec
-
-_NAME = re.compile(r"[a-z]([a-z0-9]{0,8}[a-z0-9])?")  # leaves room for suffixes in IFNAMSIZ (15)
+from minipod.spec.endpoint import RUN_ROOT, Endpoint, is_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
+class Instance(Endpoint):
     """The names, places and limits of one node. The defaults are those of the node called `minipod`.
 
     A field's comment is what docs/settings.md says of it.
@@ -27,7 +25,7 @@ class Instance:
 
     name: str = "minipod"  # by --instance, not in the file
     face: str = "kubernetes"  # what the daemon serves; "cri" for `minipod cri`
-    run_root: str = "/run"  # run_root/NAME is a tmpfs of ours: sockets, records
+    run_root: str = RUN_ROOT  # run_root/NAME is a tmpfs of ours: sockets, records
     state_root: str = "/var/lib"  # state_root/NAME: the store, images, volumes
     log_root: str = "/var/log/pods"  # the node called minipod logs here, others below state_root
     subnet4: str = "10.88.0.0/16"  # the pods' addresses; the first one is the node's
@@ -71,7 +69,7 @@ class Instance:
     userns_pods: int = 1024  # how many such pods there may be
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not is_name(self.name):
             raise InvalidSpec(
                 f"{self.name!r} is not an instance name",
                 path="name",
@@ -101,16 +99,6 @@ class Instance:
             )
 
     @property
-    def command(self) -> str:
-        """What one types in front of a verb to mean this node: for hints."""
-        return "minipod" if self.name == "minipod" else f"minipod --instance {self.name}"
-
-    @property
-    def run_dir(self) -> str:
-        """A tmpfs (0700) for what must outlive our processes, not the machine."""
-        return f"{self.run_root}/{self.name}"
-
-    @property
     def state_dir(self) -> str:
         """What must outlive a reboot: the store, images, leases of addresses are *not* here."""
         return f"{self.state_root}/{self.name}"
@@ -135,10 +123,6 @@ class Instance:
     def log_link_dir(self) -> str:
         """Where log collectors look: a symlink for each container's log."""
         return os.path.join(os.path.dirname(self.log_dir), "containers")
-
-    @property
-    def api_socket(self) -> str:
-        return f"{self.run_dir}/api.sock"
 
     @property
     def cri_socket(self) -> str:

@@ -1,6 +1,7 @@
 """The streams that people hold on to: exec, attach and port-forward, over WebSockets and over SPDY/3.1.
 
     spdy, spdy_headers   SPDY/3.1, sans-I/O: bytes in, events out
+    numbers              of the channels of exec and attach
     channels             the sub-protocols that number streams inside WebSocket messages, sans-I/O
     carriers             what carries bytes: an upgraded HTTP connection, or the messages of a WebSocket
     server               which protocol a request asks for, and then:

@@ -22,17 +22,6 @@ from typing import Final
 from minipod.errors import FailedPrecondition
 
 
-class Channel(enum.IntEnum):
-    """The channels of exec and attach."""
-
-    STDIN = 0
-    STDOUT = 1
-    STDERR = 2
-    ERROR = 3
-    RESIZE = 4
-    CLOSE = 255
-
-
 class Ending(enum.Enum):
     """How the error channel says how it ended."""
 

@@ -27,7 +27,8 @@ from typing import Any, Final, Protocol
 from minipod.aio.fds import write_all
 from minipod.errors import MinipodError, Unavailable
 from minipod.runtime.service import ExecSession
-from minipod.streaming.channels import Channel, Ending
+from minipod.streaming.channels import Ending
+from minipod.streaming.numbers import Channel
 from minipod.streaming.outputs import Output
 from minipod.streaming.presence import BRIEF, Presence
 from minipod.streaming.terminal_size import Sizes

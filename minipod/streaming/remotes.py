@@ -10,7 +10,8 @@ from typing import Final
 
 from minipod.streaming import spdy
 from minipod.streaming.carriers import Carrier, Channels
-from minipod.streaming.channels import Channel, Ending
+from minipod.streaming.channels import Ending
+from minipod.streaming.numbers import Channel
 from minipod.streaming.remotecommand import Status, Wanted, spoken
 
 CREATION: Final = (

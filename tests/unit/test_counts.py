@@ -9,8 +9,8 @@ import pytest
 
 # Loaded now; a few more may be right, but each costs memory in every fork and time at every start. Raise it with a reason.
 MODULES = {
-    "minipod.supervisor.start": 102, "minipod.supervisor.serving": 142, "minipod.supervisor.__main__": 42, "minipod.cli": 70,
-    "minipod.daemon.prober": 158, "minipod.daemon.serve": 629,
+    "minipod.supervisor.start": 103, "minipod.supervisor.serving": 143, "minipod.supervisor.__main__": 42, "minipod.cli": 50,
+    "minipod.cli.run": 84, "minipod.daemon.prober": 158, "minipod.daemon.serve": 631,
 }  # fmt: skip
 DATACLASSES = "from minipod.late_inspect import import_dataclasses; import_dataclasses(); "
 BEFORE = {
@@ -30,7 +30,20 @@ NEVER = {
         "aiohttp.client", "frozenlist._frozenlist", "backports.zstd",
     ),
     "minipod.cli": ("asyncio", "ssl", "yaml", "aiohttp", "pyroute2", "sqlite3", "http"),
+    "minipod.cli.run": ("asyncio", "ssl", "yaml", "http", "ast", "socket", "minipod.spec.instance"),
 }  # fmt: skip
+
+# A verb -> the modules that its command has loaded when it looks for its node.
+VERBS = {
+    "get pods": 62,
+    "exec x -- true": 73,
+    "logs x": 62,
+    "wait pod x --for=delete": 63,
+    "delete pod x": 63,
+}
+NOT_FOR_VERBS = (
+    "ast", "socket", "urllib.parse", "hashlib", "uuid", "datetime", "gettext", "yaml", "minipod.cli.jsonpath",
+)  # fmt: skip
 
 
 def loaded(module: str) -> set[str]:
@@ -45,3 +58,18 @@ def test_a_small_process_loads_little(module: str) -> None:
     found = loaded(module)
     assert not found & set(NEVER.get(module, ()))
     assert len(found) <= MODULES[module], sorted(found)
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_a_command_loads_little_before_it_asks_its_node(verb: str) -> None:
+    """Excluded: what comes with an answer, a terminal or a manifest."""
+    words = ["minipod", "--instance", "nosuch", *verb.split()]
+    code = "import sys; before = set(sys.modules); from minipod import cli; cli.main(); print(*(set(sys.modules) - before))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.argv = {words}; {code}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = set(done.stdout.split())
+    assert "node nosuch is not running" in done.stderr
+    assert not found & set(NOT_FOR_VERBS)
+    assert len(found) <= VERBS[verb], sorted(found)
