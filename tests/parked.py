@@ -23,6 +23,21 @@ def children(pid: int) -> set[int]:
         return set()  # it has ended
 
 
+def descriptors(supervisor: int) -> set[int]:
+    """Return those that it has at rest: what an exec had is closed after its client has heard of the end."""
+    seen: list[set[int] | None] = []
+
+    def rests() -> bool:
+        with open(f"/proc/{supervisor}/stat", encoding="ascii") as f:
+            asleep = f.read().rpartition(")")[2].split()[0] == "S"
+        seen.append(set(map(int, os.listdir(f"/proc/{supervisor}/fd"))) if asleep else None)
+        return seen[-1] is not None and seen[-3:] == seen[-1:] * 3
+
+    eventually(rests)
+    assert seen[-1] is not None
+    return seen[-1]
+
+
 def hanging(supervisor: int) -> set[int]:
     """Return the supervisor's children and their children that are where a fault lets a set-up hang: in pause(2)."""
     near = children(supervisor)
