@@ -109,6 +109,6 @@ def test_ctrl_c_in_a_row_leaves_nothing_behind(tmp_path) -> None:
     process.communicate()
     assert process.returncode == 130
     left = [f for f in os.listdir("/var/tmp") if f.startswith(f"minipod-bench-{process.pid}-")]
-    for name in (f"b{process.pid:x}", f"c{process.pid:x}"):  # the node, the row's own
+    for name in (f"{kind}{process.pid:x}" for kind in "bcd"):  # the node, the row's own two
         left += [d for d in (f"/run/{name}", f"/var/lib/{name}") if os.path.exists(d)]
     assert left == []

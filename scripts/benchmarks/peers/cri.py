@@ -24,6 +24,7 @@ RUN = "a pod: RunPodSandbox, CreateContainer, StartContainer"
 EXEC = "ExecSync of /bin/true"
 CYCLE = "a container of /bin/true: create, start, stop, remove"
 STOP = "a pod's end: StopContainer, StopPodSandbox, RemovePodSandbox"
+TRIES = 1000
 RUNTIME = "/runtime.v1.RuntimeService/"
 
 
@@ -181,7 +182,15 @@ class Engine:
         self.cri.call("StartContainer", {1: container})
         with contextlib.suppress(GRPCError):  # containerd's "ttrpc: closed": it has ended
             self.cri.call("StopContainer", {1: container, 2: 10})  # returns when it has ended
-        self.cri.call("RemoveContainer", {1: container})
+        for left in reversed(range(TRIES)):
+            try:
+                self.cri.call("RemoveContainer", {1: container})
+            except GRPCError:  # containerd, after that: it does not know of the end yet
+                if not left:
+                    raise
+                time.sleep(0.001)
+            else:
+                break
 
     def verbs(self) -> dict[str, float]:
         """Return the milliseconds of what a kubelet asks for in a pod's life (the figures of `rows/cri.py`)."""

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from benchmarks.bench import IMAGE, Bench
@@ -28,6 +28,7 @@ from minipod.spec.instance import Instance
 from minipod.spec.sandbox import SandboxMetadata, SandboxSpec
 
 FIGURE = "create, start, exit, delete"
+BARE = f"{FIGURE}, nothing prepared"
 REST = 0.1  # seconds between two containers: as the node's daemon does, the next one's root is mounted then, and the trash is emptied
 SPEC = ContainerSpec(name="c", image=IMAGE, command=("/bin/true",), log_path="c.log")
 
@@ -57,8 +58,8 @@ def supervisor(instance: Instance) -> Iterator[None]:
         node.reset_node(instance)
 
 
-async def connect(instance: Instance, bench: Bench) -> tuple[Runtime, Network]:
-    """Return a runtime of this process, connected, and its network."""
+async def connect(instance: Instance, bench: Bench, *, prepared: bool) -> tuple[Runtime, Network]:
+    """Return a runtime of this process, connected, and its network. *prepared*: it makes what the next container needs in idle."""
     deadline = time.monotonic() + node.START_DEADLINE
     while not os.path.exists(instance.supervisor_socket):
         if time.monotonic() > deadline:
@@ -68,7 +69,8 @@ async def connect(instance: Instance, bench: Bench) -> tuple[Runtime, Network]:
     await network.start()
     runtime = Runtime(instance, of_node(instance.run_dir), network, bench.store(), lambda: None)
     await runtime.connect()
-    runtime.prepare(instance.prepared_sandboxes)
+    if prepared:
+        runtime.prepare(instance.prepared_sandboxes)
     return runtime, network
 
 
@@ -78,24 +80,23 @@ async def close(runtime: Runtime, network: Network) -> None:
     await network.stop()
 
 
-async def one(runtime: Runtime, sandbox: SandboxId) -> float:
-    """Return the milliseconds of one container."""
+async def one(runtime: Runtime, sandbox: SandboxId, *, early: bool) -> float:
+    """Return the milliseconds of one container. *early*: ask for its start while it is being created, as `kubelet.starting` does."""
     ended = asyncio.Event()
 
     def event(happened: object) -> None:
         if getattr(happened, "type", None) is EventType.CONTAINER_EXITED:
             ended.set()
 
-    starts = []
+    starts: list[asyncio.Future[None]] = []
 
     def begun(container: ContainerId) -> None:
-        """Ask for its start while it is being created, as the kubelet does (`minipod.kubelet.starting`)."""
         starts.append(asyncio.ensure_future(runtime.start_container(container)))
 
     unsubscribe = runtime.subscribe(event)
     begin = time.perf_counter()
-    container = await runtime.create_container(sandbox, SPEC, begun=begun)
-    await asyncio.gather(*starts)
+    container = await runtime.create_container(sandbox, SPEC, begun=begun if early else None)
+    await (asyncio.gather(*starts) if early else runtime.start_container(container))
     await ended.wait()
     await runtime.remove_container(container)
     took = (time.perf_counter() - begin) * 1e3
@@ -105,12 +106,12 @@ async def one(runtime: Runtime, sandbox: SandboxId) -> float:
 
 
 @contextmanager
-def minipod(bench: Bench) -> Iterator[Once]:
-    bench.node()  # for its images
-    instance = config.load(name=f"c{os.getpid():x}").instance
+def cycles(bench: Bench, name: str, *, as_kubelet: bool) -> Iterator[Callable[[], float]]:
+    """A supervisor, a runtime and a sandbox of their own; yield what makes one container there."""
+    instance = config.load(name=name).instance
     loop = asyncio.new_event_loop()
     with supervisor(instance):
-        runtime, network = loop.run_until_complete(connect(instance, bench))
+        runtime, network = loop.run_until_complete(connect(instance, bench, prepared=as_kubelet))
         spec = SandboxSpec(
             metadata=SandboxMetadata(name="s", namespace="default", uid="u"),
             hostname="s",
@@ -119,16 +120,30 @@ def minipod(bench: Bench) -> Iterator[Once]:
         )
         os.makedirs(spec.log_directory)
         sandbox = loop.run_until_complete(runtime.run_pod_sandbox(spec))
-        yield lambda: {FIGURE: loop.run_until_complete(one(runtime, sandbox))}
+        yield lambda: loop.run_until_complete(one(runtime, sandbox, early=as_kubelet))
         loop.run_until_complete(runtime.stop_pod_sandbox(sandbox))
         loop.run_until_complete(runtime.remove_pod_sandbox(sandbox))
         loop.run_until_complete(close(runtime, network))
     loop.close()
 
 
+@contextmanager
+def minipod(bench: Bench) -> Iterator[Once]:
+    bench.node()  # for its images
+    own = f"{os.getpid():x}"
+    with (
+        cycles(bench, f"c{own}", as_kubelet=True) as usual,
+        cycles(bench, f"d{own}", as_kubelet=False) as bare,
+    ):
+        yield lambda: {FIGURE: usual(), BARE: bare()}
+
+
 ROW = Row(
     title="A container: create, start /bin/true, exit, delete",
-    figures=(Figure(FIGURE, aim=6 if detect().mode is Mode.V2 else 9),),  # a tree each on v1
+    figures=(
+        Figure(FIGURE, aim=6 if detect().mode is Mode.V2 else 9),  # a tree each on v1
+        Figure(BARE),
+    ),
     sides={
         "minipod": minipod,
         "runc": oci.cycles("runc"),
@@ -137,8 +152,9 @@ ROW = Row(
         "ctr run": containerd.ctr_run,
     },
     runs=50,
-    note="minipod: the runtime's verbs in a running process, in a sandbox that is there (as containerd's: CreateContainer, StartContainer, "
-    "exit, RemoveContainer), called as the kubelet calls them: the start is asked for during the creation. Between two containers the "
-    "process has a tenth of a second, in which it mounts the next one's root and empties its trash, as the node's daemon does. `runc run`, "
-    "`crun run` and `ctr run` are programs that start anew for each container and make all namespaces.",
+    note="minipod: the runtime's verbs in a running process, in a sandbox that is there (as containerd's: CreateContainer, "
+    "StartContainer, exit, RemoveContainer), called as the kubelet calls them: the start is asked for during the creation, and in "
+    "the tenth of a second between two containers the next one's root is mounted and the trash emptied, as the node's daemon does."
+    " Nothing prepared: one verb after the other, and the root is made and mounted in between. `runc run`, `crun run` and `ctr "
+    "run` are programs that start anew for each container and make all namespaces.",
 )
