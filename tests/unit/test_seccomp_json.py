@@ -8,9 +8,11 @@ import struct
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from minipod.errors import InvalidSpec
-from minipod.linux import seccomp_json
+from minipod.linux import credentials, seccomp, seccomp_json
 from minipod.linux.syscalls import table
 
 ARCH = 0xC000003E
@@ -33,9 +35,45 @@ def run(program: bytes, number: int, *args: int) -> int:
             return k
         elif op == 0x05:
             at += k
+        elif op == 0x45:
+            at += jt if accumulator & k else jf
         else:
             holds = {0x15: accumulator == k, 0x25: accumulator > k, 0x35: accumulator >= k}[op]
             at += jt if holds else jf
+
+
+@pytest.mark.parametrize("capabilities", [frozenset(), credentials.DEFAULT, {"SYS_ADMIN"}])
+def test_the_default_profile_says_of_each_number_what_is_decided_for_its_name(capabilities) -> None:
+    decided, numbers = seccomp.decisions(frozenset(capabilities)), table("x86_64")
+    program = seccomp.compile_profile(frozenset(capabilities), "x86_64")
+    names = {number: name for name, number in numbers.items()}
+    newest = max(names)
+    for number in range(newest + 3):
+        body = decided.get(names.get(number, ""), seccomp.DENIED)
+        alone = as_bytes(seccomp.UNKNOWN if number > newest else body)
+        for argument in (0, 2, 8, 40, 0x10000000):
+            args = (argument,) * 6
+            assert run(program, number, *args) == run(alone, number, *args), (number, args)
+
+
+def as_bytes(body: seccomp.Body) -> bytes:
+    return b"".join(struct.pack("<HBBI", *instruction) for instruction in body)
+
+
+@given(st.dictionaries(st.integers(0, 300), st.integers(0, 9), max_size=300))
+def test_a_search_finds_each_body_however_far_it_is(chosen: dict[int, int]) -> None:
+    """Bodies of up to 130 instructions: a conditional jump reaches 255."""
+    bodies = [
+        (*((0x15, 0, 0, n) for n in range(15 * index)), (0x06, 0, 0, 1000 + index))
+        for index in range(10)
+    ]
+    program = seccomp.assemble(
+        {number: bodies[index] for number, index in chosen.items()},
+        300, rest=seccomp.DENIED, beyond=seccomp.UNKNOWN, machine="x86_64",
+    )  # fmt: skip
+    for number in range(303):
+        other = ENOSYS if number > 300 else EPERM
+        assert run(program, number) == (1000 + chosen[number] if number in chosen else other)
 
 
 def verdict(
