@@ -10,7 +10,8 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -41,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 HEALTH = ("healthz", "readyz", "livez")
+KNOWN_MAX: Final = 1 << 10  # bytes of a path that is kept
 TEXTS = ("log", "proxy")  # what answers in a form of its own, whatever is accepted
 GENERIC_PARTS = ("", "status", "finalize", "ephemeralcontainers", "resize", "approval")
 
@@ -179,8 +181,7 @@ async def tell_errors(
     """Find out what a request is about, and answer every error as a metav1.Status."""
     info: RequestInfo | None = None
     try:
-        parts = _parts(request)
-        info = requestinfo.parse(request.method, parts, request.query)
+        parts, info = _about(request)
         request["parts"], request["info"] = parts, info
         return await handler(request)
     except web.HTTPRequestEntityTooLarge:
@@ -213,9 +214,26 @@ def _tell(answer: dict[str, Any]) -> web.Response:
     return web.Response(body=body, status=answer["code"], headers=headers)
 
 
-def _parts(request: web.Request) -> tuple[str, ...]:
+def _about(request: web.Request) -> tuple[tuple[str, ...], RequestInfo]:
+    """Return the path's segments, and what a request is about. Raises ApiError 400."""
+    method, path = request.method, request.rel_url.raw_path
+    known = _of_path if len(path) <= KNOWN_MAX else _of_path.__wrapped__
+    parts, info = known(method, path)
+    if info.is_resource and not info.name:  # the query may have a say
+        info = requestinfo.parse(method, parts, request.query)
+    return parts, info
+
+
+@lru_cache(maxsize=256)
+def _of_path(method: str, path: str) -> tuple[tuple[str, ...], RequestInfo]:
+    """Of a request without a query; most clients ask for the same things again and again."""
+    parts = _parts(path)
+    return parts, requestinfo.parse(method, parts, {})
+
+
+def _parts(path: str) -> tuple[str, ...]:
     """Return the path's segments, each decoded by itself: an encoded slash makes no segment."""
-    raw = request.rel_url.raw_path.strip("/")
+    raw = path.strip("/")
     try:
         return tuple(unquote(part, errors="strict") for part in raw.split("/")) if raw else ()
     except UnicodeDecodeError:

@@ -18,8 +18,13 @@ class Wanted:
     version: str = "v1"  # of the form
 
 
+_PLAIN = Wanted()
+
+
 def negotiate(accept: str, forms: tuple[str, ...] = ("Table", "PartialObjectMetadata")) -> Wanted:
     """Return the first form of *accept* that we have; no header asks for JSON. Raises ApiError 406."""
+    if accept in ("", "*/*", JSON):  # most
+        return _PLAIN
     for clause in accept.split(","):
         media, *parameters = [part.strip() for part in clause.split(";")]
         given = dict(p.partition("=")[::2] for p in parameters)

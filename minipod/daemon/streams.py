@@ -72,10 +72,10 @@ class Streams:
     # -- sessions
 
     async def running(self, pod: Object, container: str) -> ContainerId:
-        found = await self._instances(pod, container)
-        if not found or found[0].state is not ContainerState.RUNNING:
+        found = self._runtime.newest_container(static.node_uid(pod), container)
+        if found is None or found.state is not ContainerState.RUNNING:
             raise FailedPrecondition(f'container not found ("{container}")')  # a kubelet's words
-        return found[0].id
+        return found.record.id
 
     async def exec(
         self, container: ContainerId, command: tuple[str, ...], *, tty: bool, stdin: bool

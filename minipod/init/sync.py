@@ -15,6 +15,7 @@ end of file            execve has happened (the socket is close-on-exec), or the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -86,6 +87,24 @@ class Unheard(SyncPipe):
 
     def send(self, message: dict[str, Any], fds: list[int] | None = None) -> None:
         """Drop it."""
+
+
+class Spare:
+    """A pair that was made while nobody waited for it."""
+
+    def __init__(self) -> None:
+        self._pair: tuple[socket.socket, SyncPipe] | None = None
+
+    def take(self) -> tuple[socket.socket, SyncPipe]:
+        """Return it, or one made now. Raises OSError."""
+        found, self._pair = self._pair, None
+        return found or pair()
+
+    def make(self) -> None:
+        """Have one for the next who asks, where there are descriptors for it. Idempotent."""
+        if self._pair is None:
+            with contextlib.suppress(OSError):
+                self._pair = pair()
 
 
 def pair() -> tuple[socket.socket, SyncPipe]:

@@ -13,7 +13,6 @@ import fcntl
 import os
 import struct
 import termios
-import uuid
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -47,6 +46,7 @@ class Execs:
         self._run_dir = run_dir
         self._running: dict[str, Running] = {}
         self._consoles: dict[str, asyncio.Future[int]] = {}
+        self._null = -1
 
     def opened(self, session: str, console: int) -> None:
         """The supervisor sends the master of its pty."""
@@ -93,7 +93,7 @@ class Execs:
             raise errors.FailedPrecondition(
                 f"container {container.record.spec.name} is {container.state.value.lower()}, not running"
             )
-        session, target = uuid.uuid4().hex, container.record.id
+        session, target = os.urandom(16).hex(), container.record.id
         if tty:
             return await self._with_console(session, target, command)
         return await self._with_pipes(session, target, command, stdin=stdin)
@@ -138,7 +138,7 @@ class Execs:
                 theirs[0], ours[0] = os.pipe2(os.O_CLOEXEC)
                 os.set_blocking(ours[0], False)
             else:
-                theirs[0] = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+                theirs[0] = self._nothing()
             for n in (1, 2):
                 ours[n], theirs[n] = os.pipe2(os.O_CLOEXEC)
                 os.set_blocking(ours[n], False)
@@ -152,9 +152,15 @@ class Execs:
             raise
         finally:
             for fd in theirs:
-                if fd >= 0:
+                if fd >= 0 and fd != self._null:
                     os.close(fd)
         return ExecSession(id=session, stdin_fd=ours[0], stdout_fd=ours[1], stderr_fd=ours[2])
+
+    def _nothing(self) -> int:
+        """Return a stdin for who has none: the same one for all, which stays open."""
+        if self._null < 0:
+            self._null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        return self._null
 
     async def wait(self, session: str) -> int:
         """Wait for its exit code, LOST with its supervisor, and forget it. Raises SetupFailed when it could not be started."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from minipod import errors
@@ -194,16 +194,24 @@ class Runtime:
         return self.state.container(container).status()
 
     async def list_containers(self, pod_uid: str | None = None) -> list[ContainerStatus]:
+        found = [c.status() for c in self._listed(pod_uid)]
+        return sorted(found, key=lambda s: s.created_at, reverse=True)
+
+    def newest_container(self, pod_uid: str, name: str) -> Container | None:
+        """Return the first one of that name that `list_containers` would tell of."""
+        found = (c for c in self._listed(pod_uid) if c.record.spec.name == name)
+        return max(found, key=lambda c: c.created_at or c.record.asked_at, default=None)
+
+    def _listed(self, pod_uid: str | None) -> Iterator[Container]:
         state = self.state
         known = state.containers.values() if pod_uid is None else state.containers_of_pod(pod_uid)
-        found = [
-            c.status()
-            for c in known
-            if c.record.spec.name != pod_init.NAME
-            and c.state is not ContainerState.UNKNOWN
-            and c.record.id not in self.state.building
-        ]
-        return sorted(found, key=lambda s: s.created_at, reverse=True)
+        for container in known:
+            if (
+                container.record.spec.name != pod_init.NAME
+                and container.state is not ContainerState.UNKNOWN
+                and container.record.id not in state.building
+            ):
+                yield container
 
     async def list_container_stats(self) -> list[ContainerStats]:
         running = [c for c in self.state.containers.values() if c.state is ContainerState.RUNNING]

@@ -140,21 +140,20 @@ class SupervisorClient:
                 future.set_result(None)
 
     def _readable(self) -> None:
-        """Take what is there, at most a handful before others get their turn."""
-        for _ in range(16):
-            if self._sock is None:
-                return
-            try:
-                message, received = protocol.receive(self._sock)
-            except BlockingIOError:
-                return
-            except ConnectionError:
-                message, received = None, []
-            if message is None:
-                self.close()
-                self._on_lost()
-                return
-            self._deliver(message, received)
+        """Take one message: the next one is the next turn's. To look for it would take who waits for this one longer."""
+        if self._sock is None:
+            return
+        try:
+            message, received = protocol.receive(self._sock)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            message, received = None, []
+        if message is None:
+            self.close()
+            self._on_lost()
+            return
+        self._deliver(message, received)
 
     def _deliver(self, message: protocol.Message, received: list[int]) -> None:
         if "event" in message:

@@ -9,6 +9,7 @@ Source: apimachinery httpstream, apiserver wsstream, kubelet cri/streaming.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
@@ -119,10 +120,20 @@ async def _negotiated(
     socket = web.WebSocketResponse(
         protocols=known, max_msg_size=MESSAGE_MAX, compress=False, timeout=LINGER, autoping=False
     )
-    ready = socket.can_prepare(request)
-    if not ready.ok:
+    if not _is_handshake(request):
         await socket.prepare(request)  # raises what it is
-    return socket, ready.protocol
+    read = request.headers.get("Sec-WebSocket-Protocol", "").split(",")  # by aiohttp: one line
+    return socket, next((name for name in map(str.strip, read) if name in known), None)
+
+
+def _is_handshake(request: web.Request) -> bool:
+    """Whether aiohttp will accept it; its own `can_prepare` makes the whole answer to find out, in the way of who waits for a command."""
+    headers = request.headers
+    try:
+        key = base64.b64decode(headers.get("Sec-WebSocket-Key", ""))
+    except ValueError:
+        return False
+    return len(key) == 16 and headers.get("Sec-WebSocket-Version") in ("13", "8", "7")
 
 
 def _spdy_protocol(request: web.Request, known: Sequence[str]) -> str:

@@ -89,7 +89,7 @@ class Execs:
             return False
         page, argv = self._setups.page, tuple(message["argv"])
         stdin, stdout, stderr, target = started.held
-        ours, theirs = sync.pair()
+        ours, theirs = self._setups.spare.take()
         try:
             started.slot = page.reserve()
             if container.entrance is None:

@@ -46,6 +46,7 @@ class Setups:
         self.ends = Ends(supervisor)
         supervisor.exited = self._exited
         supervisor.dropped = self._abandon
+        self.spare = sync.Spare()  # for the next exec
         self.launcher: Launcher | None = None  # where this machine has the short way
 
     def await_for(self, made: Process, client: Client, n: int) -> None:
@@ -313,11 +314,11 @@ class Setups:
         """The sync socket is at its end, or there is none: execve worked, or the set-up is over one way or another."""
         if made.sync is not None:
             self._s.unwatch(made.sync)
-            made.sync.close()
+            made.held.append(made.sync.detach())
             made.sync = None
         made.set_up()
         made.long_way = None
-        if made.held:  # to close them wakes their readers: who waits for an exec's end comes first
+        if made.held:  # to close them takes time, and wakes their readers: who waits for an exec's end comes first
             self._s.call_later(0, made.let_go)
         if made.phase is Phase.STARTING and made.error is None and made.exit is None:
             self._started(made)
@@ -397,9 +398,11 @@ class Setups:
         """Let go of all that is held for it. Idempotent."""
         if made.sync is not None:
             self._s.unwatch(made.sync)
-        if isinstance(made, Exec) and made.slot >= 0:
-            self.page.remove(made.slot)
-            made.slot = -1
+        if isinstance(made, Exec):
+            self._s.call_later(0, self.spare.make)
+            if made.slot >= 0:
+                self.page.remove(made.slot)
+                made.slot = -1
         made.close()
 
     def _answer(

@@ -36,6 +36,8 @@ def asked_for(headers: CIMultiDictProxy[str]) -> UserInfo | None:
 
     Raises FailedPrecondition (400) without a user among them, and for bytes that are no UTF-8.
     """
+    if not any(header[:12].lower() == "impersonate-" for header in headers):
+        return None
     name = headers.get(USER, "")
     groups = tuple(headers.getall(GROUP, ()))
     uid = headers.get(UID, "")
