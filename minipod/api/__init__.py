@@ -7,6 +7,7 @@
                      validation_probes, validation_security, validation_volumes; pod_update, pod_template
                      validation_kinds, for others, with validation_certificates, validation_events, validation_storage
     of our own       tuning, tuning_probes: annotations of pods that minipod reads
+    text             yaml_types: YAML with JSON's types
     shared rules     quantity, selectors, placement (taints, affinity), static (pods), apparmor, disruption
     faces            store, informer (over it), tokens, certificates: who implements them is above; unix_http
 

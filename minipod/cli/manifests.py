@@ -23,14 +23,17 @@ def load(files: Sequence[str]) -> list[Object]:
         return found
     import yaml  # 10 ms, only for who has manifests
 
+    from minipod.api.yaml_types import StrictLoader, plain
+
     for name in (inner for given in files for inner in _files(given)):
         text = sys.stdin.read() if name == "-" else _read(name)
         try:
-            documents = list(yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+            documents = [plain(d) for d in yaml.load_all(text, StrictLoader)]
         except yaml.MarkedYAMLError as e:
             raise _not_yaml(name, text, e) from e
-        except yaml.YAMLError as e:
-            raise FailedPrecondition(f"{name}: not valid YAML: {e}") from e
+        except (yaml.YAMLError, ValueError, RecursionError) as e:
+            words = "nested too deeply" if isinstance(e, RecursionError) else e
+            raise FailedPrecondition(f"{name}: not valid YAML: {words}") from e
         for number, document in enumerate(documents, 1):
             if document is not None:
                 found += _objects(document, f"{name}: document {number}")

@@ -88,12 +88,14 @@ class Manifests:
         return list(pods.values()), errors
 
     def _parse(self, path: str) -> dict[str, Any]:
-        import yaml  # only nodes with static pods need it
+        import yaml  # only nodes with static pods need these
+
+        from minipod.api.yaml_types import Loader, plain
 
         with open(path, "rb") as file:
             content = file.read()
         try:
-            pod = yaml.safe_load(content)
+            pod = plain(yaml.load(content, Loader))  # noqa: S506 a safe loader
         except yaml.YAMLError as error:
             raise InvalidSpec(" ".join(str(error).split())) from error
         if not isinstance(pod, dict):

@@ -36,6 +36,7 @@ def test_a_verb_of_dockers_leads_to_ours(verb: str) -> None:
         (POD.replace("  name", "\tname"), "line 4, column 1", "cannot start any token", "a tab"),
         (POD + "spec: [1, 2\n", "line 6, column 1", "while parsing a flow sequence", ""),
         (POD + "spec: {a: b: c}\n", "line 5, column 12", "", ""),
+        (POD + "spec: {}\nmetadata: {}\n", "line 6, column 1", "'metadata' is there twice", ""),
     ],
 )
 def test_bad_yaml_is_told_with_its_place(
@@ -75,6 +76,24 @@ def test_what_is_no_object_is_told_with_its_place(
     done = minipod(verb, "-f", f"{tmp_path}/x.yaml")
     assert isinstance(done.exception, FailedPrecondition)
     assert done.exception.message == f"{tmp_path}/x.yaml: {words}"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (POD + "spec: &a {b: [*a]}\n", "nested too deeply"),
+        (POD + "spec: !!binary aGk=\n", "bytes has no place in an object"),
+        (POD + "spec: {a: .inf}\n", "a number without end has no place in an object"),
+        (POD + "spec: {? [1] : 2}\n", "unhashable key"),
+        (POD + "spec: " + "[" * 9999 + "\n", "nest"),
+    ],
+)
+def test_what_has_no_place_in_an_object_is_told(tmp_path, text: str, words: str) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(FailedPrecondition, match="not valid YAML: ") as caught:
+        manifests.load([f"{tmp_path}/x.yaml"])
+    assert caught.value.message.startswith(f"{tmp_path}/x.yaml: ")
+    assert words in caught.value.message
 
 
 def test_a_directory_is_the_manifests_in_it(tmp_path) -> None:

@@ -181,7 +181,7 @@ async def test_a_mirror_is_made_when_the_pod_in_its_way_is_gone(node):
         ("{", "flow"),
         ("[]", "not a manifest of one pod"),
         ("kind: Pod", "spec"),
-        ("[" * 3000, "nested too deeply"),
+        ("[" * 3000, "nest"),
         (POD.replace("name: a", "generateName: a"), "metadata.name: Required value"),
         (POD.replace("name: a", f"name: {'a' * 253}"), "no more than 253 characters"),
     ],
@@ -194,6 +194,15 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, content, words):
     assert pods == []
     assert len(errors) == 1
     assert words in errors[0]
+
+
+def test_a_date_is_text_for_a_static_pod_too(tmp_path):
+    (tmp_path / "x.yaml").write_text(
+        POD.replace("name: a", "name: a, annotations: {day: 2026-11-30}")
+    )
+    (pod,), errors = Manifests(str(tmp_path), "node").read()
+    assert pod["metadata"]["annotations"]["day"] == "2026-11-30"
+    assert not errors
 
 
 def test_the_same_pod_in_two_files_is_refused(tmp_path):
