@@ -112,15 +112,15 @@ def _check_quantity(amount: str, key: str) -> None:
 
 def _checked(key: str, value: Any, fields: dict[str, Any], where: str) -> Any:
     """Return the value as `Instance` takes it. Raises InvalidSpec for an unknown key and a value of another type."""
-    if key not in fields or key == "name":
+    if key == "name":
+        hint = "it is chosen by --instance NAME; the section [instance.NAME] is that node's"
+        raise InvalidSpec(f"unknown setting {key!r}", path=where, hint=hint)
+    if key not in fields:
         import difflib  # only for a typing error
 
-        near = difflib.get_close_matches(key, fields, 1)
-        hint = (
-            f"did you mean {near[0]}?"
-            if near
-            else f"known: {', '.join(sorted({*fields} - {'name'}))}"
-        )
+        known = sorted({*fields} - {"name"})
+        near = difflib.get_close_matches(key, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
         raise InvalidSpec(f"unknown setting {key!r}", path=where, hint=hint)
     kind = type(fields[key])
     if kind is tuple and isinstance(value, list) and all(isinstance(v, str) for v in value):

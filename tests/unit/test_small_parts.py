@@ -160,7 +160,7 @@ def test_settings_say_where_they_are_from(tmp_path) -> None:
     [
         ("subnet = 'x'", ": unknown setting 'subnet'", "did you mean subnet6?"),
         ("xyz = 1", ": unknown setting 'xyz'", "known: allowed_unsafe_sysctls, api_addresses, "),
-        ("name = 'two'", ": unknown setting 'name'", ""),
+        ("name = 'two'", ": unknown setting 'name'", "chosen by --instance"),
         ("max_pods = '9'", ": max_pods: '9' is not a whole number", ""),
         ("max_pods = true", ": max_pods: True is not a whole number", ""),
         ("image_devices = 0", ": image_devices: 0 is not true or false", ""),
