@@ -52,6 +52,12 @@ MEANT = {
     "stop": "delete pod NAME", "kill": "delete pod NAME --grace-period=0 --force", "start": "apply -f FILE",
     "create": "apply -f FILE", "top": "kubeconfig (then kubectl top pods)",
 }  # fmt: skip
+# What only kubectl does.
+KUBECTL = (
+    "annotate", "api-resources", "auth", "certificate", "cordon", "diff", "drain", "edit", "explain", "expose", "label",
+    "patch", "proxy", "replace", "rollout", "scale", "set", "taint", "uncordon",
+)  # fmt: skip
+MEANT |= {verb: f"kubeconfig (then kubectl {verb})" for verb in KUBECTL}
 
 
 class Verbs(click.Group):

@@ -13,6 +13,7 @@ from minipod.errors import FailedPrecondition, NotFound
 @click.argument("words", nargs=-1, shell_complete=options.complete_names)
 @click.option("-f", "--filename", "files", multiple=True, help="As for apply.")
 @options.namespace_option
+@click.option("-l", "--selector", default="", help="All of TYPE with these labels, like app=web.")
 @click.option("--all", "everything", is_flag=True)
 @click.option("--grace-period", type=int, default=-1, help="Seconds; -1: the pod's own.")
 @click.option("--now", is_flag=True, help="A grace period of one second.")
@@ -38,12 +39,17 @@ def command(
     ]
     if words:
         targets += [(r, namespace, n) for r, n in options.split_target(words) if n]
-    if flags["everything"] and words:
+    chosen = bool(flags["everything"] or flags["selector"])
+    if chosen and words:
         resource = plural(words[0])
-        items = client.request("GET", client.path(resource, namespace))["items"]
+        query = {"labelSelector": flags["selector"]} if flags["selector"] else {}
+        items = client.request("GET", client.path(resource, namespace), query=query)["items"]
         targets += [(resource, namespace, i["metadata"]["name"]) for i in items]
+        if not targets:
+            click.echo("No resources found", err=True)
+            return 0
     if not targets:
-        raise click.UsageError("name what to delete: TYPE NAME, -f FILE or TYPE --all")
+        raise click.UsageError("name what to delete: TYPE NAME, -f FILE, TYPE -l or TYPE --all")
     grace = 1 if flags["now"] else 0 if flags["force"] else int(str(flags["grace_period"]))
     if grace == 0 and not flags["force"]:
         grace = 1  # as kubectl: only --force skips the kubelet

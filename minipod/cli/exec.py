@@ -21,7 +21,38 @@ class ExecCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
-@click.command("exec", cls=ExecCommand)
+class WithoutDashes(ExecCommand):
+    """Takes `exec POD sh -c ls`, too, as docker exec does: what follows the command's first word belongs to the command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        at = len(args) if "--" in args else _second_word(self, args)
+        return super().parse_args(ctx, [*args[:at], "--", *args[at:]] if at < len(args) else args)
+
+
+def _second_word(command: click.Command, args: list[str]) -> int:
+    """Return where the second word is that is neither an option of *command* nor the value of one; without one the end."""
+    valued = {
+        name
+        for param in command.params
+        if isinstance(param, click.Option) and not param.is_flag
+        for name in param.opts
+    }
+    words, at = 0, 0
+    while at < len(args):
+        word = args[at]
+        if word.startswith("-") and word != "-":
+            short = next((i for i, c in enumerate(word[1:], 1) if f"-{c}" in valued), 0)
+            # --container NAME and -itc NAME; --container=NAME and -cNAME have it in them
+            at += word in valued or (word[1] != "-" and 0 < short == len(word) - 1)
+        elif words:
+            return at
+        else:
+            words += 1
+        at += 1
+    return len(args)
+
+
+@click.command("exec", cls=WithoutDashes)
 @click.argument("pod", shell_complete=options.complete_names)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 @options.namespace_option

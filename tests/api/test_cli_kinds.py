@@ -29,3 +29,16 @@ def test_apply_get_and_delete_of_other_kinds(node) -> None:
     told = node.run("get", "frob", check=False)
     assert 'doesn\'t have a resource type "frob"' in told.stderr
     assert "configmaps" in told.stderr
+
+
+def test_delete_chooses_by_labels(node) -> None:
+    both = "\n---\n".join(
+        f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, labels: {{of: {of}}}}}"
+        for name, of in (("one", "cli"), ("two", "cli"), ("three", "others"))
+    )
+    node.run("apply", "-f", "-", text=both)
+    told = node.run("delete", "cm", "-l", "of=cli").stdout
+    assert told == 'configmap "one" deleted\nconfigmap "two" deleted\n'
+    again = node.run("delete", "cm", "-l", "of=cli")
+    assert (again.stdout, again.stderr) == ("", "No resources found\n")
+    assert node.run("delete", "cm", "-l", "of").stdout == 'configmap "three" deleted\n'

@@ -253,3 +253,28 @@ def test_a_disk_that_can_not_be_written_is_told(tmp_path) -> None:
     done = subprocess.run([MINIPOD, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == f"error: {tmp_path}/file/nosuch: not a directory\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "pod", "container", "argv"),
+    [
+        ("p -- sh -c ls", "p", "", "sh -c ls"),
+        ("p sh -c ls", "p", "", "sh -c ls"),
+        ("-it p sh -c ls", "p", "", "sh -c ls"),
+        ("p -c app ls -l", "p", "app", "ls -l"),
+        ("p -itc app ls -l", "p", "app", "ls -l"),
+        ("p -capp ls -l", "p", "app", "ls -l"),
+        ("--container=app p -n default ls -n", "p", "app", "ls -n"),
+        ("-n default pod/p -c app -- ls -c x", "pod/p", "app", "ls -c x"),
+        ("p ls", "p", "", "ls"),
+        ("p - -c x", "p", "", "- -c x"),
+        ("p", "p", "", ""),
+    ],
+)
+def test_the_command_of_an_exec_begins_at_its_first_word(
+    typed: str, pod: str, container: str, argv: str
+) -> None:
+    verb = Verbs.load(group, "exec")
+    with verb.make_context("exec", typed.split()) as ctx:
+        assert (ctx.params["pod"], ctx.params["container"]) == (pod, container)
+        assert [*ctx.params["words"], *ctx.meta.get("command", ())] == argv.split()
