@@ -23,11 +23,13 @@ def command(ctx: click.Context, user: str | None, groups: tuple[str, ...]) -> No
     allow him (kubectl create rolebinding); his certificate lasts a year.
     """
     instance = options.instance(ctx)
-    if not os.path.exists(instance.kubeconfig):
+    try:
+        os.stat(instance.kubeconfig)  # who may not look at the directory is told that
+    except FileNotFoundError:
         raise NotFound(
             f"node {instance.name} has no kubeconfig yet",
             hint=f"it is made by its first start: {instance.command} up",
-        )
+        ) from None
     if user is None:
         if groups:
             raise InvalidSpec("--group is for a --user")

@@ -278,3 +278,22 @@ def test_the_command_of_an_exec_begins_at_its_first_word(
     with verb.make_context("exec", typed.split()) as ctx:
         assert (ctx.params["pod"], ctx.params["container"]) == (pod, container)
         assert [*ctx.params["words"], *ctx.meta.get("command", ())] == argv.split()
+
+
+def test_a_kubeconfig_that_may_not_be_seen_is_not_taken_for_one_that_is_not_there(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.toml").write_text(f'[instance.nosuch]\nstate_root = "{tmp_path}"\n')
+    words = ["--config", f"{tmp_path}/x.toml", "--instance", "nosuch", "kubeconfig"]
+    with pytest.raises(NotFound, match="has no kubeconfig yet"):
+        group.main(words, standalone_mode=False)
+    stat = os.stat
+
+    def refused(path, **more):  # root may everything
+        if str(path).endswith("/kubeconfig"):
+            raise PermissionError(13, "Permission denied", path)
+        return stat(path, **more)
+
+    monkeypatch.setattr(os, "stat", refused)
+    with pytest.raises(PermissionError):
+        group.main(words, standalone_mode=False)
