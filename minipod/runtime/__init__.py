@@ -9,7 +9,7 @@
                    held_mounts: its mounts, until its end; oom
     a process      exec; probe_exec: the prober's; attach; port_forward
     images, logs   images;  logs and log_files: what the pump wrote
-    in advance     prepared: sandboxes; prepared_roots: mounts of layers; both while the node is idle
+    in advance     prepared_sandboxes; prepared_roots: mounts of layers; both while the node is idle
     all of them    state: records, and what is derived from them; recover: finds everything again after a restart
                    supervisor_client: speaks to the supervisor
 """

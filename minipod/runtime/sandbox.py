@@ -1,6 +1,6 @@
 """The life of a sandbox: record, address, cgroup and namespaces, network, and all of it backwards.
 
-Most pods find one that was prepared (`runtime.prepared`), whose record, address, namespaces and network are there.
+Most pods find one that was prepared (`runtime.prepared_sandboxes`), whose record, address, namespaces and network are there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from minipod.linux import small_files
 from minipod.network.network import Network
 from minipod.runtime.furnishing import Furnishing
 from minipod.runtime.making import Making
-from minipod.runtime.prepared import Prepared, PreparedSandboxes
+from minipod.runtime.prepared_sandboxes import Prepared, PreparedSandboxes
 from minipod.runtime.sandbox_setup import Made, build
 from minipod.runtime.service import Begun
 from minipod.runtime.state import SandboxRecord, State, sandbox_status

@@ -1,7 +1,7 @@
 """Makes a sandbox's cgroup, namespaces and pins in a thread of the daemon: no process is forked for them.
 
     build                at once, for a pod that asked
-    prepare, furnish     what is the same for every pod, while nobody asks; then what only the pod can say (`runtime.prepared`),
+    prepare, furnish     what is the same for every pod, while nobody asks; then what only the pod can say (`runtime.prepared_sandboxes`),
                          where `runtime.furnishing` can't do it by a program of system calls
 
 The thread unshares, pins what it has in the vault and ends (`runtime.threads`). What must be made by a process of its own goes through the

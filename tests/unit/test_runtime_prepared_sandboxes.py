@@ -15,7 +15,7 @@ import pytest
 from minipod.errors import SetupFailed
 from minipod.runtime import idle, sandbox_setup
 from minipod.runtime.idle import Idle
-from minipod.runtime.prepared import NOBODYS, PreparedSandboxes, fits
+from minipod.runtime.prepared_sandboxes import NOBODYS, PreparedSandboxes, fits
 from minipod.runtime.sandbox import Sandboxes
 from minipod.runtime.sandbox_setup import Made
 from minipod.runtime.state import State
