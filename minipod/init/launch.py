@@ -47,7 +47,7 @@ from minipod.linux.libc import MACHINE
 from minipod.linux.machine import Piece
 from minipod.linux.machine_fork import ForkMachine, Part
 from minipod.linux.program import FAIL, Buffer, Call, Number, Result, Text
-from minipod.spec.bundle import Bundle, Process
+from minipod.spec.bundle import Bundle
 from minipod.spec.container import SeccompMode
 from minipod.spec.sandbox import NamespaceMode
 
@@ -60,21 +60,22 @@ TRACERS: Final = frozenset(("SYS_PTRACE", "SYS_ADMIN"))
 VAULT, HOST_MOUNTS, BARE, ROOT = 4, 5, 6, 7
 
 
-def may_be_met(bundle: Bundle, process: Process) -> bool:
-    """Whether a child of the supervisor's may be born among the processes of *bundle*.
+def takes_container(bundle: Bundle) -> bool:
+    """Whether the short way can make it: its main process is alone in its pid namespace, and of no user namespace; we know its filter."""
+    known = bundle.process.seccomp is not SeccompMode.LOCALHOST
+    return bundle.pid is NamespaceMode.CONTAINER and bundle.userns is None and known
+
+
+def takes_exec(bundle: Bundle) -> bool:
+    """Whether an exec in the container of *bundle* can go the short way: nobody in there can do anything to its child.
 
     For a moment it has the supervisor's descriptors, so nobody in there may look into it: no tracer (CAP_SYS_PTRACE), nobody who
     mounts what the supervisor would walk into (CAP_SYS_ADMIN, an autofs over /), no other container that may have these (one that
     joined its pid namespace later is the caller's to look for). A user namespace can't be entered for a moment: the way back needs
     a capability outside of it.
     """
-    return may_be_born(bundle) and not bundle.privileged and not TRACERS & set(process.capabilities)
-
-
-def may_be_born(bundle: Bundle) -> bool:
-    """Whether a container's main process is alone in its pid namespace, and of no user namespace; its filter is one that we know."""
-    known = bundle.process.seccomp is not SeccompMode.LOCALHOST
-    return bundle.pid is NamespaceMode.CONTAINER and bundle.userns is None and known
+    capabilities = set(bundle.process.capabilities)
+    return takes_container(bundle) and not bundle.privileged and not TRACERS & capabilities
 
 
 class Launcher:

@@ -65,7 +65,7 @@ class Execs:
             raise
 
     def begin_anew(self, sandbox_id: str) -> None:
-        """Before a container joins a pid namespace of this sandbox: nobody may be met there with what is ours (`launch.may_be_met`).
+        """Before a container joins a pid namespace of this sandbox: nobody may be met there with what is ours (`launch.takes_exec`).
 
         Who is on the way into it by the short way, and may have been stopped, takes the long one.
         """
@@ -116,7 +116,7 @@ class Execs:
     ) -> Entrance:
         """Return how execs enter *container*. Raises NotDirect."""
         made_with = container.bundle
-        if not launch.may_be_met(made_with, made_with.process):
+        if not launch.takes_exec(made_with):
             raise NotDirect("a process of the container could look into its child")
         made = _process(made_with.process, argv, tty=False)
         bundle = ExecBundle(id="", container_id=container.id, process=made)

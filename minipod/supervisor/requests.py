@@ -119,7 +119,7 @@ class Requests:
         )
         if received:
             context.fds["root"] = received[0]
-        short = launch.may_be_born(bundle)
+        short = launch.takes_container(bundle)
         if not (short and self._setups.launch(container, made, context, bundle.title, bundle.fail_at)):  # fmt: skip
             if received:
                 os.close(received.pop())  # which unmounts it
