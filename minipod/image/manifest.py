@@ -12,6 +12,7 @@ from typing import Any
 
 from minipod.errors import ImageError
 from minipod.image.content import SMALL_MAX, Descriptor
+from minipod.linux.flags import OVL_MAX_STACK
 
 OCI = "application/vnd.oci.image."
 DOCKER = "application/vnd.docker."
@@ -31,7 +32,6 @@ LAYERS = (
     *(f"{DOCKER}image.rootfs.{kind}" for kind in ("diff.tar", "diff.tar.gzip", "diff.tar.zstd")),
     f"{DOCKER}image.rootfs.foreign.diff.tar.gzip",
 )
-MAX_LAYERS = 500  # overlayfs takes no more lower directories
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +64,8 @@ def parse_manifest(text: bytes) -> Manifest:
     for layer in manifest.layers:
         if layer.media_type not in LAYERS:
             raise _wrong(f"unsupported media type {layer.media_type!r} of layer {layer.digest}")
-    if len(manifest.layers) > MAX_LAYERS:
-        raise _wrong(f"{len(manifest.layers)} layers, more than {MAX_LAYERS}")
+    if len(manifest.layers) > OVL_MAX_STACK:
+        raise _wrong(f"{len(manifest.layers)} layers, more than overlayfs takes: {OVL_MAX_STACK}")
     return manifest
 
 

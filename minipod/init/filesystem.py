@@ -63,7 +63,7 @@ class MountRoot(Repeats):
         options = root.options(root.lower)
         opened: list[int] = []
         if len(options) >= mount.DATA_MAX:
-            # An open directory has a name of three digits: 500 layers, overlayfs' limit, fit into the page.
+            # An open directory has a name of three digits: OVL_MAX_STACK of them fit into the page.
             opened = [os.open(path, _DIRECTORY) for path in root.lower]
             os.chdir("/proc/self/fd")
             options = root.options([str(fd) for fd in opened])

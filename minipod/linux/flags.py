@@ -51,6 +51,7 @@ class AT(enum.IntFlag):
 
 
 AT_FDCWD = -100
+OVL_MAX_STACK = 500  # lower layers that overlayfs takes (fs/overlayfs/params.h)
 
 
 class OpenTree(enum.IntFlag):

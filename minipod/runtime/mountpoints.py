@@ -12,12 +12,12 @@ import os
 from collections.abc import Sequence
 from functools import lru_cache
 
+from minipod.linux.flags import OVL_MAX_STACK
 from minipod.spec.container import Mount
 
 ALWAYS = ("/dev", "/proc", "/sys")
 NODE_RESOLV = "/etc/resolv.conf"
 FILES = ("/etc/hostname", "/etc/hosts", NODE_RESOLV)
-LAYERS = 500  # that overlayfs takes (fs/overlayfs/params.h, OVL_MAX_STACK)
 SECRETS = "/var/run/secrets/kubernetes.io/serviceaccount"
 LINKED_SECRETS = SECRETS.removeprefix("/var")
 _LINKS = ("/run", "../run")
@@ -39,7 +39,7 @@ class MountPoints:
         It is left out where it is on another file system: overlayfs would show files and directories with different devices
         (overlayfs.rst, "Inode properties"). So it is where it would be one layer too many.
         """
-        if not 0 < len(layers) < LAYERS:
+        if not 0 < len(layers) < OVL_MAX_STACK:
             return layers
         wanted = tuple(sorted({path for m in mounts if (path := self._place(m, layers))}))
         if (layer := self._made.get(wanted)) is None:

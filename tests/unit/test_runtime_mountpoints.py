@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from minipod.runtime.mountpoints import LAYERS, NODE_RESOLV, SECRETS, MountPoints, secrets_in
+from minipod.linux.flags import OVL_MAX_STACK
+from minipod.runtime.mountpoints import NODE_RESOLV, SECRETS, MountPoints, secrets_in
 from minipod.spec.container import Mount
 
 
@@ -91,7 +92,9 @@ def test_no_link_of_an_image_leads_to_the_node(tmp_path) -> None:
     assert secrets_in((str(tmp_path / "layer"),)) == ""
 
 
-@pytest.mark.parametrize(("layers", "more"), [(0, 0), (1, 1), (LAYERS - 1, 1), (LAYERS, 0)])
+@pytest.mark.parametrize(
+    ("layers", "more"), [(0, 0), (1, 1), (OVL_MAX_STACK - 1, 1), (OVL_MAX_STACK, 0)]
+)
 def test_there_are_not_more_layers_than_overlayfs_takes(ours, layers: int, more: int) -> None:
     image = (str(ours.parent / "image"),) * layers
     points = MountPoints(str(ours.parent / "points"), [str(ours)])
