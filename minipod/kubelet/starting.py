@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine, Mapping
 
     from minipod.kubelet.context import Context
-    from minipod.kubelet.rules.observed import Observed
+    from minipod.kubelet.rules.observed import Observed, Sandbox
     from minipod.kubelet.rules.pods import Container, Pod
     from minipod.kubelet.stopping import Stopper
     from minipod.kubelet.volumes import PodDirectory
@@ -51,6 +51,22 @@ class StartFailed(MinipodError):
     def __init__(self, waiting: Waiting) -> None:
         super().__init__(f"{waiting.reason}: {waiting.message}")
         self.waiting = waiting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One instance that is to be: of which container, beside what else, with which volumes."""
+
+    pod: Pod
+    container: Container
+    observed: Observed  # with the sandbox that it goes into
+    volumes: Mapping[str, MountedVolume]  # by name
+    restart_count: int
+
+    @property
+    def sandbox(self) -> Sandbox:
+        assert self.observed.sandbox is not None
+        return self.observed.sandbox
 
 
 class EarlyStart:
@@ -93,35 +109,27 @@ class Starter:
         if self._long_wait is not None:
             self._long_wait.cancel()
 
-    def log_directory(self, pod: Pod, container: Container) -> str:
-        """Where the logs of a container's instances are."""
-        return f"{pod_log_directory(self._context.instance.log_dir, pod)}/{container.name}"
-
-    def make_log_directory(self, pod: Pod, container: Container) -> None:
-        """Make that; one that is there is fine."""
-        self._context.spares.make_directory(self.log_directory(pod, container), 0o755)
-
-    def restart_count(self, pod: Pod, container: Container, observed: Observed) -> int:
-        """That of the next instance: from the newest one, from the status, or from the logs."""
-        newest = observed.newest(container.name)
-        if newest is not None:
-            return newest.restart_count + (newest.state is not State.CREATED)
-        old = podstatus.old_statuses(pod).get(container.name)
-        if old is not None:
-            return old.restart_count
-        return logs.next_attempt(self.log_directory(pod, container))
-
-    async def start(
+    def attempt(
         self,
         pod: Pod,
         container: Container,
         observed: Observed,
         volumes: Mapping[str, MountedVolume],
-        restart_count: int,
-    ) -> None:
-        """Start one instance in the newest sandbox. Raises StartFailed."""
-        sandbox = observed.sandbox
-        assert sandbox is not None
+    ) -> Attempt:
+        """The next instance of *container*, which has a directory for its log. Raises OSError."""
+        log_directory = f"{pod_log_directory(self._context.instance.log_dir, pod)}/{container.name}"
+        self._context.spares.make_directory(log_directory, 0o755)
+        return Attempt(
+            pod=pod,
+            container=container,
+            observed=observed,
+            volumes=volumes,
+            restart_count=_restart_count(pod, container, observed, log_directory),
+        )
+
+    async def start(self, attempt: Attempt) -> None:
+        """Start it in the newest sandbox. Raises StartFailed."""
+        pod, container = attempt.pod, attempt.container
         await self._image(pod, container)
         for image in volume_images(pod, container):
             await self._image(pod, image)
@@ -129,43 +137,34 @@ class Starter:
         try:
             if (begun := self.ahead.begun(container)) is not None:
                 start.begin(begun)
-            created = await self._creation(pod, container, self.ahead.take(container))
+            created = await self._creation(attempt, self.ahead.take(container))
             if created is None:
-                spec = await self._spec(pod, container, observed, volumes, restart_count)
+                spec = await self._spec(attempt)
                 creation = self._context.runtime.create_container(
-                    SandboxId(sandbox.id), spec, start.begin
+                    SandboxId(attempt.sandbox.id), spec, start.begin
                 )
-                created = await self._creation(pod, container, creation)
+                created = await self._creation(attempt, creation)
             message = f"Created container {container.name}"
             self._context.recorder.normal(pod, "Created", message, container)
-            log_path = translate.log_path(container, restart_count)
-            await self._run(pod, container, created, log_path, start)
+            await self._run(attempt, created, start)
         except BaseException:
             await start.give_up()
             raise
         if container.post_start is not None:
-            await self._post_start(pod, container, created, pod_ip(pod, sandbox, self._context))
+            await self._post_start(attempt, created)
 
-    async def set_up_ahead(
-        self,
-        pod: Pod,
-        container: Container,
-        observed: Observed,
-        volumes: Mapping[str, MountedVolume],
-        restart_count: int,
-    ) -> Made | None:
+    async def set_up_ahead(self, attempt: Attempt) -> Made | None:
         """Create the instance that `start` will take. None: something is missing, and the start says what. Raises as create_container."""
-        sandbox = observed.sandbox
-        assert sandbox is not None
+        container = attempt.container
         try:
-            images = (container, *volume_images(pod, container))
+            images = (container, *volume_images(attempt.pod, container))
             if not all([await self.puller.usable(image) for image in images]):
                 return None
-            spec = await self._make_spec(pod, container, observed, volumes, restart_count)
+            spec = await self._make_spec(attempt)
         except (MinipodError, OSError):
             return None
         created = await self._context.runtime.create_container(
-            SandboxId(sandbox.id), spec, partial(self.ahead.note, container.name)
+            SandboxId(attempt.sandbox.id), spec, partial(self.ahead.note, container.name)
         )
         return container.name, created
 
@@ -192,40 +191,29 @@ class Starter:
         except ImageError as error:
             raise StartFailed(Waiting(reason=error.reason, message=error.message)) from error
 
-    async def _spec(
-        self,
-        pod: Pod,
-        container: Container,
-        observed: Observed,
-        volumes: Mapping[str, MountedVolume],
-        restart_count: int,
-    ) -> ContainerSpec:
+    async def _spec(self, attempt: Attempt) -> ContainerSpec:
         try:
-            return await self._make_spec(pod, container, observed, volumes, restart_count)
+            return await self._make_spec(attempt)
         except (InvalidSpec, OSError) as error:
             message = error.detail if isinstance(error, InvalidSpec) else str(error)
-            raise self._failed(pod, container, "CreateContainerConfigError", message) from error
+            raise self._failed(attempt, "CreateContainerConfigError", message) from error
 
-    async def _make_spec(
-        self,
-        pod: Pod,
-        container: Container,
-        observed: Observed,
-        volumes: Mapping[str, MountedVolume],
-        restart_count: int,
-    ) -> ContainerSpec:
+    async def _make_spec(self, attempt: Attempt) -> ContainerSpec:
+        pod, container, observed = attempt.pod, attempt.container, attempt.observed
         newest = observed.newest(container.name)
         curve = restart.curve_of(pod.annotations)
         backoff = restart.start_entry(newest, spec_hash(container), self._context.clock(), curve)
         await self._verify_non_root(pod, container)
         facts = node_facts(pod, observed.sandbox, self._context)
-        variables = await environment.variables(self._context, pod, container, facts, volumes)
+        variables = await environment.variables(
+            self._context, pod, container, facts, attempt.volumes
+        )
         termination = self._directory.new_termination_file(container)
         start = translate.Start(
-            attempt=restart_count,
+            attempt=attempt.restart_count,
             backoff=backoff,
             variables=variables,
-            volumes=volumes,
+            volumes=attempt.volumes,
             extra_mounts=self._own_mounts(container, termination),
             termination_file=termination,
             memory_capacity=self._context.machine.memory,
@@ -239,27 +227,21 @@ class Starter:
         hosts = Mount(host_path=self._directory.hosts_path, container_path="/etc/hosts")
         return (hosts, Mount(host_path=termination, container_path=path))
 
-    async def _creation(self, pod: Pod, container: Container, creation: Awaitable[T]) -> T:
+    async def _creation(self, attempt: Attempt, creation: Awaitable[T]) -> T:
         try:
             return await creation
         except ImageError as error:
-            raise self._failed(pod, container, error.reason, error.message) from error
+            raise self._failed(attempt, error.reason, error.message) from error
         except MinipodError as error:
-            raise self._failed(pod, container, "CreateContainerError", error.message) from error
+            raise self._failed(attempt, "CreateContainerError", error.message) from error
 
-    async def _run(
-        self,
-        pod: Pod,
-        container: Container,
-        created: ContainerId,
-        log_path: str,
-        start: EarlyStart,
-    ) -> None:
+    async def _run(self, attempt: Attempt, created: ContainerId, start: EarlyStart) -> None:
         try:
             await start.done(created)
         except MinipodError as error:
-            raise self._failed(pod, container, "RunContainerError", error.message) from error
-        instance = self._context.instance
+            raise self._failed(attempt, "RunContainerError", error.message) from error
+        pod, container, instance = attempt.pod, attempt.container, self._context.instance
+        log_path = translate.log_path(container, attempt.restart_count)
         log = f"{pod_log_directory(instance.log_dir, pod)}/{log_path}"
         try:
             logs.link(instance.log_link_dir, pod, container.name, created, log)
@@ -268,11 +250,10 @@ class Starter:
         message = f"Started container {container.name}"
         self._context.recorder.normal(pod, "Started", message, container)
 
-    async def _post_start(
-        self, pod: Pod, container: Container, created: ContainerId, ip: str
-    ) -> None:
+    async def _post_start(self, attempt: Attempt, created: ContainerId) -> None:
+        pod, container, runtime = attempt.pod, attempt.container, self._context.runtime
         assert container.post_start is not None
-        runtime = self._context.runtime
+        ip = pod_ip(pod, attempt.sandbox, self._context)
         try:
             await self._long(hooks.run(container.post_start, container, created, ip, runtime))
         except StartFailed:
@@ -297,9 +278,21 @@ class Starter:
             return
         refuse_root_image(await self._context.images.image_status(container.image), who)
 
-    def _failed(self, pod: Pod, container: Container, reason: str, message: str) -> StartFailed:
-        self._context.recorder.warning(pod, "Failed", f"Error: {message}", container)
+    def _failed(self, attempt: Attempt, reason: str, message: str) -> StartFailed:
+        recorder = self._context.recorder
+        recorder.warning(attempt.pod, "Failed", f"Error: {message}", attempt.container)
         return StartFailed(Waiting(reason=reason, message=message))
+
+
+def _restart_count(pod: Pod, container: Container, observed: Observed, log_directory: str) -> int:
+    """That of the next instance: from the newest one, from the status, or from the logs."""
+    newest = observed.newest(container.name)
+    if newest is not None:
+        return newest.restart_count + (newest.state is not State.CREATED)
+    old = podstatus.old_statuses(pod).get(container.name)
+    if old is not None:
+        return old.restart_count
+    return logs.next_attempt(log_directory)
 
 
 def _target(container: Container, observed: Observed) -> str:

@@ -324,9 +324,8 @@ class PodSync:
         if container is None:
             return None
         self._write_hosts(pod, observed)
-        self._starter.make_log_directory(pod, container)
-        count = self._starter.restart_count(pod, container, observed)
-        return await self._starter.set_up_ahead(pod, container, observed, self._made or {}, count)
+        attempt = self._starter.attempt(pod, container, observed, self._made or {})
+        return await self._starter.set_up_ahead(attempt)
 
     async def _start(self, pod: Pod, container: Container, observed: Observed) -> bool:
         try:
@@ -334,10 +333,8 @@ class PodSync:
             if volumes is None:
                 volumes = await self._set_up_volumes(pod, observed)
             await self.volumes.fill(pod)
-            count = self._starter.restart_count(pod, container, observed)
             await self._remove_parked(container, observed)
-            self._starter.make_log_directory(pod, container)
-            await self._starter.start(pod, container, observed, volumes, count)
+            await self._starter.start(self._starter.attempt(pod, container, observed, volumes))
         except StartFailed as error:
             self._reasons[container.name] = error.waiting
             reason, message, now = error.waiting.reason, error.waiting.message, self.context.clock()
