@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from minipod.errors import MinipodError
@@ -41,14 +40,19 @@ class Stop:
     message: str = ""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class _Stopping:
     """One container on its way out."""
 
+    pod: Pod
     container: Container
     id: str
+    ip: str  # of the pod, for a preStop hook
+    message: str
     grace: Grace
     minimum: float
+    before: tuple[asyncio.Event, ...] = ()  # the ends of those that go first
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
     signalled: bool = False  # the runtime counts now
 
     @property
@@ -67,8 +71,7 @@ class Stopper:
         self, pod: Pod, container: Container, container_id: str, ip: str, stop: Stop
     ) -> None:
         """Stop one; return when it is gone."""
-        made = _Stopping(container, container_id, Grace(stop.grace), stop.minimum)
-        await self._stop(pod, made, ip, stop.message, ())
+        await self._stop(_stopping(pod, container, container_id, ip, stop))
 
     async def stop_pod(self, pod: Pod, observed: Observed, stop: Stop) -> None:
         """Stop all containers, then the sandboxes."""
@@ -83,17 +86,17 @@ class Stopper:
         ip = pod_ip(pod, observed.sandbox, self._context)
         alive = [i for i in observed.containers if i.state is not State.EXITED]
         turns = waits_for(pod, {i.name for i in alive})
-        ends = {i.id: asyncio.Event() for i in alive}
+        ways: dict[str, _Stopping] = {}
+        for instance in alive:
+            container = by_name.get(instance.name, Container(name=instance.name))
+            if instance.state is not State.RUNNING:  # created: nothing in it could run a hook
+                container = replace(container, pre_stop=None)
+            ways[instance.id] = _stopping(pod, container, instance.id, ip, stop)
         async with asyncio.TaskGroup() as group:
             for instance in alive:
-                container = by_name.get(instance.name, Container(name=instance.name))
-                if instance.state is not State.RUNNING:  # created: nothing in it could run a hook
-                    container = replace(container, pre_stop=None)
-                made = _Stopping(container, instance.id, Grace(stop.grace), stop.minimum)
-                before = [ends[i.id] for i in alive if i.name in turns[instance.name]]
-                group.create_task(
-                    self._stop_in_turn(pod, made, ip, stop.message, before, ends[instance.id])
-                )
+                first = (i.id for i in alive if i.name in turns[instance.name])
+                ways[instance.id].before = tuple(ways[other].ended for other in first)
+                group.create_task(self._stop(ways[instance.id]))
 
     async def shorten(self, stop: Stop) -> None:
         """A delete with less grace than what is under way."""
@@ -106,50 +109,44 @@ class Stopper:
             *(runtime.stop_container(ContainerId(s.id), s.left) for s in signalled)
         )
 
-    async def _stop_in_turn(
-        self,
-        pod: Pod,
-        made: _Stopping,
-        ip: str,
-        message: str,
-        before: Iterable[asyncio.Event],
-        end: asyncio.Event,
-    ) -> None:
+    async def _stop(self, stopping: _Stopping) -> None:
+        container = stopping.container
+        words = stopping.message or f"Stopping container {container.name}"
+        self._context.recorder.normal(stopping.pod, "Killing", words, container)
+        self._under_way.add(stopping)
         try:
-            await self._stop(pod, made, ip, message, before)
+            if container.pre_stop is not None and stopping.grace.left() > 0:
+                await self._pre_stop(stopping)
+            for end in stopping.before:
+                await stopping.grace.wait_for(end.wait())
+            stopping.signalled = True
+            await self._context.runtime.stop_container(ContainerId(stopping.id), stopping.left)
         finally:
-            end.set()
+            self._under_way.discard(stopping)
+            stopping.grace.close()
+            stopping.ended.set()
 
-    async def _stop(
-        self,
-        pod: Pod,
-        made: _Stopping,
-        ip: str,
-        message: str,
-        before: Iterable[asyncio.Event],
-    ) -> None:
-        container = made.container
-        words = message or f"Stopping container {container.name}"
-        self._context.recorder.normal(pod, "Killing", words, container)
-        self._under_way.add(made)
-        try:
-            if container.pre_stop is not None and made.grace.left() > 0:
-                await self._pre_stop(pod, made, ip)
-            for end in before:
-                await made.grace.wait_for(end.wait())
-            made.signalled = True
-            await self._context.runtime.stop_container(ContainerId(made.id), made.left)
-        finally:
-            self._under_way.discard(made)
-            made.grace.close()
-
-    async def _pre_stop(self, pod: Pod, made: _Stopping, ip: str) -> None:
-        container = made.container
+    async def _pre_stop(self, stopping: _Stopping) -> None:
+        container, runtime = stopping.container, self._context.runtime
         assert container.pre_stop is not None
-        hook = hooks.run(container.pre_stop, container, made.id, ip, self._context.runtime)
+        hook = hooks.run(container.pre_stop, container, stopping.id, stopping.ip, runtime)
         try:
-            if not await made.grace.wait_for(hook):
+            if not await stopping.grace.wait_for(hook):
                 logger.info("preStop of %s took the whole grace period", container.name)
         except MinipodError as error:
             message = f"PreStopHook failed: {error.message}"
-            self._context.recorder.warning(pod, "FailedPreStopHook", message, container)
+            recorder = self._context.recorder
+            recorder.warning(stopping.pod, "FailedPreStopHook", message, container)
+
+
+def _stopping(pod: Pod, container: Container, container_id: str, ip: str, stop: Stop) -> _Stopping:
+    """One container that is about to go: its grace period begins now."""
+    return _Stopping(
+        pod=pod,
+        container=container,
+        id=container_id,
+        ip=ip,
+        message=stop.message,
+        grace=Grace(stop.grace),
+        minimum=stop.minimum,
+    )
