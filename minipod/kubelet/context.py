@@ -11,17 +11,18 @@ if TYPE_CHECKING:
     from minipod.aio.spares import Spares
     from minipod.aio.timers import Clock
     from minipod.aio.trash import Trash
+    from minipod.api.store import Store
     from minipod.api.tokens import TokenIssuer
     from minipod.journal import Journal
     from minipod.kubelet.admission import Admission
+    from minipod.kubelet.dns_host import HostDns
     from minipod.kubelet.events import EventRecorder
     from minipod.kubelet.node import Machine
     from minipod.kubelet.objects import ObjectReader
     from minipod.kubelet.probe.manager import ProbeManager
     from minipod.kubelet.rules.dns import Cluster
     from minipod.kubelet.rules.eviction import Eviction
-    from minipod.kubelet.seams import HostDns, Store
-    from minipod.kubelet.status import StatusManager
+    from minipod.kubelet.status_manager import StatusManager
     from minipod.runtime.service import ImageService, RuntimeService
     from minipod.spec.instance import Instance
 

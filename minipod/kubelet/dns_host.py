@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from minipod.linux import small_files
 from minipod.spec.sandbox import DnsConfig
 
+HostDns = Callable[[], DnsConfig]  # `read`, or who says so instead
 # Where systemd-resolved and NetworkManager keep the servers behind their own on the loopback.
 UPSTREAM = ("/run/systemd/resolve/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf")
 

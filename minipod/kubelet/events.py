@@ -20,8 +20,8 @@ from minipod.kubelet.rules.render import timestamp
 
 if TYPE_CHECKING:
     from minipod.aio.timers import Clock
+    from minipod.api.store import Store
     from minipod.kubelet.rules.pods import Container, Pod
-    from minipod.kubelet.seams import Store
 
 logger = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ import logging
 import os
 import select
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from minipod.errors import MinipodError
@@ -23,16 +24,16 @@ from minipod.kubelet.rules.phase import TERMINAL
 from minipod.kubelet.translate import pod_log_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from minipod.kubelet.context import Context
     from minipod.kubelet.pod_worker import PodWorker
     from minipod.kubelet.pressure import PressureGauge, Shortage
     from minipod.kubelet.rules.pods import Pod
-    from minipod.kubelet.seams import Reclaim
 
 logger = logging.getLogger(__name__)
 
+Reclaim = Callable[[], Awaitable[None]]  # remove unused images
 _LEAVING = 30.0  # seconds at most that a pod's end is waited for (podCleanupTimeout)
 _STALLED = b"some 150000 1000000"  # 150 ms of stalls within a second
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from minipod.aio.timers import Clock
-    from minipod.kubelet.seams import Store
+    from minipod.api.store import Store
 
 logger = logging.getLogger(__name__)
 

@@ -38,13 +38,13 @@ from minipod.kubelet.pod_worker import PodWorker
 from minipod.kubelet.pressure import PressureGauge
 from minipod.kubelet.probe.manager import ProbeManager
 from minipod.kubelet.probe.targets import socket_path
+from minipod.kubelet.qos_cgroups import QosCgroups
 from minipod.kubelet.rules import references
 from minipod.kubelet.rules.dns import Cluster
 from minipod.kubelet.rules.probe import Outcome
 from minipod.kubelet.sources import PodSource
 from minipod.kubelet.static_pods import StaticPods
-from minipod.kubelet.status import StatusManager
-from minipod.kubelet.tiers import Tiers
+from minipod.kubelet.status_manager import StatusManager
 from minipod.kubelet.volumes import PodDirectory
 from minipod.runtime.service import EventType
 from minipod.spec.ids import SandboxId
@@ -53,11 +53,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from minipod.aio.timers import Clock
+    from minipod.api.store import Store
     from minipod.api.tokens import TokenIssuer
+    from minipod.kubelet.dns_host import HostDns
+    from minipod.kubelet.eviction import Reclaim
     from minipod.kubelet.probe.targets import Report
+    from minipod.kubelet.qos_cgroups import LimitCgroup
     from minipod.kubelet.rules.eviction import Eviction
     from minipod.kubelet.rules.pods import Pod
-    from minipod.kubelet.seams import HostDns, LimitCgroup, Reclaim, Store
     from minipod.runtime.service import ImageService, RuntimeEvent, RuntimeService
     from minipod.spec.instance import Instance
 
@@ -105,7 +108,7 @@ class Kubelet:
             runtime, max_bytes=instance.log_max_bytes, max_files=instance.log_max_files
         )
         self._objects = ObjectWatch(store, self._objects_changed)
-        self._tiers = Tiers(machine, limit_cgroup)
+        self._qos_cgroups = QosCgroups(machine, limit_cgroup)
         gauge = PressureGauge(instance, machine, clock)
         self._heartbeat = Heartbeat(store, machine.node_name, gauge.conditions, clock)
         self._node = Informer(store, "nodes", node_facts)
@@ -122,7 +125,7 @@ class Kubelet:
                 node=lambda: self._node.get("", machine.node_name),
                 pressure=gauge.conditions,
                 wake=self._wake,
-                burstable=self._tiers.set_burstable,
+                burstable=self._qos_cgroups.set_burstable,
             ),
             probes=ProbeManager(
                 socket_path(instance.run_dir),
@@ -175,7 +178,7 @@ class Kubelet:
         context = self.context
         unsubscribe = context.runtime.subscribe(self._runtime_event)
         try:
-            self._tiers.start()
+            self._qos_cgroups.start()
             ready = context.instance.prepared_sandboxes
             context.spares.keep(directories=_DIRECTORIES * ready, files=_FILES * ready)
             await node.register(context.store, context.machine, version=VERSION)

@@ -16,7 +16,7 @@ from minipod.linux.namespaces import user_namespaces_max
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from minipod.kubelet.seams import Store
+    from minipod.api.store import Store
     from minipod.spec.instance import Instance
 
 

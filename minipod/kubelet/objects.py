@@ -15,9 +15,9 @@ from minipod.kubelet.rules import references
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from minipod.api.store import Store
     from minipod.kubelet.rules.pods import Pod, Raw
     from minipod.kubelet.rules.references import Objects, Reference
-    from minipod.kubelet.seams import Store
 
 logger = logging.getLogger(__name__)
 

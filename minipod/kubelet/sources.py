@@ -15,7 +15,7 @@ from minipod.kubelet.rules.pods import Pod, compile_pod, recompile_pod
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minipod.kubelet.seams import Store
+    from minipod.api.store import Store
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from minipod.api import placement
 from minipod.api.placement import NodeFacts
 from minipod.kubelet.admission import Admission
 from minipod.kubelet.node import Machine
+from minipod.kubelet.qos_cgroups import QosCgroups
 from minipod.kubelet.rules import preemption
 from minipod.kubelet.rules.admission import Limits, admit, claim
 from minipod.kubelet.rules.pods import Pod, compile_pod
 from minipod.kubelet.rules.preemption import Victim
-from minipod.kubelet.tiers import Tiers
 
 LABELS = {"disk": "ssd", "cores": "8"}
 HERE = NodeFacts(name="here", labels=LABELS)
@@ -131,12 +131,12 @@ def test_burstable_pods_weigh_what_they_request_together() -> None:
     """The others have a place of their own: BestEffort pods the least weight, Guaranteed ones none above them."""
     told: list[tuple[str, int | None]] = []
     machine = Machine(node_name="n", cpus=2, memory=1 << 30, reserved_memory=1 << 29)
-    tiers = Tiers(machine, lambda path, to: told.append((path, to.cpu_shares)))
-    tiers.start()
+    above = QosCgroups(machine, lambda path, to: told.append((path, to.cpu_shares)))
+    above.start()
     assert told == [("kubepods", 2048), ("kubepods/besteffort", 2), ("kubepods/burstable", 2)]
     book = Admission(
         machine, unsafe_sysctls=(), node=lambda: None, pressure=lambda: (), wake=lambda _: None,
-        burstable=tiers.set_burstable,
+        burstable=above.set_burstable,
     )  # fmt: skip
     del told[:]
     for name, cpu in (("a", "100m"), ("b", "400m")):

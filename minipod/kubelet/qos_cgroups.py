@@ -9,6 +9,7 @@ kubepods              what the node does not reserve          cpu shares, memory
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from minipod.kubelet.rules.qos import shares
@@ -16,14 +17,14 @@ from minipod.spec.container import Resources
 
 if TYPE_CHECKING:
     from minipod.kubelet.node import Machine
-    from minipod.kubelet.seams import LimitCgroup
 
 logger = logging.getLogger(__name__)
 
 ROOT = "kubepods"
+LimitCgroup = Callable[[str, Resources], None]  # make a cgroup below the node's, with these limits
 
 
-class Tiers:
+class QosCgroups:
     """*limit* writes limits of a cgroup, whose path begins below the node's. Raises nothing: a pod without weight runs, too."""
 
     def __init__(self, machine: Machine, limit: LimitCgroup) -> None:

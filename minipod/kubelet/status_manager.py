@@ -20,8 +20,8 @@ from minipod.kubelet.rules import conditions
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from minipod.api.store import Store
     from minipod.kubelet.rules.pods import Pod
-    from minipod.kubelet.seams import Store
 
 logger = logging.getLogger(__name__)
 
