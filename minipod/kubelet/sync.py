@@ -27,8 +27,7 @@ from minipod.kubelet import (
     translate,
 )
 from minipod.kubelet.addresses import pod_ip
-from minipod.kubelet.pruning import prune
-from minipod.kubelet.remains import Remains
+from minipod.kubelet.remains import Remains, prune
 from minipod.kubelet.retries import Retries
 from minipod.kubelet.rules import amounts, conditions, dns, restart
 from minipod.kubelet.rules.actions import PodActions, compute
