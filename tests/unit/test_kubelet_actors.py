@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from minipod.kubelet.grace import Grace
 from minipod.kubelet.rules.ordering import waits_for
 from minipod.kubelet.rules.pods import compile_pod
+from minipod.kubelet.stopping import Grace
 from minipod.runtime.service import ContainerState, EventType, ExecResult
 from tests.fakes.kubelet import Node, clock, running
 from tests.fakes.runtime import FakeRuntime
