@@ -9,7 +9,7 @@ neither asyncio nor threading. It also keeps the node's other processes alive: l
 
     start        start, serving: the two halves of it; sealing: its read-only interpreter; adopt: what another supervisor left
     asked        protocol: the words; requests: one method each; outbox: what waits for who is slow to read
-    children     setups: forks, follows, reports; ends: of containers; children: what is known of each process
+    children     setups: forks, follows, reports; askers: who waits for that; ends: of containers; children: what is known of each process
     execs        execs: how they are started; exec_page: which run, for the next supervisor
     output       pump: a process of its own; logfile: CRI logs; attached: clients of attach; streams: the FIFOs
     the rest     server: the loop; timers; services: pump, prober, daemon; records: files

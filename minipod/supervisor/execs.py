@@ -52,7 +52,7 @@ class Execs:
         )  # fmt: skip
         started.long_way = lambda: self._fork(started, container, message)
         self._tables.execs[started.id] = started
-        self._setups.await_for(started, client, message["n"])
+        self._setups.askers.add(started, client, message["n"])
         try:
             _require_streams(stdio, message)
             # The process that it is now: its pid may be another's by then.

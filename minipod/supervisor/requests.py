@@ -68,7 +68,7 @@ class Requests:
         """Make a sandbox that needs a process for it: one with a user namespace. Answered with its namespaces and the fd of its network."""
         bundle = loads(SandboxBundle, fds.read_sealed(received[0]))
         setup = SandboxSetup(id=bundle.id)
-        self._setups.await_for(setup, client, message["n"])
+        self._setups.askers.add(setup, client, message["n"])
         self._setups.fork(setup, sandbox_plan(bundle), bundle.title, bundle.fail_at)
 
     # -- containers
@@ -104,7 +104,7 @@ class Requests:
             streams.close()
             raise
         self._tables.containers[bundle.id] = container
-        self._setups.await_for(container, client, message["n"])
+        self._setups.askers.add(container, client, message["n"])
 
         def long_way() -> None:
             self._setups.fork(
@@ -146,7 +146,7 @@ class Requests:
             return
         if container.phase is not Phase.CREATED or container.sync is None:
             raise errors.FailedPrecondition(f"container {container.id} is {container.phase.value}")
-        self._setups.await_for(container, client, message["n"])
+        self._setups.askers.add(container, client, message["n"])
         self._setups.go(container)
 
     def on_signal(self, _: Client, message: protocol.Message, __: list[int]) -> protocol.Message:

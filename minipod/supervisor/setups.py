@@ -2,8 +2,8 @@
 
     SETTING_UP -> CREATED (parked; an exec goes on at once) -> STARTING -> RUNNING -> EXITED
 
-Whoever asked is answered exactly once: when a container is ready or has executed its command, when an exec has ended, when a step failed,
-or when the set-up did not come to its end in time (a hung network file system): then its processes are killed.
+Whoever asked is answered exactly once (`askers`): when a container is ready or has executed its command, when an exec has ended, when a
+step failed, or when the set-up did not come to its end in time (a hung network file system): then its processes are killed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from minipod.init.launch import Launcher
 from minipod.init.operation import Context, NotDirect, Plan
 from minipod.linux import process
 from minipod.supervisor import protocol
+from minipod.supervisor.askers import Askers
 from minipod.supervisor.children import Container, Exec, Phase, Process, SandboxSetup
 from minipod.supervisor.ends import Ends
 from minipod.supervisor.exec_page import ExecPage
@@ -42,16 +43,12 @@ class Setups:
         self._s = supervisor
         self.page = page
         self._tables = supervisor.tables
-        self._waiting: dict[int, tuple[Process, Client, int]] = {}  # by id() of the process
+        self.askers = Askers(supervisor)
         self.ends = Ends(supervisor)
         supervisor.exited = self._exited
         supervisor.dropped = self._abandon
         self.spare = sync.Spare()  # for the next exec
         self.launcher: Launcher | None = None  # where this machine has the short way
-
-    def await_for(self, made: Process, client: Client, n: int) -> None:
-        """Answer *client*'s request *n* when *made* gets to where the request wants it."""
-        self._waiting[id(made)] = (made, client, n)
 
     def go(self, made: Process) -> None:
         """Let a parked process execute its command."""
@@ -222,12 +219,11 @@ class Setups:
 
     def _abandon(self, client: Client) -> None:
         """Give up what a client that has gone was having made: nobody would ever take it over."""
-        asked = [made for made, waits, _ in self._waiting.values() if waits is client]
-        for made in asked:
+        for made in self.askers.of(client):
             if made.phase is Phase.SETTING_UP:
                 self.abort(made)
             else:  # it is being started, and may as well go on
-                self._waiting.pop(id(made), None)
+                self.askers.forget(made)
 
     def hear(self, made: Process) -> None:
         """Read what a set-up says until it has nothing more to say."""
@@ -279,7 +275,7 @@ class Setups:
     def _said_ready(self, made: Process, message: protocol.Message, received: list[int]) -> None:
         if isinstance(made, SandboxSetup):
             answer = {"namespaces": message["namespaces"], "warnings": made.warnings}
-            self._answer(made, answer, received)
+            self.askers.answer(made, answer, received)
             for fd in received:
                 os.close(fd)
             return
@@ -296,13 +292,13 @@ class Setups:
             # Who asked goes on while the pump is told; whatever is said of the container then, the pump hears it behind this.
             created = {"pid": made.pid, "created_at": made.created_at, "warnings": made.warnings}
             mounts = made.mount_namespace()
-            self._answer(made, created, mounts)
+            self.askers.answer(made, created, mounts)
             for fd in mounts:
                 os.close(fd)
             self._s.pump_add(made, new=True)
             if made.starter is not None:
                 starter, made.starter = made.starter, None
-                self.await_for(made, *starter)
+                self.askers.add(made, *starter)
                 self.go(made)
         elif made.sync is not None:  # an exec starts at once
             self.go(made)
@@ -324,7 +320,7 @@ class Setups:
             self._started(made)
         elif isinstance(made, SandboxSetup):
             self._s.setup_done()
-            self._answer_error(
+            self.askers.answer_error(
                 made, made.error or protocol.killed(made.id, "set-up")
             )  # unless it said ready
         elif made.phase is Phase.SETTING_UP:
@@ -338,7 +334,7 @@ class Setups:
         made.started_at = time.time()
         if isinstance(made, Container):
             made.write_state()
-            self._answer(made, {"pid": made.pid, "started_at": made.started_at})
+            self.askers.answer(made, {"pid": made.pid, "started_at": made.started_at})
         elif isinstance(made, Exec) and made.console >= 0:
             self._s.reply(made.owner, {"event": "console", "id": made.id}, [made.console])
             os.close(made.console)
@@ -353,7 +349,7 @@ class Setups:
             self._tables.execs.pop(made.id, None)
         self._tables.by_pid.pop(made.pid, None)
         self.close(made)
-        self._answer_error(made, made.error or protocol.killed(made.id, "set-up"))
+        self.askers.answer_error(made, made.error or protocol.killed(made.id, "set-up"))
         if made.starter is not None:
             error = FailedPrecondition(f"container {made.id} could not be created")
             client, n = made.starter
@@ -361,13 +357,13 @@ class Setups:
 
     def forget_exec(self, made: Exec) -> None:
         """Drop one that could not be begun, or has ended. Nobody is told. Idempotent."""
-        self._waiting.pop(id(made), None)
+        self.askers.forget(made)
         self._tables.execs.pop(made.id, None)
         self.close(made)
 
     def _failed_to_start(self, made: Process) -> None:
         made.error = made.error or protocol.killed(made.id, "exec")
-        self._answer_error(made, made.error)
+        self.askers.answer_error(made, made.error)
         if isinstance(made, Exec):
             self.forget_exec(made)
         elif isinstance(made, Container) and made.exit is not None:
@@ -389,7 +385,7 @@ class Setups:
         elif isinstance(made, Exec) and made.id in self._tables.execs:
             if made.phase is Phase.STARTING and made.error is None:
                 self._started(made)
-            self._answer(made, {"code": record.code})
+            self.askers.answer(made, {"code": record.code})
             self.forget_exec(made)
 
     # -- small things
@@ -404,15 +400,3 @@ class Setups:
                 self.page.remove(made.slot)
                 made.slot = -1
         made.close()
-
-    def _answer(
-        self, made: Process, answer: protocol.Message, held: list[int] | None = None
-    ) -> None:
-        if (waiting := self._waiting.pop(id(made), None)) is not None:
-            _, client, n = waiting
-            self._s.reply(client, {"n": n, "ok": answer}, held)
-
-    def _answer_error(self, made: Process, error: dict[str, object]) -> None:
-        if (waiting := self._waiting.pop(id(made), None)) is not None:
-            _, client, n = waiting
-            self._s.reply(client, {"n": n, "error": error})

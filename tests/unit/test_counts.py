@@ -9,7 +9,7 @@ import pytest
 
 # Loaded now; a few more may be right, but each costs memory in every fork and time at every start. Raise it with a reason.
 MODULES = {
-    "minipod.supervisor.start": 103, "minipod.supervisor.serving": 143, "minipod.supervisor.__main__": 42, "minipod.cli": 50,
+    "minipod.supervisor.start": 103, "minipod.supervisor.serving": 144, "minipod.supervisor.__main__": 42, "minipod.cli": 50,
     "minipod.cli.run": 84, "minipod.daemon.prober": 158, "minipod.daemon.serve": 631,
 }  # fmt: skip
 DATACLASSES = "from minipod.late_inspect import import_dataclasses; import_dataclasses(); "
