@@ -14,6 +14,7 @@ from minipod.cgroups.devices import DevicePolicy
 from minipod.cgroups.files import read
 from minipod.cgroups.hierarchy import Hierarchy, Tree
 from minipod.cgroups.resources import v1_settings, v2_settings
+from minipod.linux import bpf
 from minipod.linux.flags import AT_FDCWD
 from minipod.linux.program import FAIL, Buffer, Call, Result, Text
 from minipod.spec.container import Resources
@@ -92,6 +93,17 @@ def creation(  # noqa: PLR0913 the last two are a pod's
         if not whole:
             calls += _written(b"tasks", "0", fd=fd)
     return calls
+
+
+def usual_devices(hierarchy: Hierarchy, cgroup: int) -> list[Call]:
+    """Let a cgroup of the unified tree, open at *cgroup*, use no other devices (`Hierarchy.keep_usual_devices`).
+
+    Nothing where a v1 tree sees to devices.
+    """
+    if hierarchy.unified is None or "devices" in hierarchy.controllers:
+        return []
+    arguments = bpf.attach_arguments(cgroup, hierarchy.usual_devices)
+    return [Call("bpf", (bpf.BPF_PROG_ATTACH, arguments, len(arguments)))]
 
 
 def _trees(hierarchy: Hierarchy, *, whole: bool) -> list[Tree]:

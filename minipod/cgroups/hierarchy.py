@@ -69,7 +69,7 @@ class Hierarchy:
         self.trees = trees
         self.unified = next((t for t in trees if t.unified), None)
         self.controllers: frozenset[str] = frozenset().union(*(t.controllers for t in trees))
-        self._usual_devices = -1
+        self.usual_devices = -1  # an fd, see `keep_usual_devices`
 
     def mountpoints(self) -> list[str]:
         """Return where the trees begin, for a look at what is there."""
@@ -130,18 +130,10 @@ class Hierarchy:
         for tree in self.trees:
             self._limit(tree, path, resources)
 
-    def limit_unified(
-        self, path: str, cgroup: int, resources: Resources, *, all_devices: bool
-    ) -> None:
-        """Write the limits that the unified tree has, of a cgroup that exists there, open at *cgroup*, and allow the usual devices or all.
-
-        Of the v1 trees see `minipod.cgroups.calls`.
-        """
-        if self.unified is None:
-            return
-        self._limit(self.unified, path, resources)
-        if "devices" not in self.controllers and not all_devices:
-            bpf.attach_device_program(cgroup, self._usual_devices)
+    def limit_unified(self, path: str, resources: Resources) -> None:
+        """Write the limits that the unified tree has, of a cgroup that exists there; of the v1 trees see `minipod.cgroups.calls`."""
+        if self.unified is not None:
+            self._limit(self.unified, path, resources)
 
     def _limit(self, tree: Tree, path: str, resources: Resources) -> None:
         for setting in (v2_settings if tree.unified else v1_settings)(resources):
@@ -171,7 +163,7 @@ class Hierarchy:
         """Hold the BPF program that most containers have: for the kernel to verify it takes longer than all else of a cgroup (0.4 ms)."""
         if self.unified is not None and "devices" not in self.controllers:
             with contextlib.suppress(OSError):  # the first container will say why
-                self._usual_devices = _load(DevicePolicy.of(privileged=False))
+                self.usual_devices = _load(DevicePolicy.of(privileged=False))
 
     def attach(self, path: str, pid: int) -> None:
         """Put *pid* (0: the calling process) into the cgroup, in every tree."""

@@ -36,10 +36,13 @@ class CreateCgroup(Repeats):
             policy = DevicePolicy.of(privileged=self.privileged, extra=extra)
         context.hierarchy.create(self.path, self.resources, devices=policy)
 
-    def limit_unified(self, hierarchy: Hierarchy, cgroup: int) -> None:
-        """Do what `calls` leaves out: the limits of the unified tree's cgroup, open at *cgroup*, for the child is born there."""
-        all_devices = bool(self.privileged)
-        hierarchy.limit_unified(self.path, cgroup, self.resources, all_devices=all_devices)
+    def limit_unified(self, hierarchy: Hierarchy, cgroup: int) -> list[Call]:
+        """Do what `calls` leaves out: the limits of the unified tree's cgroup, open at *cgroup*, for the child is born there.
+
+        Return what is to be done before that.
+        """
+        hierarchy.limit_unified(self.path, self.resources)
+        return [] if self.privileged else cgroup_calls.usual_devices(hierarchy, cgroup)
 
     def calls(self, context: Context) -> list[Call]:
         """Those for the v1 trees, which are entered, too (`EnterCgroup`): a path for each tree less."""

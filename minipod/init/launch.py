@@ -123,15 +123,17 @@ class Launcher:
         try:
             made = self._made(plan, context, Text(os.fsencode(f"minipod:[init] {title}")), fail_at)
             executed = _calls(plan.execute, context)
+            before: list[Call] = []
             for operation in plan.inner:
                 if isinstance(operation, CreateCgroup):
-                    operation.limit_unified(context.hierarchy, cgroup)
+                    before += operation.limit_unified(context.hierarchy, cgroup)
             os.dup2(context.sync.fileno(), self._sync, inheritable=False)
             return self._machine.launch(
                 Part([made], Call("write", (SYNC, AGAIN, len(AGAIN)))),
                 Part([executed], Call("write", (SYNC, outcome, outcome.size))),
                 flags=plan.new,
                 cgroup=cgroup,
+                enter=before,
             )
         except OverflowError as e:
             raise NotDirect(str(e)) from e

@@ -75,8 +75,12 @@ def load_device_program(program: bytes) -> int:
 
 def attach_device_program(cgroup_fd: int, program_fd: int) -> None:
     """BPF_PROG_ATTACH to a cgroup; it stays as long as the cgroup does."""
-    attr = struct.pack("<IIII", cgroup_fd, program_fd, BPF_CGROUP_DEVICE, BPF_F_ALLOW_MULTI)
-    _bpf(BPF_PROG_ATTACH, attr)
+    _bpf(BPF_PROG_ATTACH, attach_arguments(cgroup_fd, program_fd))
+
+
+def attach_arguments(cgroup_fd: int, program_fd: int) -> bytes:
+    """Return what `attach_device_program` gives to the kernel, for those who make the call themselves."""
+    return struct.pack("<IIII", cgroup_fd, program_fd, BPF_CGROUP_DEVICE, BPF_F_ALLOW_MULTI)
 
 
 def _bpf(command: int, attr: bytes) -> int:
