@@ -16,7 +16,7 @@ from typing import Final
 
 logger = logging.getLogger(__name__)
 
-BACKLOG: Final = 128  # connections that wait to be accepted
+BACKLOG: Final = 1024  # connections that wait to be accepted, one each turn (net.core.somaxconn is the kernel's own limit)
 CHUNK: Final = 256 << 10  # bytes that are read at once
 HIGH: Final = 64 << 10  # bytes that wait for the peer: the protocol is asked to pause
 LOW: Final = 16 << 10  # and to go on

@@ -240,6 +240,28 @@ async def test_without_descriptors_nobody_is_accepted_for_a_while(tmp_path, capl
     listener.close()
 
 
+async def test_hundreds_that_come_at_once_wait_and_are_all_served(tmp_path) -> None:
+    """A client that does not wait for room in the backlog would be refused, or believe that it is connected."""
+    served: list[Said] = []
+
+    def factory() -> Said:
+        served.append(Said())
+        return served[-1]
+
+    listener = Listener(f"{tmp_path}/s", factory)
+    kinds = socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+    with contextlib.ExitStack() as stack:
+        for _ in range(400):
+            client = stack.enter_context(socket.socket(*kinds))
+            client.connect(f"{tmp_path}/s")
+            client.send(b"first")
+        await until(lambda: len(served) == 400 and served[-1].told)
+        assert all(said.told == ["made", b"first"] for said in served)
+    for said in served[:400]:
+        await said.lost
+    listener.close()
+
+
 async def test_who_gets_no_protocol_is_not_kept_waiting(tmp_path) -> None:
     raised: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, c: raised.append(c["exception"]))
