@@ -20,9 +20,8 @@ from minipod.apiserver.storage import Storage
 
 Object = dict[str, Any]
 Fits = Callable[[Object], bool]
-Frame = Callable[
-    [str, Object | None, bytes], bytes
-]  # type, object if somebody decoded it, its bytes
+# Of its type, its object if somebody decoded that, and its bytes.
+Frame = Callable[[str, Object | None, bytes], bytes]
 
 BATCH = 0.02  # seconds between two flushes, at most
 SHARE = 20  # flushes take a twentieth of the loop's time, at most

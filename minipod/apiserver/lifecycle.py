@@ -22,12 +22,13 @@ SUFFIX = "bcdfghjklmnpqrstvwxz2456789"  # no vowels: no words
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 SYSTEM = ("uid", "creationTimestamp", "namespace", "name", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")  # fmt: skip
 TERMINAL = ("Succeeded", "Failed")
+# What a path of its own changes.
 PARTS = {
     "status": "status",
     "approval": "status",
     "ephemeralcontainers": "spec",
     "resize": "spec",
-}  # what a path of its own changes
+}
 GRACE_MAX = (1 << 31) - 1  # seconds: a deletionTimestamp has a year of four digits
 
 

@@ -34,10 +34,8 @@ _NESTED_MASK: Final = 0x3FFF  # without NLA_F_NESTED, NLA_F_NET_BYTEORDER
 
 _ORIG, _REPLY, _ZONE, _FILTER = 1, 2, 18, 25  # CTA_*
 _IP, _PROTO = 1, 2  # CTA_TUPLE_*
-_SOURCE: Final[dict[int, int]] = {
-    socket.AF_INET: 1,
-    socket.AF_INET6: 3,
-}  # CTA_IP_V4_SRC, CTA_IP_V6_SRC
+# CTA_IP_V4_SRC, CTA_IP_V6_SRC
+_SOURCE: Final[dict[int, int]] = {socket.AF_INET: 1, socket.AF_INET6: 3}
 _NUMBER, _SOURCE_PORT, _TARGET_PORT = 1, 2, 3  # CTA_PROTO_*
 _BY_IP_SOURCE, _BY_NUMBER, _BY_SOURCE_PORT, _BY_TARGET_PORT = 1 << 0, 1 << 3, 1 << 4, 1 << 5
 

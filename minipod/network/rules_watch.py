@@ -17,12 +17,8 @@ _SOL_NETLINK = 270
 _ADD_MEMBERSHIP = 1
 _NFNLGRP_NFTABLES = 7
 _NFNL_SUBSYS_NFTABLES = 10
-_DELETIONS = (
-    2,
-    5,
-    8,
-    11,
-)  # NFT_MSG_DELTABLE, DELCHAIN, DELRULE, DELSET (linux/netfilter/nf_tables.h)
+# Messages that tables, chains, rules, sets are deleted: NFT_MSG_DELTABLE and its like (linux/netfilter/nf_tables.h).
+_DELETIONS = (2, 5, 8, 11)
 _NFTA_TABLE = 1  # the name of the table is the first attribute in all of them
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 _BEGIN = _HEADER.size + 4  # behind struct nfgenmsg

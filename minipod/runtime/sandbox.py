@@ -86,15 +86,7 @@ class Sandboxes:
 
         Without a supervisor nothing is undone: what it forked last may still be making a pin. The recovery undoes it.
         """
-        known = self._state.sandboxes_of(spec.metadata.uid)
-        if any(r.spec.metadata == spec.metadata for r in known):
-            raise AlreadyExists(
-                f"sandbox {spec.metadata.namespace}/{spec.metadata.name} exists, attempt {spec.metadata.attempt}",
-                hint="remove it, or count attempt up",
-            )
-        if spec.userns is not None and NamespaceMode.NODE in (spec.network, spec.ipc, spec.pid):
-            words = "a user namespace can't be had with the node's network, ipc or pid namespace"
-            raise InvalidSpec(words, path="user")
+        self._refuse(spec)
         record, prepared = self._claimed(spec)
         sandbox = record.id
         self._state.building.add(sandbox)
@@ -126,6 +118,19 @@ class Sandboxes:
             del self._state.making[sandbox]
             self._state.building.discard(sandbox)
         return sandbox
+
+    def _refuse(self, spec: SandboxSpec) -> None:
+        """Raise AlreadyExists or InvalidSpec for one that can't be made."""
+        metadata = spec.metadata
+        known = self._state.sandboxes_of(metadata.uid)
+        if any(r.spec.metadata == metadata for r in known):
+            raise AlreadyExists(
+                f"sandbox {metadata.namespace}/{metadata.name} exists, attempt {metadata.attempt}",
+                hint="remove it, or count attempt up",
+            )
+        if spec.userns is not None and NamespaceMode.NODE in (spec.network, spec.ipc, spec.pid):
+            words = "a user namespace can't be had with the node's network, ipc or pid namespace"
+            raise InvalidSpec(words, path="user")
 
     def _claimed(self, spec: SandboxSpec) -> tuple[SandboxRecord, Prepared | None]:
         """Write the record of one that is to be made, or that was prepared. Raises OSError: the run directory is full."""
@@ -168,9 +173,8 @@ class Sandboxes:
 
     async def _finish(self, record: SandboxRecord, made: Made, making: Making) -> SandboxRecord:
         making.pin()
-        await asyncio.sleep(
-            0
-        )  # who waits for it asks the supervisor first, which works beside what follows
+        # Who waits for that asks the supervisor first, which works beside what follows.
+        await asyncio.sleep(0)
         if made.network >= 0:
             try:
                 await self._network.attach(record.id, made.network, record.spec.bandwidth)

@@ -68,9 +68,8 @@ class Container:
     record: ContainerRecord
     pid: int = 0
     created_at: float = 0.0
-    starting: bool = (
-        False  # the supervisor has been asked to; its answer may be there, and not read yet
-    )
+    # The supervisor has been asked to start it; its answer may be there, and not read yet.
+    starting: bool = False
     started_at: float = 0.0
     exit: ExitRecord | None = None
     ended: Flag = field(default_factory=Flag)
@@ -138,9 +137,8 @@ class State:
         self.run_dir = run_dir
         self.sandboxes: dict[SandboxId, SandboxRecord] = {}
         self.containers: dict[ContainerId, Container] = {}
-        self.building: set[str] = (
-            set()
-        )  # what a verb of this process is making: no recovery touches it
+        # What a verb of this process is making: no recovery touches it.
+        self.building: set[str] = set()
         self.making: dict[SandboxId, Making] = {}  # the sandboxes of these
         self._of_pod: dict[str, dict[SandboxId, None]] = {}  # by pod uid, in order
         self._in_sandbox: dict[SandboxId, dict[ContainerId, None]] = {}

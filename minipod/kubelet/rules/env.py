@@ -42,9 +42,8 @@ class Sources:
     facts: NodeFacts
     objects: Objects = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)  # service links
-    files: Mapping[tuple[str, str], Mapping[str, str]] = field(
-        default_factory=dict
-    )  # (volume, path) -> what an env file says
+    # (volume, path) -> what an env file says
+    files: Mapping[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

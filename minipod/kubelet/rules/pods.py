@@ -69,9 +69,8 @@ class Container:
     env: tuple[Raw, ...] = ()
     env_from: tuple[Raw, ...] = ()
     resize_policy: Mapping[str, str] = field(default_factory=dict)  # resource -> restart policy
-    requests: Raw = field(
-        default_factory=dict
-    )  # quantities as text; a missing request is the limit
+    # Quantities as text; a missing request is the limit.
+    requests: Raw = field(default_factory=dict)
     limits: Raw = field(default_factory=dict)
     volume_mounts: tuple[Raw, ...] = ()
     liveness_probe: Probe | None = None
