@@ -25,7 +25,7 @@ from minipod.api.informer import Informer
 from minipod.api.placement import node_facts
 from minipod.errors import MinipodError, NotFound
 from minipod.journal import Journal
-from minipod.kubelet import dns_host, explaining, logs, node, podstatus
+from minipod.kubelet import dns_host, explaining, logs, node, pod_status
 from minipod.kubelet.admission import Admission
 from minipod.kubelet.context import Context
 from minipod.kubelet.events import EventRecorder
@@ -329,7 +329,7 @@ class Kubelet:
     def _seed_probes(self, pods: list[Pod]) -> None:
         for pod in pods:
             self.context.probes.expect(pod.uid)
-            for status in podstatus.old_statuses(pod).values():
+            for status in pod_status.old_statuses(pod).values():
                 if status.container_id:
                     self.context.probes.seed(
                         pod.uid,

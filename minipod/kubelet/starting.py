@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from minipod.errors import ImageError, InvalidSpec, MinipodError
-from minipod.kubelet import environment, hooks, logs, podstatus, translate
+from minipod.kubelet import environment, hooks, logs, pod_status, translate
 from minipod.kubelet.addresses import node_facts, pod_ip
 from minipod.kubelet.ahead import Ahead, Made
 from minipod.kubelet.images import ImagePuller
@@ -289,7 +289,7 @@ def _restart_count(pod: Pod, container: Container, observed: Observed, log_direc
     newest = observed.newest(container.name)
     if newest is not None:
         return newest.restart_count + (newest.state is not State.CREATED)
-    old = podstatus.old_statuses(pod).get(container.name)
+    old = pod_status.old_statuses(pod).get(container.name)
     if old is not None:
         return old.restart_count
     return logs.next_attempt(log_directory)

@@ -21,7 +21,7 @@ from minipod.errors import FailedPrecondition, MinipodError
 from minipod.kubelet import (
     ahead,
     explaining,
-    podstatus,
+    pod_status,
     probing,
     runtime_class,
     translate,
@@ -343,12 +343,12 @@ class PodSync:
         pod = self.current(pod)
         ip = pod_ip(pod, observed.sandbox, context)
         context.probes.set_pod(pod.uid, probing.targets(pod, observed, ip))
-        verdict = podstatus.Verdict(
+        verdict = pod_status.Verdict(
             failed=self._standing.failed,
             ended=ended,
             conditions=self._standing.conditions(pod, observed),
         )
-        status = podstatus.generate(pod, observed, self._reasons, context, verdict)
+        status = pod_status.generate(pod, observed, self._reasons, context, verdict)
         context.statuses.set(pod, status, soon=soon)
         if status["phase"] in TERMINAL:
             context.admission.release(pod.uid)
