@@ -60,7 +60,7 @@ class PodSync:
     """The sync steps of one pod."""
 
     def __init__(self, context: Context, uid: str) -> None:
-        self.context = context
+        self._context = context
         instance = context.instance
         self.directory = PodDirectory(instance.state_dir, instance.run_dir, uid, context.spares)
         self._volumes = VolumeManager(context, self.directory)
@@ -117,10 +117,10 @@ class PodSync:
                 return None
             pod = self.current(pod)
             observed = await self.observe(pod)
-            probes = self.context.probes.results(pod.uid)
-            actions = compute(pod, observed, probes, self.context.clock())
-            for record in explaining.decided(pod, observed, actions, self.context.clock()):
-                self.context.journal.write(record)
+            probes = self._context.probes.results(pod.uid)
+            actions = compute(pod, observed, probes, self._context.clock())
+            for record in explaining.decided(pod, observed, actions, self._context.clock()):
+                self._context.journal.write(record)
             wake_at = actions.wake_at
             if not await self._step(pod, observed, actions):
                 break
@@ -128,7 +128,7 @@ class PodSync:
         observed = await self.observe(pod)
         if self.publish(pod, observed) in TERMINAL:
             await self.remains.clear(observed, None)
-        await prune(self.context, self.messages, pod, observed)
+        await prune(self._context, self.messages, pod, observed)
         due = (wake_at, self._retries.due, self._volumes.refresh_at)
         return min((t for t in due if t is not None), default=None)
 
@@ -175,7 +175,7 @@ class PodSync:
             return  # granted is what was granted at the last look
         observed = await self.observe(pod)
         if observed.anything_alive:
-            ip = pod_ip(pod, observed.sandbox, self.context)
+            ip = pod_ip(pod, observed.sandbox, self._context)
             if not await self._standing.resize(pod, observed, ip):
                 self._retries.after_error()
                 return
@@ -186,7 +186,7 @@ class PodSync:
             self.publish(pod, await self.observe(pod))
             return
         self._standing.failed = (eviction.reason, eviction.message)
-        self.context.recorder.warning(pod, eviction.reason, eviction.message)
+        self._context.recorder.warning(pod, eviction.reason, eviction.message)
         observed = await self.observe(pod)
         grace = float(pod.termination_grace_period_seconds)
         stop = Stop(grace=grace if eviction.grace is None else eviction.grace)
@@ -198,12 +198,12 @@ class PodSync:
     async def _kill_pod(self, pod: Pod, observed: Observed, actions: PodActions) -> None:
         if actions.create_sandbox:
             message = "Pod sandbox changed, it will be killed and re-created."
-            self.context.recorder.normal(pod, "SandboxChanged", message)
+            self._context.recorder.normal(pod, "SandboxChanged", message)
         grace = float(pod.termination_grace_period_seconds)
         await self.stopper.stop_pod(pod, observed, Stop(grace=grace))
 
     async def _kill(self, pod: Pod, observed: Observed, kills: tuple[Kill, ...]) -> None:
-        ip = pod_ip(pod, observed.sandbox, self.context)
+        ip = pod_ip(pod, observed.sandbox, self._context)
         async with asyncio.TaskGroup() as group:
             for kill in kills:
                 grace = pod.termination_grace_period_seconds if kill.grace is None else kill.grace
@@ -219,11 +219,11 @@ class PodSync:
             shown = Waiting(reason="CrashLoopBackOff", message=message)
             if self._reasons.get(name) != shown:
                 text = "Back-off restarting failed container"
-                self.context.recorder.warning(pod, "BackOff", text, waits.container)
+                self._context.recorder.warning(pod, "BackOff", text, waits.container)
             self._reasons[name] = shown
 
     async def _create_sandbox(self, pod: Pod, actions: PodActions) -> bool:
-        context = self.context
+        context = self._context
         resolver = dns.pod_dns(pod, context.cluster, context.host_dns())
         log_directory = translate.pod_log_directory(context.instance.log_dir, pod)
         context.spares.make_directory(log_directory, 0o755)
@@ -256,8 +256,8 @@ class PodSync:
     async def _set_up_first(self, pod: Pod, begun: SandboxStatus) -> ahead.Made | None:
         """Meanwhile: create what will start first."""
         observed = ahead.as_if_ready(await self.observe(pod), begun)
-        probes = self.context.probes.results(pod.uid)
-        container = ahead.first(compute(pod, observed, probes, self.context.clock()))
+        probes = self._context.probes.results(pod.uid)
+        container = ahead.first(compute(pod, observed, probes, self._context.clock()))
         if container is None:
             return None
         self._volumes.write_hosts(pod, observed)
@@ -286,8 +286,14 @@ class PodSync:
             await self._starter.start(self._starter.attempt(pod, container, observed, volumes))
         except StartFailed as error:
             self._reasons[container.name] = error.waiting
-            reason, message, now = error.waiting.reason, error.waiting.message, self.context.clock()
-            self.context.journal.write(explaining.not_started(pod, container, reason, message, now))
+            reason, message, now = (
+                error.waiting.reason,
+                error.waiting.message,
+                self._context.clock(),
+            )
+            self._context.journal.write(
+                explaining.not_started(pod, container, reason, message, now)
+            )
             pull_due = self._starter.puller.retry_at(container.image)
             self._retries.after_failed_start(error.waiting, pull_due)
             return False
@@ -301,15 +307,15 @@ class PodSync:
         """An instance that was created and never started: a kubelet died in between."""
         newest = observed.newest(container.name)
         if newest is not None and newest.state is State.CREATED:
-            await self.context.runtime.remove_container(ContainerId(newest.id))
+            await self._context.runtime.remove_container(ContainerId(newest.id))
 
     def _held_up(self, pod: Pod, reason: str, error: MinipodError) -> None:
         logger.warning("pod %s: %s: %s", pod.full_name, reason, error)
         words = error.message
         if reason == "FailedCreatePodSandBox":
             words = f"Failed to create pod sandbox: {words}"
-        self.context.recorder.warning(pod, reason, words)
-        self.context.journal.write(explaining.held_up(pod, reason, words, self.context.clock()))
+        self._context.recorder.warning(pod, reason, words)
+        self._context.journal.write(explaining.held_up(pod, reason, words, self._context.clock()))
         self._retries.after_error()
 
     # -- what is known, and told
@@ -317,7 +323,7 @@ class PodSync:
     def current(self, pod: Pod) -> Pod:
         """The pod with what it was granted and its newest status, written or not; the store's may lag behind."""
         pod = self._standing.granted(pod)
-        newest = self.context.statuses.get(pod.uid)
+        newest = self._context.statuses.get(pod.uid)
         if newest is None:
             return pod
         stored = pod.status.get("conditions") or ()
@@ -326,7 +332,7 @@ class PodSync:
 
     async def observe(self, pod: Pod) -> Observed:
         """What the runtime says now."""
-        runtime = self.context.runtime
+        runtime = self._context.runtime
         sandboxes = await runtime.list_pod_sandboxes(pod.uid)
         containers = await runtime.list_containers(pod.uid)
         for status in containers:
@@ -338,7 +344,7 @@ class PodSync:
         self, pod: Pod, observed: Observed, *, ended: bool = False, soon: bool = True
     ) -> str:
         """Tell the probes and the status manager; return the phase. *soon* False: the next step may change it at once."""
-        context = self.context
+        context = self._context
         self._untold = False
         pod = self.current(pod)
         ip = pod_ip(pod, observed.sandbox, context)
