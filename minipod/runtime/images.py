@@ -33,6 +33,8 @@ class Images:
         self._registries = registries
         self._in_use = in_use
         self._facts: dict[str, ImageFacts] = {}  # by image id
+        # By the name that was asked for; they hold while the store finds the same image for it.
+        self._named: dict[str, tuple[Image, ImageFacts]] = {}
 
     @cached_property
     def _puller(self) -> Puller:
@@ -43,9 +45,13 @@ class Images:
     async def facts(self, image: str) -> ImageFacts:
         """Return what a bundle needs. Raises ImageError when the image is not here."""
         found = self._store.resolve(image)  # no thread: a stat, the tags are in memory
-        if found is not None and (known := self._facts.get(found.id)) is not None:
-            return replace(known, ref=image, digest=_pinned(found, image))
-        return await asyncio.to_thread(self._read_facts, image)
+        if found is None or (known := self._facts.get(found.id)) is None:
+            return await asyncio.to_thread(self._read_facts, image)
+        named = self._named.get(image)
+        if named is None or named[0] is not found:
+            named = found, replace(known, ref=image, digest=_pinned(found, image))
+            self._named[image] = named
+        return named[1]
 
     def _read_facts(self, image: str) -> ImageFacts:
         found = self._store.resolve(image)
@@ -93,6 +99,7 @@ class Images:
             raise NotFound(f"no image {image}")
         await asyncio.to_thread(self._store.remove, image, in_use=self._in_use)
         self._facts.pop(found.id, None)
+        self._named.clear()
 
     def _status(self, image: Image) -> ImageStatus:
         config = self._store.config(image)
