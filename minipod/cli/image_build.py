@@ -16,6 +16,7 @@ import click
 from minipod.cli import options
 from minipod.cli.image_show import open_store, short
 from minipod.errors import ImageError, InvalidSpec
+from minipod.image import reference
 
 if TYPE_CHECKING:
     from minipod.image.dockerbuild import Runner
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 NAMESPACE = "default"
 FILES = ("Dockerfile", "Containerfile")
+# A kubelet tries again what it can't make; a step of a build will not become another one.
+HOPELESS = ("CreateContainerError", "CreateContainerConfigError", "ErrImageNeverPull")
 
 
 @click.command("build")
@@ -47,6 +50,8 @@ def build(  # noqa: PLR0913 click's way to hand options over
     quiet: bool,
 ) -> None:
     """Build images from directories with a recipe.toml or a Dockerfile; without any, the built-in ones."""
+    for tag in tags:
+        reference.parse(tag)  # before anything is run
     store = open_store(ctx)
     if not directories:
         _built_in(store, quiet=quiet)
@@ -135,7 +140,7 @@ def _runner(ctx: click.Context) -> Runner:
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
         made = client.request("POST", client.path("pods", NAMESPACE), body=pod)
         try:
-            ended = follow(client, NAMESPACE, name)
+            ended = follow(client, NAMESPACE, name, hopeless=HOPELESS)
             if code := exit_code(ended):
                 raise ImageError(f"the command ended with code {code}", reason="ErrImageBuild")
             uid = made["metadata"]["uid"]

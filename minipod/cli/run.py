@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import click
@@ -95,8 +97,35 @@ def _run_file(ctx: click.Context, file: str, namespace: str, *, lenient: bool, k
     return code
 
 
-def follow(client: Client, namespace: str, name: str) -> dict[str, Any]:
-    """Print events and logs until the pod has ended; return it as it was then."""
+def follow(
+    client: Client, namespace: str, name: str, *, hopeless: Container[str] = ()
+) -> dict[str, Any]:
+    """Print events and logs until the pod has ended; return it as it was then.
+
+    Raises FailedPrecondition when the node has ended, or a container waits for one of the *hopeless* reasons; KeyboardInterrupt.
+    """
+    with _ended_as_by_ctrl_c():
+        return _follow(client, namespace, name, hopeless)
+
+
+@contextlib.contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """SIGTERM, and SIGHUP of a terminal that is closed, are KeyboardInterrupt, too: whoever made the pod ends it."""
+
+    def end(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
+    for number in numbers:  # SIGHUP is ignored under nohup
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _follow(client: Client, namespace: str, name: str, hopeless: Container[str]) -> dict[str, Any]:
     events: threading.Thread | None = None
     readers: dict[tuple[str, str], threading.Thread] = {}
     query = {"fieldSelector": f"metadata.name={name}", "resourceVersion": "0"}
@@ -113,6 +142,9 @@ def follow(client: Client, namespace: str, name: str) -> dict[str, Any]:
                 which = (client, namespace, name, one["name"])
                 readers[key] = threading.Thread(target=_log, args=which, daemon=True)
                 readers[key].start()
+            waits = one.get("state", {}).get("waiting", {})
+            if waits.get("reason") in hopeless:
+                raise FailedPrecondition(f"{waits['reason']}: {waits.get('message', '')}")
         if event["type"] == "DELETED" or status.get("phase") in ("Succeeded", "Failed"):
             for reader in readers.values():
                 reader.join(5)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from minipod.image.dockerbuild import Builder
 from minipod.image.registry import platform
 from minipod.image.store import ImageStore
 from tests.image_files import directory, entry, ingest, layer, parts, symlink, tree
+from tests.node import PATIENCE, eventually
 
 
 @pytest.fixture
@@ -247,3 +249,30 @@ def test_a_built_image_runs_and_a_failing_step_says_its_code(node, pods, tmp_pat
     pods.append("built")
     node.pod("built", {"name": "app", "image": "works:1"})
     assert node.exec("built", "cat", "/made") == "built\n"
+
+
+def test_a_step_that_can_not_be_made_is_an_error_not_a_wait(node, tmp_path):
+    (tmp_path / "Dockerfile").write_text("FROM busybox:1.36\nUSER nosuch\nRUN id\n")
+    failed = node.run("image", "build", str(tmp_path), check=False)
+    assert failed.returncode == 1
+    assert "error: line 3: RUN: CreateContainerError: unable to find user nosuch" in failed.stderr
+    assert node.client.request("GET", "/api/v1/pods")["items"] == []
+
+
+def test_a_name_that_is_none_is_told_before_anything_is_run(node, tmp_path):
+    (tmp_path / "Dockerfile").write_text("FROM busybox:1.36\nRUN echo ran\n")
+    failed = node.run("image", "build", str(tmp_path), "-t", "Bad Name", check=False)
+    assert "couldn't parse image name" in failed.stderr
+    assert "ran" not in failed.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_build_that_is_broken_off_leaves_no_pod(node, tmp_path, number):
+    (tmp_path / "Dockerfile").write_text("FROM busybox:1.36\nRUN echo runs; sleep 1000\n")
+    command = [*node.command, "image", "build", "--no-cache", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as building:
+        assert building.stdout is not None
+        assert "runs\n" in iter(building.stdout.readline, "")
+        building.send_signal(number)
+        assert building.wait(60 * PATIENCE) == 130
+    eventually(lambda: not node.client.request("GET", "/api/v1/pods")["items"])
