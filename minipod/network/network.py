@@ -1,6 +1,7 @@
 """The pod network of one node: bridge, addresses, links. Everything that enters a namespace runs in one worker thread.
 
-    start()                       bridge, forwarding, masquerade: once, idempotent
+    start()                       bridge, forwarding, masquerade: once, idempotent; a bridge that somebody deletes is made again with the
+                                  next link, or the next start
     lease(sandbox)                its addresses: known before anything else of it is there
     attach(sandbox, netns fd)     veth pair, addresses, routes: two netlink batches, about a millisecond
     detach(sandbox)               free the lease; then the link goes, if its namespace did not take it along
@@ -29,7 +30,14 @@ from minipod.network.portmap import HostPorts, table_name
 from minipod.network.rtnl import Rtnl
 from minipod.network.rules_watch import RulesWatch
 from minipod.network.shaping import limit_requests
-from minipod.network.veth import CREATE, PodLink, delete_request, host_requests, pod_requests
+from minipod.network.veth import (
+    CREATE,
+    PodLink,
+    delete_request,
+    host_requests,
+    join_requests,
+    pod_requests,
+)
 from minipod.spec.instance import Instance
 from minipod.spec.sandbox import Bandwidth, PortMapping
 
@@ -127,14 +135,27 @@ class Network:
 
     def _start(self) -> None:
         instance = self._instance
-        self._bridge = bridge.ensure(instance.bridge, self._subnets)
-        bridge.refuse_advertisements(instance.bridge)
+        self._host = Rtnl()
+        self._make_bridge()
         bridge.enable_forwarding()
         self._mtu = uplink.mtu()
         self._masquerade()
         self._leases = Leases(f"{instance.run_dir}/leases", self._subnets)
-        self._host = Rtnl()
         self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    def _make_bridge(self) -> None:
+        """Make it unless it is there, with the links of pods that were on the one before."""
+        name = self._instance.bridge
+        missing = bridge.index_of(name) is None
+        self._bridge = bridge.ensure(name, self._subnets)
+        bridge.refuse_advertisements(name)
+        for link in self._links() if missing else ():
+            try:
+                assert self._host is not None
+                self._host.execute(join_requests(link, self._bridge, ipv6=self._ipv6), link)
+            except SetupFailed as e:
+                if e.errno != errno.ENODEV:  # else it has just gone with its pod
+                    logger.warning("a pod's link stays off the bridge: %s", e)
 
     def _masquerade(self) -> None:
         instance = self._instance
@@ -162,7 +183,14 @@ class Network:
         index = self._leases.index_of(sandbox_id)
         if index is None:
             raise NotFound(f"sandbox {sandbox_id} has no address")
-        self._connect(self._link(sandbox_id, index), netns_fd, bandwidth)
+        try:
+            self._connect(self._link(sandbox_id, index), netns_fd, bandwidth)
+        except SetupFailed as e:
+            if e.step != CREATE or bridge.index_of(self._instance.bridge) == self._bridge:
+                raise
+            logger.warning("somebody deleted the bridge %s: made again", self._instance.bridge)
+            self._make_bridge()
+            self._connect(self._link(sandbox_id, index), netns_fd, bandwidth)
 
     def _map_ports(
         self, sandbox_id: str, ips: tuple[str, ...], mappings: tuple[PortMapping, ...]

@@ -86,23 +86,10 @@ def host_requests(link: PodLink, netns_fd: int) -> Sequence[Request]:
             rtnl.nested(_INFO_DATA, rtnl.nested(_VETH_INFO_PEER, peer)),
         )
     )
-    # Hairpin: a pod must reach itself by an address that NAT turns back to it.
-    port = (
-        rtnl.ifinfomsg()
-        + rtnl.text(_IFLA_IFNAME, link.host_name)
-        + rtnl.nested(
-            _IFLA_LINKINFO,
-            rtnl.text(_INFO_SLAVE_KIND, "bridge"),
-            rtnl.nested(_INFO_SLAVE_DATA, rtnl.attribute(_BRPORT_MODE, b"\1")),
-        )
-    )
-    if link.ipv6:  # a bridge port needs no link-local address, nor the traffic of detecting it
-        gen_mode = rtnl.attribute(_INET6_ADDR_GEN_MODE, bytes([_ADDR_GEN_NONE]))
-        port += rtnl.nested(_IFLA_AF_SPEC, rtnl.nested(socket.AF_INET6, gen_mode))
     flags = rtnl.NLM_F_CREATE | rtnl.NLM_F_EXCL
     return (
         Request(what=CREATE, kind=rtnl.RTM_NEWLINK, flags=flags, body=create),
-        Request(what="configure bridge port", kind=rtnl.RTM_NEWLINK, body=port),
+        _port(link.host_name, ipv6=link.ipv6),
         Request(
             what="set host link up",  # after the port's modes: do_setlink() would raise it first
             kind=rtnl.RTM_NEWLINK,
@@ -110,6 +97,30 @@ def host_requests(link: PodLink, netns_fd: int) -> Sequence[Request]:
             + rtnl.text(_IFLA_IFNAME, link.host_name),
         ),
     )
+
+
+def join_requests(host_name: str, master: int, *, ipv6: bool) -> Sequence[Request]:
+    """Put the node's end of a pair that exists on another bridge."""
+    body = rtnl.ifinfomsg() + rtnl.text(_IFLA_IFNAME, host_name) + rtnl.u32(_IFLA_MASTER, master)
+    join = Request(what="join the bridge", kind=rtnl.RTM_NEWLINK, body=body)
+    return join, _port(host_name, ipv6=ipv6)
+
+
+def _port(host_name: str, *, ipv6: bool) -> Request:
+    # Hairpin: a pod must reach itself by an address that NAT turns back to it.
+    body = (
+        rtnl.ifinfomsg()
+        + rtnl.text(_IFLA_IFNAME, host_name)
+        + rtnl.nested(
+            _IFLA_LINKINFO,
+            rtnl.text(_INFO_SLAVE_KIND, "bridge"),
+            rtnl.nested(_INFO_SLAVE_DATA, rtnl.attribute(_BRPORT_MODE, b"\1")),
+        )
+    )
+    if ipv6:  # a bridge port needs no link-local address, nor the traffic of detecting it
+        gen_mode = rtnl.attribute(_INET6_ADDR_GEN_MODE, bytes([_ADDR_GEN_NONE]))
+        body += rtnl.nested(_IFLA_AF_SPEC, rtnl.nested(socket.AF_INET6, gen_mode))
+    return Request(what="configure bridge port", kind=rtnl.RTM_NEWLINK, body=body)
 
 
 def pod_requests(link: PodLink, index: int) -> Sequence[Request]:

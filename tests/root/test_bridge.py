@@ -9,6 +9,7 @@ import pytest
 
 from minipod.network import bridge
 from minipod.network.ipam import Subnets
+from tests.node import eventually, sleeper
 from tests.root.conftest import INSTANCE
 
 FIRST = Subnets.parse("10.255.16.0/24", "fd00:6d70:fff0::/64")
@@ -40,3 +41,20 @@ def test_a_bridge_gets_the_gateways_of_subnets_that_were_set_anew(name) -> None:
     assert bridge.ensure(name, SECOND) == index
     assert addresses(name) == before | {"10.255.17.1/24", "fd00:6d70:fff1::1/64"}
     assert bridge.ensure(name, SECOND) == index
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_bridge_that_somebody_deletes_comes_back_with_the_pods_on_it(
+    node, pods, restart: bool
+) -> None:
+    """With the next pod, or the next start: whichever comes first."""
+    pods += ["before", "after"]
+    address = node.pod("before", sleeper())["status"]["podIP"]
+    subprocess.run(["ip", "link", "del", node.instance.bridge], check=True)
+    if restart:
+        node.run("down", "--keep-pods")
+        node.run("up")
+    node.pod("after", sleeper())
+    reach = ("ping", "-c", "1", "-W", "1", address)
+    eventually(lambda: "1 packets received" in node.exec("after", *reach, check=False))
+    node.exec("before", "ping", "-c", "1", "-W", "5", node.instance.gateways[0])
