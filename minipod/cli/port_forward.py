@@ -75,8 +75,14 @@ def listen(addresses: Sequence[str], port: int) -> list[sockets.socket]:
             except OSError as e:
                 failed.append(e)
         if len(failed) == len(wanted):
-            why = os.strerror(failed[0].errno or 0).lower()
-            raise FailedPrecondition(f"can't listen on {address}:{port}: {why}") from failed[0]
+            number = failed[0].errno or 0
+            of_a_name = number < 0  # getaddrinfo(3)'s; create_server adds words of its own to it
+            said = (failed[0].strerror or "").partition(" (")[0]
+            why = said if of_a_name else os.strerror(number)
+            raise FailedPrecondition(
+                f"can't listen on {address}:{port}: {why.lower()}",
+                hint="" if of_a_name else "another local port: 8081:80, or :80 for any free one",
+            ) from failed[0]
     return made
 
 

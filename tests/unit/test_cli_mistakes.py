@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
-from minipod.cli import MEANT, VERBS, Verbs, group, manifests, of_the_machine, plain_flags
+from minipod.cli import (
+    MEANT,
+    VERBS,
+    Verbs,
+    group,
+    manifests,
+    of_the_machine,
+    plain_flags,
+    port_forward,
+)
 from minipod.cli.client import plural
 from minipod.errors import FailedPrecondition, ImageError, MinipodError, NotFound, Unavailable
 from tests.node import MINIPOD
@@ -297,3 +307,14 @@ def test_a_kubeconfig_that_may_not_be_seen_is_not_taken_for_one_that_is_not_ther
     monkeypatch.setattr(os, "stat", refused)
     with pytest.raises(PermissionError):
         group.main(words, standalone_mode=False)
+
+
+def test_a_port_that_is_taken_is_told_with_the_way_round_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(FailedPrecondition) as caught:
+            port_forward.listen(["127.0.0.1"], port)
+    assert caught.value.message == f"can't listen on 127.0.0.1:{port}: address already in use"
+    assert ":80 for any free one" in caught.value.hint
+    with pytest.raises(FailedPrecondition, match="can't listen on no such:1: name or service"):
+        port_forward.listen(["no such"], 1)
