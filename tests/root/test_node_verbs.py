@@ -75,6 +75,16 @@ def test_a_daemon_that_can_not_start_is_told_and_leaves_no_supervisor() -> None:
         assert node.run("up").stdout == f"node {node.instance.name} is up\n"
 
 
+def test_down_says_what_it_waits_for() -> None:
+    with not_yet_up() as (node, _):
+        node.run("up")
+        container = {"name": "app", "image": "none:1", "imagePullPolicy": "Never"}
+        node.pod("there", container, wait="")
+        assert node.run("down").stderr == "stopping the pods (1), each with its grace period\n"
+        node.run("up")
+        assert node.run("down").stderr == ""
+
+
 def test_status_names_the_nodes_processes(node) -> None:
     told = json.loads(node.run("status", "-o", "json").stdout)
     roles = ("pid", "supervisor_pid", "pump_pid", "prober_pid")
