@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -124,18 +125,51 @@ def _pinned(image: Image, name: str) -> str:
 
 
 def read_in_layers(layers: tuple[str, ...], path: str) -> bytes:
-    """Return the content of *path* as the overlay would show it, or b"".
+    """Return the content of the file *path*, in a directory of the root, as the overlay would show it; b"" for anything but a plain file.
 
-    Resolved inside each layer: a symlink in an image must not make us read a file of the host.
+    Resolved inside each layer: a symlink in an image must not make us read a file of the host. Looked at before it is opened: to open a
+    device is to use it, and a pipe waits.
     """
     for layer in layers:
         root = os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fd = files.open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            continue
+            if (found := _seen(root, path)) >= 0:
+                return _content(found)
+            if _hides_lower(root, os.path.dirname(path)):
+                break
         finally:
             os.close(root)
-        with os.fdopen(fd, "rb") as f:
-            return f.read(ACCOUNT_FILE_MAX)
     return b""
+
+
+def _seen(root: int, path: str) -> int:
+    """Return an O_PATH descriptor, -1 for nothing. A whiteout is something: a device, which has no content."""
+    try:
+        return files.open_in_root(root, path, os.O_PATH)
+    except OSError:
+        return -1
+
+
+def _content(fd: int) -> bytes:
+    """Read and close what an O_PATH descriptor stands for."""
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return b""
+        with open(f"/proc/self/fd/{fd}", "rb") as f:
+            return f.read(ACCOUNT_FILE_MAX)
+    finally:
+        os.close(fd)
+
+
+def _hides_lower(root: int, directory: str) -> bool:
+    """Whether this layer shows nothing of those below it there: not a directory, or an opaque one."""
+    if (fd := _seen(root, directory)) < 0:
+        return False
+    try:
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            return True
+        return os.getxattr(f"/proc/self/fd/{fd}", "trusted.overlay.opaque") == b"y"
+    except OSError:  # no such attribute
+        return False
+    finally:
+        os.close(fd)

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import stat
 import tarfile
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from minipod.image.content import digest_of
 from minipod.image.limits import Limits
 from minipod.image.manifest import LAYER_GZIP, parse_manifest
 from minipod.image.store import ImageStore
+from minipod.runtime.images import read_in_layers
 from tests.image_files import (
     directory,
     entry,
@@ -334,3 +336,50 @@ def test_an_image_that_is_refused_leaves_the_old_one_its_name(store):
     found = store.resolve("app:1")
     assert found is not None
     assert found.id == old.id
+
+
+@pytest.fixture
+def layers(tmp_path) -> tuple[str, str]:
+    """An upper one with an empty /etc, a lower one with a passwd in its."""
+    for name in ("upper", "lower"):
+        (tmp_path / name / "etc").mkdir(parents=True)
+    (tmp_path / "lower" / "etc" / "passwd").write_text("lower")
+    return str(tmp_path / "upper"), str(tmp_path / "lower")
+
+
+def plain(path: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write("upper")
+
+
+@pytest.mark.parametrize(
+    ("make", "wanted"),
+    [
+        (lambda _: None, b"lower"),
+        (plain, b"upper"),
+        (lambda path: os.symlink("../../../../../../../../etc/other", path), b"other"),
+        (os.mkdir, b""),
+        (os.mkfifo, b""),
+        (lambda path: os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5)), b""),  # /dev/zero
+        (lambda path: os.mknod(path, stat.S_IFCHR, 0), b""),  # a whiteout
+    ],
+    ids=["nothing", "file", "link", "directory", "pipe", "device", "whiteout"],
+)
+def test_an_account_file_is_read_as_the_overlay_shows_it_and_a_plain_one_only(
+    layers, make, wanted: bytes
+) -> None:
+    with open(f"{layers[0]}/etc/other", "w", encoding="ascii") as file:
+        file.write("other")
+    make(f"{layers[0]}/etc/passwd")
+    before = len(os.listdir("/proc/self/fd"))
+    assert read_in_layers(layers, "etc/passwd") == wanted
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_directory_that_is_new_or_none_hides_the_account_files_below(layers) -> None:
+    os.setxattr(f"{layers[0]}/etc", "trusted.overlay.opaque", b"y")
+    assert read_in_layers(layers, "etc/passwd") == b""
+    os.rmdir(f"{layers[0]}/etc")
+    assert read_in_layers(layers, "etc/passwd") == b"lower"
+    plain(f"{layers[0]}/etc")
+    assert read_in_layers(layers, "etc/passwd") == b""
