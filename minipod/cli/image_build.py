@@ -121,7 +121,7 @@ def _builder(  # type: ignore[no-untyped-def]  # noqa: ANN202 imported below
 
 def _runner(ctx: click.Context) -> Runner:
     """Return what runs a command in a pod of the node and yields what its container wrote."""
-    from minipod.cli.run import follow
+    from minipod.cli.run import ended_as_by_ctrl_c, follow
     from minipod.cli.run_image import exit_code
 
     client = options.client(ctx)
@@ -138,16 +138,17 @@ def _runner(ctx: click.Context) -> Runner:
             "restartPolicy": "Never", "dnsPolicy": "Default", "containers": [container],
         }  # fmt: skip
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
-        made = client.request("POST", client.path("pods", NAMESPACE), body=pod)
-        try:
-            ended = follow(client, NAMESPACE, name, hopeless=HOPELESS)
-            if code := exit_code(ended):
-                raise ImageError(f"the command ended with code {code}", reason="ErrImageBuild")
-            uid = made["metadata"]["uid"]
-            (ran,) = client.request("GET", f"/minipod/pods/{uid}")["containers"]
-            yield f"{storage}/{ran['id']}/upper"
-        finally:
-            path = client.path("pods", NAMESPACE, name)
-            client.request("DELETE", path, body={"gracePeriodSeconds": 0})
+        with ended_as_by_ctrl_c():
+            made = client.request("POST", client.path("pods", NAMESPACE), body=pod)
+            try:
+                ended = follow(client, NAMESPACE, name, hopeless=HOPELESS)
+                if code := exit_code(ended):
+                    raise ImageError(f"the command ended with code {code}", reason="ErrImageBuild")
+                uid = made["metadata"]["uid"]
+                (ran,) = client.request("GET", f"/minipod/pods/{uid}")["containers"]
+                yield f"{storage}/{ran['id']}/upper"
+            finally:
+                path = client.path("pods", NAMESPACE, name)
+                client.request("DELETE", path, body={"gracePeriodSeconds": 0})
 
     return run

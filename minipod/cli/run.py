@@ -104,12 +104,12 @@ def follow(
 
     Raises FailedPrecondition when the node has ended, or a container waits for one of the *hopeless* reasons; KeyboardInterrupt.
     """
-    with _ended_as_by_ctrl_c():
+    with ended_as_by_ctrl_c():
         return _follow(client, namespace, name, hopeless)
 
 
 @contextlib.contextmanager
-def _ended_as_by_ctrl_c() -> Iterator[None]:
+def ended_as_by_ctrl_c() -> Iterator[None]:
     """SIGTERM, and SIGHUP of a terminal that is closed, are KeyboardInterrupt, too: whoever made the pod ends it."""
 
     def end(_number: int, _frame: object) -> None:

@@ -276,3 +276,20 @@ def test_a_build_that_is_broken_off_leaves_no_pod(node, tmp_path, number):
         building.send_signal(number)
         assert building.wait(60 * PATIENCE) == 130
     eventually(lambda: not node.client.request("GET", "/api/v1/pods")["items"])
+
+
+def test_a_signal_while_a_layer_is_made_leaves_no_pod_either(node, tmp_path):
+    (tmp_path / "Dockerfile").write_text(
+        "FROM busybox:1.36\nRUN truncate -s 200G /large; echo ran\n"
+    )
+    command = [*node.command, "image", "build", "--no-cache", str(tmp_path)]
+
+    def is_over() -> bool:
+        found = node.client.request("GET", "/api/v1/pods")["items"]
+        return bool(found) and found[0]["status"]["phase"] == "Succeeded"
+
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as building:
+        eventually(is_over)
+        building.terminate()
+        assert building.wait(60 * PATIENCE) == 130
+    eventually(lambda: not node.client.request("GET", "/api/v1/pods")["items"])
