@@ -6,8 +6,8 @@ unpacked as a layer is (minipod.image.unpack), so no entry leads out of the imag
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
 from typing import BinaryIO
 
 from minipod.errors import ImageError
@@ -24,9 +24,11 @@ def add_archive(source: int, path: str, root: int, target: str, limits: Limits) 
 
     Raises ImageError, OSError.
     """
-    fd = files.open_in_root(source, path, os.O_RDONLY | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
+    try:
+        fd = files.open_file_in_root(source, path)
+    except OSError as e:
+        if e.errno != errno.EINVAL:
+            raise
         return False
     with os.fdopen(fd, "rb") as file:
         if not _is_archive(file):

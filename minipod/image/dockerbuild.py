@@ -390,7 +390,7 @@ def _mounted(path: str, found: os.stat_result) -> bool:
 
 def _read(root: int, path: str) -> bytes:
     try:
-        fd = files.open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK)
+        fd = files.open_file_in_root(root, path)
     except OSError:
         return b""
     with os.fdopen(fd, "rb") as file:

@@ -79,11 +79,14 @@ def _read(volume: str, ref: Raw) -> str:
 
     root = os.open(volume, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fd = files.open_in_root(root, ref["path"], os.O_RDONLY | os.O_NONBLOCK)
+        fd = files.open_file_in_root(root, ref["path"])
     except FileNotFoundError:
         if ref.get("optional"):
             return ""
         words = f"file {ref['path']} not found in volume {ref['volumeName']}"
+        raise InvalidSpec(words) from None
+    except OSError as e:
+        words = f"file {ref['path']} of volume {ref['volumeName']}: {(e.strerror or '').lower()}"
         raise InvalidSpec(words) from None
     finally:
         os.close(root)

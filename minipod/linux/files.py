@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import stat
 
 from minipod.linux.flags import Resolve
 from minipod.linux.libc import check, libc, syscall
@@ -33,6 +35,18 @@ def open_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
         except BlockingIOError:
             continue  # EAGAIN: a rename raced with a ".." (openat2(2))
     return openat2(root_fd, path, flags | os.O_CLOEXEC, mode, resolve)
+
+
+def open_file_in_root(root_fd: int, path: str) -> int:
+    """Open the plain file *path* inside the root, to read. Raises OSError EINVAL for anything else, and has not opened it then: to open
+    a device, which whoever made the tree may have put there, is to use it, and a pipe waits."""
+    found = open_in_root(root_fd, path, os.O_PATH)
+    try:
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            raise OSError(errno.EINVAL, "not a plain file", path)
+        return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(found)
 
 
 def open_plain_directory(root_fd: int, path: str) -> int:

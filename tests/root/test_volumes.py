@@ -253,6 +253,19 @@ def test_variables_from_a_file_that_an_init_container_wrote(node, pods) -> None:
     assert node.exec("envfile", "sh", "-c", "echo $X") == "written\n"
 
 
+def test_a_device_in_the_place_of_a_file_of_variables_is_not_read(node, pods) -> None:
+    """It would be by root, with the node's devices: a disk, which the container itself may not open."""
+    pods.append("device")
+    mount = [{"name": "v", "mountPath": "/v"}]
+    init = shell("mknod /v/vars c 1 5", "init", image="busybox:1.36", volumeMounts=mount)
+    ref = {"fileKeyRef": {"volumeName": "v", "path": "vars", "key": "A"}}
+    app = sleeper(env=[{"name": "A", "valueFrom": ref}])
+    volumes = [{"name": "v", "emptyDir": {}}]
+    node.pod("device", app, initContainers=[init], volumes=volumes, wait="")
+    words = "file vars of volume v: not a plain file"
+    assert words in node.await_event("device", reason="Failed", words=words)
+
+
 def test_labels_and_annotations_follow_in_a_volume(node, pods) -> None:
     pods.append("labels")
     volume = {

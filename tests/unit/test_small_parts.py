@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import struct
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from minipod.apiserver.kinds import pod_printer
 from minipod.cgroups.resources import cpu_weight, v2_settings
 from minipod.cli import websocket
 from minipod.errors import InvalidSpec, NotFound, Unavailable
+from minipod.kubelet import environment
 from minipod.linux import bpf, credentials, seccomp
 from minipod.linux.syscalls import table as syscalls
 from minipod.network import routes
@@ -349,3 +351,28 @@ def test_a_start_imports_nothing_heavy(statement: str, forbidden: tuple[str, ...
 )
 def test_a_line_that_must_be_split_is_found(lines, expected):
     assert has_long_line(b"\n".join(b"x" * n for n in lines)) is expected
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path.mkdir(), "file env of volume v: not a plain file"),
+        (os.mkfifo, "file env of volume v: not a plain file"),
+        (lambda path: path.symlink_to("env"), "file env of volume v: too many levels"),
+        (lambda _: None, "file env not found in volume v"),
+    ],
+    ids=["directory", "pipe", "loop", "nothing"],
+)
+def test_a_file_of_variables_that_is_none_is_not_opened(tmp_path, make, words: str) -> None:
+    """What a container wrote is read by root: a device in its place would be used by that."""
+    make(tmp_path / "env")
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(InvalidSpec, match=words):
+        environment._read(str(tmp_path), {"volumeName": "v", "path": "env"})
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_file_of_variables_is_read_inside_its_volume(tmp_path) -> None:
+    (tmp_path / "there").write_text("A=1")
+    (tmp_path / "env").symlink_to("/there")
+    assert environment._read(str(tmp_path), {"volumeName": "v", "path": "env"}) == "A=1"
