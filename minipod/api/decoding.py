@@ -21,6 +21,12 @@ from minipod.errors import InvalidSpec
 FOUND_MAX, PATH_MAX = 100, 300  # what is told of one object: enough to mend it
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _RANGE = {"int32": 1 << 31, "int64": 1 << 63}
+_GO = {
+    "str": "string",
+    "bytes": "[]uint8",
+    "time": "v1.Time",
+    "float": "float64",
+}  # as messages call them
 _QUANTITY_WORDS = (
     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 )
@@ -76,13 +82,13 @@ def _hint(name: str, kind: types.Type) -> str:
 def _container(value: Any, container: str, element: str, path: str, findings: Findings) -> Any:
     if container == "list":
         if not isinstance(value, list):
-            return _wrong(value, "[]" + element, path, findings)
+            return _wrong(value, "[]" + _GO.get(element, element), path, findings)
         for i, item in enumerate(value):
             kept = _element(item, element, f"{path}[{i}]", findings)
             value[i] = _empty(element) if kept is None else kept
         return value
     if not isinstance(value, dict):
-        return _wrong(value, "map[string]" + element, path, findings)
+        return _wrong(value, "map[string]" + _GO.get(element, element), path, findings)
     for key in list(value):
         kept = value[key]
         if kept is not None or element == "str":

@@ -32,6 +32,21 @@ async def test_a_json_patch_that_does_not_fit_says_why(server, operation, words)
 
 
 @pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"metadata": {"name": "c", "labels": 5}}, "number 5 into Go struct field metadata.labels of type map[string]string"),
+        ({"metadata": {"name": "c", "finalizers": "x"}}, "string into Go struct field metadata.finalizers of type []string"),
+        ({"metadata": {"name": "c"}, "data": {"a": 5}}, "number 5 into Go struct field data[a] of type string"),
+    ],
+)  # fmt: skip
+async def test_a_value_of_another_type_is_told_in_gos_words(server, changed, words) -> None:
+    body = {"apiVersion": "v1", "kind": "ConfigMap", **changed}
+    told = await server.call("POST", f"{SPACE}/configmaps", body)
+    assert told.status == 400
+    assert f"json: cannot unmarshal {words}" in told.json["message"]
+
+
+@pytest.mark.parametrize(
     "form", ["application/json", "application/json;as=Table;v=v1;g=meta.k8s.io"]
 )
 async def test_a_kind_of_which_there_are_none_says_so_of_each_name(server, form) -> None:
