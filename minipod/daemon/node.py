@@ -27,6 +27,7 @@ START_DEADLINE = 180.0  # seconds until a node must be ready: an emulated machin
 NEXT_DEADLINE = 60.0  # seconds until another supervisor follows one that died
 TRIES = 3  # of a daemon that ends while it starts
 SILENCE = b"-"
+ENDING = 10.0  # seconds between the end of a process's descriptors and its own, on a busy machine
 STOP_DEADLINE = 60.0  # seconds for processes to end after their pods did
 
 INHERITED = ("PATH", "LANG", "HOME", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -170,9 +171,9 @@ def _hear(reader: int) -> bytes:
 
 
 def _exit_code(pid: int) -> int:
-    """Return the exit code of a child that closes its descriptors, as one that ends does; -1 when it lives on."""
+    """Return the exit code of a child that has closed its descriptors, as one that ends does; -1 when it lives on."""
     pidfd = process.pidfd_open(pid)
-    ended, _, _ = select.select([pidfd], [], [], 1.0)
+    ended, _, _ = select.select([pidfd], [], [], ENDING)
     os.close(pidfd)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if ended else -1
 
