@@ -8,7 +8,7 @@ While the server does not take what we sent, stdin is not read. The terminal is 
 
 from __future__ import annotations
 
-import _socket as socket  # see `api.unix_http`
+import _socket
 import contextlib
 import json
 import os
@@ -17,8 +17,9 @@ import selectors
 import sys
 from typing import BinaryIO
 
-from minipod.api.unix_http import encode_query
+from minipod.api import unix_http
 from minipod.cli import websocket
+from minipod.cli.client import unreachable
 from minipod.errors import FailedPrecondition, NotFound, Unavailable
 from minipod.streaming.numbers import Channel
 
@@ -26,13 +27,12 @@ CHUNK = 64 << 10
 _NORMAL = b"\x03\xe8"  # the status code 1000 (RFC 6455, 7.4.1)
 
 
-def connect(path: str, target: str, protocol: str) -> tuple[socket.socket, bytes]:
+def connect(path: str, target: str, protocol: str) -> tuple[_socket.socket, bytes]:
     """Connect and shake hands; return the socket and what came behind the answer's head."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.connect(path)
+        sock = unix_http.connect(path)
     except OSError as e:
-        raise Unavailable("the node is not running", hint="start it: minipod up") from e
+        raise unreachable(path, e) from e
     handshake = websocket.Handshake(target, protocol)
     sock.sendall(handshake.request)
     # recv(2) would also wake up when the server has taken the request (net/unix/af_unix.c, unix_write_space), and take its processor.
@@ -51,7 +51,7 @@ def connect(path: str, target: str, protocol: str) -> tuple[socket.socket, bytes
     return sock, rest
 
 
-def _refused(sock: socket.socket, head: bytes, rest: bytes) -> None:
+def _refused(sock: _socket.socket, head: bytes, rest: bytes) -> None:
     length = next(
         (
             int(h.split(b":")[1])
@@ -88,7 +88,7 @@ def run_channels(  # noqa: PLR0913 what is said, and to whom
     Raises FailedPrecondition when it did not run, or not to its end.
     """
     protocol = "v5.channel.k8s.io" if stdin else "v4.channel.k8s.io"
-    sock, rest = connect(path, f"{target}?{encode_query(query)}", protocol)
+    sock, rest = connect(path, f"{target}?{unix_http.encode_query(query)}", protocol)
     with contextlib.ExitStack() as stack:
         stack.callback(sock.close)
         session = _Session(sock, source if stdin else -1, sys.stdout.buffer if out is None else out)
@@ -103,7 +103,7 @@ def run_channels(  # noqa: PLR0913 what is said, and to whom
 class _Session:
     """*source*: what is read for the command's stdin, -1 for nothing; *out* takes its stdout."""
 
-    def __init__(self, sock: socket.socket, source: int, out: BinaryIO) -> None:
+    def __init__(self, sock: _socket.socket, source: int, out: BinaryIO) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._source = source

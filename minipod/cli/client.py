@@ -78,6 +78,16 @@ def _place(resource: str) -> tuple[str, bool]:
     return base, namespaced
 
 
+def unreachable(path: str, e: OSError) -> Exception:
+    """Return what to raise when there is no talking to the node whose socket is at *path*, in the directory of its name."""
+    if isinstance(e, PermissionError):
+        return PermissionError(e.errno, e.strerror, path)
+    node = Endpoint(path.split("/")[-2])
+    return errors.Unavailable(
+        f"node {node.name} is not running", hint=f"start it: {node.command} up"
+    )
+
+
 class Client:
     """Requests to one node. Errors of the server come back as `minipod.errors`."""
 
@@ -115,13 +125,8 @@ class Client:
             answer = unix_http.request(
                 self.instance.api_socket, method, target, headers=headers, body=content
             )
-        except PermissionError as e:
-            raise PermissionError(e.errno, e.strerror, self.instance.api_socket) from None
         except OSError as e:
-            raise errors.Unavailable(
-                f"node {self.instance.name} is not running",
-                hint=f"start it: {self.instance.command} up",
-            ) from e
+            raise unreachable(self.instance.api_socket, e) from e
         if answer.status >= 400:
             self._raise(answer.read())
         return answer

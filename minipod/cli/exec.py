@@ -8,6 +8,8 @@ import click
 
 from minipod.cli import options
 from minipod.cli.channels import run_channels
+from minipod.cli.client import Client
+from minipod.errors import FailedPrecondition, NotFound
 
 
 class ExecCommand(click.Command):
@@ -76,9 +78,28 @@ def command(  # noqa: PLR0913 one parameter for each option
     tty = options.terminal(tty)
     client = options.client(ctx)
     name = options.pod_name(pod)
-    container = options.container(client, namespace, name, container)
-    query = [("command", word) for word in argv]
-    query += [("container", container), ("stdout", "true"), ("stderr", str(not tty).lower())]
-    query += [("stdin", str(stdin).lower()), ("tty", str(tty).lower())]
     path = client.path("pods", namespace, name, "exec")
-    return run_channels(client.instance.api_socket, path, query, stdin=stdin, tty=tty)
+
+    def run(container: str) -> int:
+        query = [("command", word) for word in argv]
+        query += [("container", container), ("stdout", "true"), ("stderr", str(not tty).lower())]
+        query += [("stdin", str(stdin).lower()), ("tty", str(tty).lower())]
+        return run_channels(client.instance.api_socket, path, query, stdin=stdin, tty=tty)
+
+    try:
+        return run(container)
+    except FailedPrecondition:
+        chosen = "" if container else _first_of_several(client, namespace, name)
+        if not chosen:
+            raise
+    return run(chosen)
+
+
+def _first_of_several(client: Client, namespace: str, pod: str) -> str:
+    """Return the container that we mean where the server knows none that is meant, and refuses; "" where it has chosen one."""
+    try:
+        found = client.request("GET", client.path("pods", namespace, pod))
+    except NotFound:  # it has gone: what the server refused before is to be told
+        return ""
+    sole = len(found["spec"]["containers"]) == 1
+    return "" if sole or options.annotated(found) else options.default_container(found)

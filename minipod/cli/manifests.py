@@ -21,9 +21,7 @@ def load(files: Sequence[str]) -> list[Object]:
     found: list[Object] = []
     if not files:
         return found
-    import yaml  # 10 ms, only for who has manifests
-
-    from minipod.api.yaml_types import StrictLoader, plain
+    from minipod.cli.lean_yaml import StrictLoader, plain, yaml  # 6 ms, only for manifests
 
     for name in (inner for given in files for inner in _files(given)):
         text = sys.stdin.read() if name == "-" else _read(name)

@@ -67,13 +67,18 @@ def container(client: Client, namespace: str, pod: str, wanted: str) -> str:
 def default_container(pod: Object) -> str:
     """Return the name of the container that the pod's annotation names, or of its first; say so when there are others."""
     names: list[str] = [c["name"] for c in pod["spec"]["containers"]]
-    annotations = pod["metadata"].get("annotations") or {}
-    chosen = annotations.get("kubectl.kubernetes.io/default-container")
-    if chosen in names:
-        return str(chosen)
+    if chosen := annotated(pod):
+        return chosen
     if len(names) > 1:
         click.echo(f'Defaulted container "{names[0]}" out of: {", ".join(names)}', err=True)
     return names[0]
+
+
+def annotated(pod: Object) -> str:
+    """Return the name of the container that the pod's annotation names; "" where it names none of them."""
+    annotations = pod["metadata"].get("annotations") or {}
+    chosen = annotations.get("kubectl.kubernetes.io/default-container")
+    return str(chosen) if chosen in [c["name"] for c in pod["spec"]["containers"]] else ""
 
 
 def complete_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

@@ -17,7 +17,7 @@ from minipod.cli.client import Client
 from minipod.cli.delete import delete_all
 from minipod.cli.exec import ExecCommand
 from minipod.cli.logs import stream
-from minipod.errors import FailedPrecondition, MinipodError
+from minipod.errors import FailedPrecondition, MinipodError, Unavailable
 
 
 @click.command("run", cls=ExecCommand)
@@ -57,15 +57,18 @@ def command(
 
 def _client(ctx: click.Context) -> Client:
     """Return the node's client; start it first when it does not run."""
-    from minipod.daemon.node import node_status, start_node
+    client = options.client(ctx)
+    try:
+        client.open("GET", "/version").close()
+    except (Unavailable, PermissionError):
+        from minipod.daemon.node import start_node  # 17 ms with a node's settings
 
-    instance = options.instance(ctx)
-    if not node_status(instance)["running"]:
+        instance = options.instance(ctx)
         start_node(instance)
         click.echo(
             f"node {instance.name} was started, and stays up (minipod down stops it)", err=True
         )
-    return options.client(ctx)
+    return client
 
 
 def _run_file(ctx: click.Context, file: str, namespace: str, *, lenient: bool, keep: bool) -> int:
