@@ -266,16 +266,17 @@ class _Conversation:
 async def _say_goodbye(remote: Remote, status: Status, incoming: asyncio.Task[None] | None) -> None:
     """Tell the end; then the client closes first: closing at once could reset the connection and take the last bytes from it.
 
-    *incoming*: who listens to the client already.
+    *incoming*: who listens to the client already. It ends before: from a WebSocket on which somebody waits for a message aiohttp takes its
+    own goodbye for the client's, and closes at once.
     """
+    if incoming is not None:
+        incoming.cancel()
+        await asyncio.wait((incoming,))
     with contextlib.suppress(ConnectionError, TimeoutError):
         await remote.finish(status)
         async with asyncio.timeout(LINGER):
-            if incoming is not None:
-                await asyncio.wait((incoming,))
-            else:
-                async for _ in remote.incoming():
-                    pass
+            async for _ in remote.incoming():
+                pass
 
 
 def exit_status(code: int) -> Status:

@@ -1,4 +1,4 @@
-"""What a WebSocket client is told first, and when: nothing that one which is not reading yet could lose."""
+"""What a WebSocket client is told first and last, and when: nothing that one which is not reading yet could lose."""
 
 from __future__ import annotations
 
@@ -34,6 +34,13 @@ class Client:
 
     def say(self, opcode: int, payload: bytes) -> None:
         self._writer.write(websocket.frame(opcode, payload))
+
+    async def hears_the_end(self, seconds: float) -> bool:
+        """Whether the server closes the connection by then."""
+        try:
+            return not await asyncio.wait_for(self._reader.read(1), seconds)
+        except TimeoutError:
+            return False
 
     def leave(self) -> None:
         self._writer.close()
@@ -98,4 +105,23 @@ async def test_a_client_s_pings_are_answered() -> None:
         client.say(websocket.PING, b"are you there")
         heard = [await client.hear() for _ in range(3)]
         assert (websocket.PONG, b"are you there") in heard
+        client.leave()
+
+
+async def test_the_server_closes_behind_its_client(monkeypatch) -> None:
+    """A client may have to answer a ping before it reads the rest, and loses that where the connection is closed (aiohttp)."""
+    monkeypatch.setattr(carriers, "_READING", 60.0)
+    async with Site(Cat(), WANTED) as site:
+        client = await connected(site, "v5.channel.k8s.io")
+        client.say(websocket.BINARY, b"\x00typed")
+        client.say(websocket.BINARY, b"\xff\x00")
+        heard = [await client.hear() for _ in range(5)]
+        assert heard[0] == (websocket.PING, b"")
+        assert sorted(heard[1:3]) == [(websocket.BINARY, b"\x01typed"), HELLO]
+        assert b"exit status 7" in heard[3][1]
+        assert heard[4][0] == websocket.CLOSE
+        assert not await client.hears_the_end(0.3)
+        client.say(websocket.PONG, b"")
+        client.say(websocket.CLOSE, heard[4][1])
+        assert await client.hears_the_end(30.0)
         client.leave()
