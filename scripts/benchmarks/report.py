@@ -87,6 +87,8 @@ class Results:
         """Return a row as lines for a terminal."""
         lines = [f"{name}: {self._rows[name]['title']}, {self._rows[name]['runs']} runs"]
         for figure, cells in self._cells(name):
+            if not cells and not figure.quoted:
+                continue  # who has it is not here
             lines.append(f"  {figure.name} ({figure.unit}{_aim(figure)})")
             lines += [f"    {side:12} {cell}" for side, cell in cells.items() if cell]
             lines += [f"    {'quoted':12} {figure.quoted}"] if figure.quoted else []
