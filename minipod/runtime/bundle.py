@@ -235,7 +235,10 @@ def seccomp_profile(security: Security) -> str:
 
 
 def capabilities(security: Security) -> tuple[str, ...]:
-    """Return what remains: the default set, plus add, minus drop; ALL in either; all when privileged."""
+    """Return what remains: the default set, plus add, minus drop; all when privileged.
+
+    ALL in either stands for what the others are added to and dropped from; dropped it wins (containerd, pkg/cri; CRI-O).
+    """
     known = credentials.NAMES
     if security.privileged:
         return tuple(known)
@@ -243,7 +246,7 @@ def capabilities(security: Security) -> tuple[str, ...]:
     dropped = {_capability(name, known) for name in security.drop_capabilities}
     kept = set(known) if "ALL" in added else set(credentials.DEFAULT)
     if "ALL" in dropped:
-        kept = set(known) if "ALL" in added else set()
+        kept = set()
     kept = (kept | (added - {"ALL"})) - (dropped - {"ALL"})
     return tuple(name for name in known if name in kept)
 
