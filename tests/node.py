@@ -174,10 +174,14 @@ def _with(words: tuple[str, ...], text: str) -> str:
     return text if all(word in text for word in words) else ""
 
 
-@contextlib.contextmanager
-def started(name: str) -> Iterator[Node]:
+def started(name: str) -> contextlib.AbstractContextManager[Node]:
     """A node that runs, with the built-in images; gone afterwards."""
-    node = Node(name)
+    return running(Node(name))
+
+
+@contextlib.contextmanager
+def running(node: Node) -> Iterator[Node]:
+    """`started`, of one whose commands are another's."""
     try:
         node.run("image", "build")
         node.run("up")

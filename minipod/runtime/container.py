@@ -145,11 +145,10 @@ class Containers:
                 os.close(fd)
             raise
         asked = await self._supervisor.ask("create", id=bundle.id, given=root)
+        self.mounts.expect(ContainerId(bundle.id), asked)
         if begun is not None:
             begun(ContainerId(bundle.id))
-        answer, mounts = await asked
-        for namespace in mounts:
-            self.mounts.hold(ContainerId(bundle.id), namespace)
+        answer, _ = await asked
         return int(answer["pid"]), float(answer["created_at"])
 
     def _record(

@@ -16,6 +16,7 @@ import asyncio
 import os
 from typing import Final
 
+from minipod.runtime.supervisor_client import Answer
 from minipod.spec.ids import ContainerId
 
 PAUSE: Final = 0.05  # seconds: what waits for a container's end goes first
@@ -27,6 +28,16 @@ class HeldMounts:
     def __init__(self) -> None:
         self._held: dict[ContainerId, int] = {}
         self._ending: dict[int, asyncio.TimerHandle] = {}
+
+    def expect(self, container: ContainerId, created: asyncio.Future[Answer]) -> None:
+        """Hold what comes with the answer *created*, also where who asked is cancelled just then."""
+
+        def take(_: object) -> None:
+            if not created.cancelled() and created.exception() is None:
+                for namespace in created.result()[1]:
+                    self.hold(container, namespace)
+
+        created.add_done_callback(take)
 
     def hold(self, container: ContainerId, namespace: int) -> None:
         """Keep the descriptor *namespace*, which is ours from now on."""

@@ -11,7 +11,7 @@ import pytest
 
 from minipod.cgroups.hierarchy import Mode, detect
 from minipod.cli.client import Client
-from tests.node import Node, eventually, python
+from tests.node import Node, eventually, python, running
 from tests.root.conftest import INSTANCE, await_nothing_left, snapshot
 
 UNIFIED = os.path.abspath(f"{__file__}/../../../scripts/unified")
@@ -42,13 +42,9 @@ def node() -> Iterator[Node]:
         made.command = ["nsenter", f"--target={inside.pid}", "--mount", *made.command]
         run_root = f"/proc/{inside.pid}/root{made.instance.run_root}"
         made.client = Client(dataclasses.replace(made.instance, run_root=run_root))
-        try:
-            made.run("image", "build")
-            made.run("up")
+        with running(made):
             yield made
-        finally:
-            made.run("reset", "-y")
-            inside.stdin.close()
+        inside.stdin.close()
     await_nothing_left(before)
 
 

@@ -61,3 +61,42 @@ def test_all_are_closed_at_the_end(pipe, ended: bool) -> None:
         held.close()
 
     asyncio.run(end())
+
+
+def test_what_comes_for_one_who_is_cancelled_just_then_is_held(pipe) -> None:
+    reader, writer = pipe
+
+    async def end() -> None:
+        held = HeldMounts()
+        created: asyncio.Future[tuple[dict[str, object], list[int]]] = asyncio.Future()
+        held.expect(ONE, created)
+
+        async def ask() -> None:
+            await created
+
+        asking = asyncio.create_task(ask())
+        await asyncio.sleep(0)
+        created.set_result(({}, [writer]))
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        held.close()
+        assert is_closed(reader)
+
+    asyncio.run(end())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_is_held_of_one_that_was_not_made(fails: bool) -> None:
+    async def end() -> None:
+        held = HeldMounts()
+        created: asyncio.Future[tuple[dict[str, object], list[int]]] = asyncio.Future()
+        held.expect(ONE, created)
+        if fails:
+            created.set_exception(OSError())
+        else:
+            created.cancel()
+        await asyncio.sleep(0)
+        assert not held._held
+
+    asyncio.run(end())
